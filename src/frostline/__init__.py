@@ -1,0 +1,1 @@
+"""Fine-tune pretrained networks: say what stays frozen, prove that it held."""

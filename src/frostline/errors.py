@@ -1,0 +1,90 @@
+"""Every error of frostline, in one tree; each says what was asked, what was found and what to do.
+
+FrostlineError
+├── UserError                what was asked cannot be done: exit code 2, nothing written
+│   ├── RecipeError          a recipe that cannot be read; all its mistakes at once
+│   ├── SelectorError        words that pick nothing, too much, or something that is not there
+│   ├── NetworkError         an unknown network, or a callable that gives none
+│   │   └── WeightsError     weights that cannot be read, or belong to another network
+│   ├── DataError            folders or pictures that cannot be trained on
+│   └── RunError             a run folder that is missing, taken or incomplete
+└── RunFailure               the run itself failed: exit code 1, what was good is kept
+    ├── NonFiniteLossError   the loss became NaN or infinite
+    └── ProofError           something that was frozen moved, or a part of the freeze did not hold
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class FrostlineError(Exception):
+    """Base of all errors; its text is one line: what was asked, what was found, what to do."""
+
+    def __init__(self, asked: str, *, found: str, do: str) -> None:
+        super().__init__(f"{asked}: {found}. {do}")
+        self.asked = asked
+        self.found = found
+        self.do = do
+
+
+class UserError(FrostlineError):
+    """What was asked cannot be done; nothing was written."""
+
+
+class RecipeError(UserError):
+    """A recipe with mistakes; `mistakes` holds one line for each, in the order of the file."""
+
+    def __init__(self, recipe: str, *, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        count = "one mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        super().__init__(
+            f"recipe {recipe}",
+            found=f"{count}: " + "; ".join(self.mistakes),
+            do="`frostline recipe schema` lists every key",
+        )
+
+
+class SelectorError(UserError):
+    """A selector that matches nothing, holds everything, contradicts a tied weight or is out of range."""
+
+
+class NetworkError(UserError):
+    """A network that does not exist, cannot be built, or has no part of that kind."""
+
+
+class WeightsError(NetworkError):
+    """Weights that are damaged, unsafe to read, or of another architecture."""
+
+
+class DataError(UserError):
+    """A data folder that is missing, empty or cannot be split as asked."""
+
+
+class RunError(UserError):
+    """A run folder that is missing, already taken or incomplete."""
+
+
+class RunFailure(FrostlineError):  # noqa: N818 - it is the branch of failures, as UserError is that of mistakes
+    """The run itself failed; what was good until then is kept."""
+
+
+class NonFiniteLossError(RunFailure):
+    """The loss became NaN or infinite."""
+
+
+class ProofError(RunFailure):
+    """A claim of the proof fails: the freeze did not hold."""
+
+
+def nearest(name: str, known: Iterable[str], *, most: int = 3) -> str:
+    """Name the nearest of the known words, or the first few of them where none is near.
+
+    >>> nearest("stag2", ["stem", "stage1", "stage2", "head"], most=1)
+    'the nearest is stage2'
+    """
+    names = list(dict.fromkeys(known))
+    close = difflib.get_close_matches(name, names, n=most, cutoff=0.5)
+    if close:
+        return f"the nearest {'is' if len(close) == 1 else 'are'} {', '.join(close)}"
+    shown = ", ".join(names[:12]) + (f" … ({len(names)} in all)" if len(names) > 12 else "")
+    return f"there is {shown}" if names else "there is nothing to choose from"

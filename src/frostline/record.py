@@ -1,0 +1,206 @@
+"""What one run leaves behind, as plain data: the record and the proof, JSON in and out."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from frostline.errors import RunError
+
+Status = Literal["holds", "fails", "not applicable"]
+Json = dict[str, Any]
+
+RECORD_FILE = "record.json"
+PROOF_FILE = "proof.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One claim of the proof: its name, whether it holds, and the evidence (a `summary` and what was measured)."""
+
+    name: str
+    status: Status
+    evidence: Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRow:
+    """One stage under one plan, in numbers: tensors' elements trained and held, norm layers in eval and in train."""
+
+    stage: str
+    trained: int
+    held: int
+    norm_eval: int
+    norm_train: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """The evidence that a plan held: eight claims, a table by stage, and warnings that are no failures."""
+
+    claims: tuple[Claim, ...]
+    stages: tuple[StageRow, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether no claim fails."""
+        return all(claim.status != "fails" for claim in self.claims)
+
+    @property
+    def line(self) -> str:
+        """One line that a person can quote."""
+        count = {status: sum(claim.status == status for claim in self.claims) for status in ("holds", "fails")}
+        held, trained = (sum(getattr(row, what) for row in self.stages) for what in ("held", "trained"))
+        word = "the freeze held" if self.ok else "THE FREEZE DID NOT HOLD"
+        failing = [claim.name for claim in self.claims if claim.status == "fails"]
+        return (
+            f"{word}: {held:,} parameters held, {trained:,} trained; {count['holds']} claims hold, "
+            f"{count['fails']} fail{' (' + ', '.join(failing) + ')' if failing else ''}, "
+            f"{len(self.claims) - count['holds'] - count['fails']} not applicable"
+        )
+
+    def to_json(self) -> Json:
+        """The content of `proof.json`."""
+        return {"ok": self.ok, "line": self.line, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOutline:
+    """One stage of the network as the report draws it: its name, parameters and layers."""
+
+    name: str
+    parameters: int
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseRecord:
+    """What one phase did: the freeze as asked, its rate, and the stages that it left (numbers as in `StageRow`)."""
+
+    index: int
+    freeze: Any
+    lr: float
+    epochs_asked: int
+    epochs_done: int
+    start_from: str
+    stages: tuple[StageRow, ...]
+    stopped_early: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch: its number in the whole run (from 1), losses (mean over samples), metrics (shares of 1), seconds."""
+
+    epoch: int
+    phase: int
+    train_loss: float
+    lr: float
+    seconds: float
+    val_loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    train_metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A network judged on one set: loss, metrics, and the confusion matrix (rows: truth, columns: prediction)."""
+
+    split: str
+    samples: int
+    loss: float
+    metrics: dict[str, float]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """Everything one run leaves behind.
+
+    Losses are means over samples, metrics shares of 1, times seconds, memory mebibytes (the peak of the process).
+    `status` is "finished", or "failed" with the reason in `failure`.
+    """
+
+    name: str
+    recipe: Json
+    network: str
+    classes: tuple[str, ...]
+    samples: dict[str, int]
+    outline: tuple[StageOutline, ...]
+    phases: tuple[PhaseRecord, ...]
+    epochs: tuple[EpochRecord, ...]
+    best: Json
+    evaluations: tuple[Evaluation, ...]
+    seconds: dict[str, float]
+    peak_rss_mb: float
+    parameters: Json
+    proof: Json | None
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    started: str
+    warnings: tuple[str, ...] = ()
+    status: Literal["finished", "failed"] = "finished"
+    failure: str | None = None
+    schema: int = 1
+
+    def to_json(self) -> Json:
+        """The content of `record.json`."""
+        return dataclasses.asdict(self)
+
+
+def write_json(path: Path, content: Json) -> None:
+    """Write a JSON file at once or not at all: a kill leaves the file as it was."""
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file beside its place, flush it to the disk and move it there; a kill leaves what was there.
+
+    Args:
+        path: where the file belongs; its folder exists.
+        content: text (written as UTF-8) or bytes.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes a file that its owner alone may read; a run folder is as readable as any new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(beside, 0o666 & ~umask)
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def read_record(run: Path) -> RunRecord:
+    """Read the record of a run folder.
+
+    Raises:
+        RunError: the folder or its record is not there, or the record cannot be read.
+    """
+    path = run / RECORD_FILE
+    if not path.is_file():
+        raise RunError(
+            f"run {run}",
+            found=f"no {RECORD_FILE} there" if run.is_dir() else "no such folder",
+            do="name the folder that `frostline train … --out DIR` wrote",
+        )
+    # Here and not at the top: whoever only freezes and verifies needs nothing but torch.
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(RunRecord).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise RunError(
+            f"run {run}", found=f"{path.name} cannot be read: {where}: {first['msg']}", do="run the training again"
+        ) from None
