@@ -4,6 +4,7 @@ FrostlineError
 ├── UserError                what was asked cannot be done: exit code 2, nothing written
 │   ├── RecipeError          a recipe that cannot be read; all its mistakes at once
 │   ├── SelectorError        words that pick nothing, too much, or something that is not there
+│   ├── PlanError            a plan where one is in force already, or one of another network
 │   ├── NetworkError         an unknown network, or a callable that gives none
 │   │   └── WeightsError     weights that cannot be read, or belong to another network
 │   ├── DataError            folders or pictures that cannot be trained on
@@ -46,6 +47,10 @@ class RecipeError(UserError):
 
 class SelectorError(UserError):
     """A selector that matches nothing, holds everything, contradicts a tied weight or is out of range."""
+
+
+class PlanError(UserError):
+    """A plan that cannot be applied: another is in force, or it was made for another network."""
 
 
 class NetworkError(UserError):

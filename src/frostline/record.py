@@ -39,11 +39,15 @@ class StageRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """The evidence that a plan held: eight claims, a table by stage, and warnings that are no failures."""
+    """The evidence that a plan held: eight claims, a table by stage, and warnings that are no failures.
+
+    The proof of a run with several phases has its claims from all of them, and the table of the last.
+    """
 
     claims: tuple[Claim, ...]
     stages: tuple[StageRow, ...]
     warnings: tuple[str, ...] = ()
+    phases: int = 1
 
     @property
     def ok(self) -> bool:
@@ -56,9 +60,10 @@ class Proof:
         count = {status: sum(claim.status == status for claim in self.claims) for status in ("holds", "fails")}
         held, trained = (sum(getattr(row, what) for row in self.stages) for what in ("held", "trained"))
         word = "the freeze held" if self.ok else "THE FREEZE DID NOT HOLD"
+        where = f" in {self.phases} phases; in the last" if self.phases > 1 else ":"
         failing = [claim.name for claim in self.claims if claim.status == "fails"]
         return (
-            f"{word}: {held:,} parameters held, {trained:,} trained; {count['holds']} claims hold, "
+            f"{word}{where} {held:,} parameters held, {trained:,} trained; {count['holds']} claims hold, "
             f"{count['fails']} fail{' (' + ', '.join(failing) + ')' if failing else ''}, "
             f"{len(self.claims) - count['holds'] - count['fails']} not applicable"
         )

@@ -76,7 +76,9 @@ def parse(words: Words) -> Selector:
     if name in GLOBBED:
         return Selector(name, _globs(name, value))
     if name in BARE:
-        raise SelectorError(f"freeze: {{{name}: {value}}}", found=f"`{name}` takes nothing", do=f"write `freeze: {name}`")
+        raise SelectorError(
+            f"freeze: {{{name}: {value}}}", found=f"`{name}` takes nothing", do=f"write `freeze: {name}`"
+        )
     raise SelectorError(f"freeze: {{{name}: {value}}}", found=_unknown(str(name)), do=f"write {FORMS}")
 
 

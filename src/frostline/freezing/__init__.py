@@ -1,0 +1,26 @@
+"""HOLD: plans, how they are applied and lifted, and the proof that they held."""
+
+from frostline.freezing.apply import PlanHandle, apply, freeze, leave_optimizer
+from frostline.freezing.digests import combined, digest, digests
+from frostline.freezing.plan import FreezePlan, NormMode, PlannedModule, PlannedParameter, make_plan
+from frostline.freezing.proof import merge, verify
+from frostline.freezing.trial import GradientWatch, Loss
+
+__all__ = [
+    "FreezePlan",
+    "GradientWatch",
+    "Loss",
+    "NormMode",
+    "PlanHandle",
+    "PlannedModule",
+    "PlannedParameter",
+    "apply",
+    "combined",
+    "digest",
+    "digests",
+    "freeze",
+    "leave_optimizer",
+    "make_plan",
+    "merge",
+    "verify",
+]

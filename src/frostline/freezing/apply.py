@@ -1,0 +1,166 @@
+"""Apply a plan to a network and lift it again: requires_grad, modes, gradients; nothing else is touched."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from frostline.errors import PlanError
+from frostline.freezing.digests import digests
+from frostline.freezing.modes import is_kept_in_eval, keep_in_eval, release
+from frostline.freezing.plan import FreezePlan, NormMode, make_plan
+from frostline.selection import ExampleInput, outline, parse
+
+
+@dataclass(kw_only=True, eq=False)
+class PlanHandle:
+    """A plan in force on a network, with what is needed to lift it and to prove that it held.
+
+    As a context manager it lifts the plan at the end of the block.
+
+    Attributes:
+        model: the network.
+        plan: what is in force.
+        before: digests of every held parameter and buffer, taken when the plan was applied.
+    """
+
+    model: nn.Module
+    plan: FreezePlan
+    before: Mapping[str, str]
+    _requires_grad: dict[nn.Parameter, bool] = field(repr=False)
+    _gradients: dict[nn.Parameter, Tensor] = field(repr=False)
+    _modes: dict[nn.Module, bool] = field(repr=False)
+    lifted: bool = False
+
+    def lift(self) -> None:
+        """Give back exactly the state before the plan, also what was frozen beforehand. Lifting twice is harmless.
+
+        Values are left as they are: what was trained stays trained.
+        """
+        if self.lifted:
+            return
+        for parameter, required in self._requires_grad.items():
+            parameter.requires_grad_(required)
+        for parameter, gradient in self._gradients.items():
+            parameter.grad = gradient
+        for module, training in self._modes.items():
+            release(module)
+            module.training = training
+        self.lifted = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.lift()
+
+
+def freeze(
+    model: nn.Module,
+    words: str | None = None,
+    *,
+    norm: NormMode = "eval",
+    strict: bool = False,
+    example_input: ExampleInput | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    **selector: Any,
+) -> PlanHandle:
+    """Hold a part of a network: say in one line what stays frozen.
+
+    Call it before the optimizer is made, or give the optimizer, and what is held leaves it.
+
+    Args:
+        model: any network.
+        words: `all` (everything but the head), `backbone` (neck and head train) or `none`.
+        norm: what norm layers of held parts do: stay in eval, or keep their statistics moving (`train`).
+        strict: make an error of what is otherwise only noted (fewer stages than `frozen_stages` asks for).
+        example_input: what the network's forward takes, where its first layer does not tell.
+        optimizer: an optimizer that already exists; held tensors leave its groups and its state.
+        **selector: one of `through`, `first`, `train_first`, `match`, `train`, `frozen_stages`.
+
+    Returns:
+        The handle: `.plan` says what is held and why, `.lift()` gives back the state before.
+
+    Raises:
+        SelectorError: the words pick nothing, everything, or something that is not there.
+        PlanError: a plan is in force on this network already.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 2))
+    >>> with freeze(net, "all", example_input=torch.zeros(1, 3, 8, 8)) as handle:
+    ...     [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    ['2.weight', '2.bias']
+    """
+    asked = parse(selector if words is None else words) if not (words and selector) else parse({words: 1, **selector})
+    plan = make_plan(
+        outline(model, example_input=example_input),
+        asked,
+        norm=norm,
+        strict=strict,
+        held_before=[name for name, parameter in model.named_parameters() if not parameter.requires_grad],
+    )
+    handle = apply(model, plan)
+    if optimizer is not None:
+        leave_optimizer(model, plan, optimizer)
+    return handle
+
+
+def apply(model: nn.Module, plan: FreezePlan) -> PlanHandle:
+    """Bring a network into the state of a plan.
+
+    Args:
+        model: the network that the plan was made for.
+        plan: what to hold.
+
+    Returns:
+        The handle that lifts it.
+
+    Raises:
+        PlanError: another plan is in force, or the network's parameters are not those of the plan.
+    """
+    modules = dict(model.named_modules())
+    parameters = dict(model.named_parameters())
+    if any(is_kept_in_eval(module) for module in modules.values()):
+        raise PlanError(f"freeze: {plan.selector}", found="a plan is in force on this network", do="lift it first")
+    planned = {parameter.name for parameter in plan.parameters}
+    if planned != set(parameters):
+        odd = sorted(planned ^ set(parameters))
+        raise PlanError(
+            f"freeze: {plan.selector}",
+            found=f"the plan is of another network: {len(odd)} parameters differ, such as {odd[0]}",
+            do="make the plan from this network's outline",
+        )
+    held = [parameters[name] for name in plan.held_names]
+    handle = PlanHandle(
+        model=model,
+        plan=plan,
+        before=digests(model, [*sorted(plan.held_names), *plan.held_buffers]),
+        _requires_grad={parameter: parameter.requires_grad for parameter in parameters.values()},
+        _gradients={parameter: parameter.grad for parameter in held if parameter.grad is not None},
+        _modes={module: module.training for module in modules.values()},
+    )
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name not in plan.held_names)
+    for parameter in held:
+        # A zero gradient is not none: momentum and weight decay would still move what it belongs to.
+        parameter.grad = None
+    for module in plan.modules:
+        if module.evaluates:
+            keep_in_eval(modules[module.name])
+    return handle
+
+
+def leave_optimizer(model: nn.Module, plan: FreezePlan, optimizer: torch.optim.Optimizer) -> None:
+    """Take what a plan holds out of an optimizer: out of its groups, and its state (momentum) with it.
+
+    Args:
+        model: the network under the plan.
+        plan: what is held.
+        optimizer: changed in place; a group that becomes empty stays, so that schedulers keep their slots.
+    """
+    held = {id(parameter) for name, parameter in model.named_parameters() if name in plan.held_names}
+    for group in optimizer.param_groups:
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in held]
+    for parameter in [parameter for parameter in optimizer.state if id(parameter) in held]:
+        del optimizer.state[parameter]

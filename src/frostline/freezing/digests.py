@@ -1,0 +1,46 @@
+"""Digests of tensors: equal digests mean equal bits, of values, shape and type."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def digest(tensor: Tensor) -> str:
+    """Give the SHA-256 of a tensor's type, shape and bytes; a sharded tensor is gathered first."""
+    whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    plain = whole.detach().to("cpu").contiguous()
+    sha = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)} ".encode())
+    if plain.numel():
+        sha.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def digests(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """Digest the named parameters and buffers of a network.
+
+    Args:
+        model: the network.
+        names: dotted names of parameters and buffers.
+
+    Returns:
+        Name → digest; a name that is no longer there → an empty text.
+    """
+    tensors = named_tensors(model)
+    return {name: digest(tensors[name]) if name in tensors else "" for name in names}
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Name every parameter and buffer, under each of its names."""
+    parameters = model.named_parameters(remove_duplicate=False)
+    buffers = model.named_buffers(remove_duplicate=False)
+    return {**dict(parameters), **dict(buffers)}
+
+
+def combined(parts: Mapping[str, str]) -> str:
+    """Give one digest for many: of the sorted names and digests."""
+    sha = hashlib.sha256()
+    for name in sorted(parts):
+        sha.update(f"{name} {parts[name]}\n".encode())
+    return sha.hexdigest()

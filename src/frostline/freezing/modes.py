@@ -1,0 +1,41 @@
+"""Keep held modules in eval mode, also after any later `train()`: norm layers and dropout of held parts do not act."""
+
+from torch import nn
+
+
+class StayInEval:
+    """Stands in for the `train` method of one held module: the module stays in eval, its children decide themselves.
+
+    It is set on the instance, so the class, `isinstance`, copying and pickling stay as they were.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, mode: bool = True) -> nn.Module:
+        """Do what `nn.Module.train` does, except that this module stays in eval.
+
+        Args:
+            mode: what the caller asked for; it goes on to the children.
+        """
+        self.module.training = False
+        for child in self.module.children():
+            child.train(mode)
+        return self.module
+
+
+def keep_in_eval(module: nn.Module) -> None:
+    """Put one module, without its children, into eval mode and keep it there."""
+    module.__dict__["train"] = StayInEval(module)
+    module.training = False
+
+
+def release(module: nn.Module) -> None:
+    """Give one module its own `train` method back; its mode stays as it is."""
+    if isinstance(module.__dict__.get("train"), StayInEval):
+        del module.__dict__["train"]
+
+
+def is_kept_in_eval(module: nn.Module) -> bool:
+    """Whether a module is kept in eval mode."""
+    return isinstance(module.__dict__.get("train"), StayInEval)

@@ -1,0 +1,269 @@
+"""The plan: what a selector became on one network, every parameter, buffer and module by name, held or trained."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from frostline.errors import SelectorError
+from frostline.record import StageRow
+from frostline.selection import ModuleEntry, Outline, ParameterEntry, Resolution, Selector, resolve
+
+State = Literal["held", "trained", "mixed"]
+NormMode = Literal["eval", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedParameter:
+    """One parameter under a plan; `why` names its stage and the words that decided."""
+
+    name: str
+    aliases: tuple[str, ...]
+    numel: int
+    stage: str
+    held: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedModule:
+    """One module under a plan: held (kept in eval), trained, or mixed (something below it is held, something trained).
+
+    `evaluates` says whether it is kept in eval mode: held, and no norm layer that was asked to stay in train mode.
+    """
+
+    name: str
+    kind: str
+    role: str
+    state: State
+    evaluates: bool
+    buffers: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezePlan:
+    """What stays frozen on one network: immutable, without tensors.
+
+    Attributes:
+        selector: the words, parsed.
+        norm: what norm layers of held parts do: stay in eval, or (by the user's choice) train mode.
+        network: class name of the network.
+        stage_names: the stages, input first.
+        parameters: every parameter tensor once.
+        modules: every module once, in the order of `named_modules`.
+        notes: what a person should be told about how the words were read.
+    """
+
+    selector: Selector
+    norm: NormMode
+    network: str
+    stage_names: tuple[str, ...]
+    parameters: tuple[PlannedParameter, ...]
+    modules: tuple[PlannedModule, ...]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def held_names(self) -> frozenset[str]:
+        """Listed names of the held parameters."""
+        return frozenset(parameter.name for parameter in self.parameters if parameter.held)
+
+    @cached_property
+    def trained_names(self) -> frozenset[str]:
+        """Listed names of the trained parameters."""
+        return frozenset(parameter.name for parameter in self.parameters if not parameter.held)
+
+    @cached_property
+    def held_modules(self) -> tuple[str, ...]:
+        """Names of the held modules."""
+        return tuple(module.name for module in self.modules if module.state == "held")
+
+    @cached_property
+    def held_roots(self) -> tuple[str, ...]:
+        """Names of the largest held modules: those that lie in no other held module."""
+        held = set(self.held_modules)
+        return tuple(name for name in self.held_modules if not any(parent in held for parent in _parents(name)))
+
+    @cached_property
+    def held_buffers(self) -> tuple[str, ...]:
+        """Names of the buffers that must not move: those of modules that are kept in eval."""
+        return tuple(name for module in self.modules if module.evaluates for name in module.buffers)
+
+    def numel(self, *, held: bool) -> int:
+        """Number of elements held, or trained."""
+        return sum(parameter.numel for parameter in self.parameters if parameter.held is held)
+
+    @cached_property
+    def stage_by_module(self) -> dict[str, str]:
+        """Name of a module → the stage of the parameters on it; without any, that of the module written before it."""
+        owners = {
+            name.rpartition(".")[0]: parameter.stage
+            for parameter in self.parameters
+            for name in (parameter.name, *parameter.aliases)
+        }
+        stages: dict[str, str] = {}
+        before = self.stage_names[0]
+        for module in self.modules:
+            before = stages[module.name] = owners.get(module.name, before)
+        return stages
+
+    def rows(self) -> tuple[StageRow, ...]:
+        """The plan by stage, as numbers: what it asks for, not what a network was found to be."""
+        held_norms = {module.name for module in self.modules if module.role == "norm" and module.evaluates}
+        return stage_rows(self, held=self.held_names, norms_in_eval=held_norms)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data, for the record: the words, and the names of all that is held."""
+        return {
+            "freeze": self.selector.words(),
+            "norm": self.norm,
+            "held_parameters": sorted(self.held_names),
+            "trained_parameters": sorted(self.trained_names),
+            "held_modules": list(self.held_roots),
+            "notes": list(self.notes),
+        }
+
+
+def stage_rows(plan: FreezePlan, *, held: Collection[str], norms_in_eval: Collection[str]) -> tuple[StageRow, ...]:
+    """Count by stage what is held and trained.
+
+    Args:
+        plan: gives stages and sizes.
+        held: listed names of the parameters to count as held.
+        norms_in_eval: names of the norm layers to count as in eval mode.
+    """
+    rows = []
+    for stage in plan.stage_names:
+        mine = [parameter for parameter in plan.parameters if parameter.stage == stage]
+        norms = [m.name for m in plan.modules if m.role == "norm" and plan.stage_by_module[m.name] == stage]
+        in_eval = sum(name in norms_in_eval for name in norms)
+        rows.append(
+            StageRow(
+                stage=stage,
+                trained=sum(parameter.numel for parameter in mine if parameter.name not in held),
+                held=sum(parameter.numel for parameter in mine if parameter.name in held),
+                norm_eval=in_eval,
+                norm_train=len(norms) - in_eval,
+            )
+        )
+    return tuple(rows)
+
+
+def make_plan(
+    outline: Outline,
+    selector: Selector,
+    *,
+    norm: NormMode = "eval",
+    strict: bool = False,
+    held_before: Iterable[str] = (),
+) -> FreezePlan:
+    """Turn a selector into a plan for one network.
+
+    Args:
+        outline: the network's stages, parameters and modules.
+        selector: what to hold.
+        norm: what norm layers of held parts do.
+        strict: make errors of what is otherwise only noted.
+        held_before: names of parameters that the user had frozen beforehand; they stay held.
+
+    Returns:
+        The plan: held and trained together are every parameter, once.
+
+    Raises:
+        SelectorError: as `resolve`; or nothing is left to train beside what was frozen beforehand.
+    """
+    resolution = resolve(outline, selector, strict=strict)
+    before = frozenset(held_before) - resolution.held
+    parameters = tuple(
+        _plan_parameter(
+            entry, stage=outline.stage_by_parameter[entry.name], resolution=resolution, before=before, selector=selector
+        )
+        for entry in outline.parameters
+    )
+    held = {parameter.name for parameter in parameters if parameter.held}
+    if len(held) == len(parameters):
+        raise SelectorError(
+            f"freeze: {selector}",
+            found=f"{len(before)} of {len(parameters)} tensors were frozen beforehand, so nothing could be trained",
+            do="give back `requires_grad` to what should be trained",
+        )
+    notes = list(resolution.notes)
+    if before:
+        notes.append(
+            f"{len(before)} tensors were frozen beforehand and stay so: {', '.join(sorted(before)[:3])}"
+            + (" …" if len(before) > 3 else "")
+        )
+    return FreezePlan(
+        selector=selector,
+        norm=norm,
+        network=outline.network,
+        stage_names=outline.stage_names,
+        parameters=parameters,
+        modules=_plan_modules(outline, held, norm),
+        notes=tuple(notes),
+    )
+
+
+def _plan_parameter(
+    entry: ParameterEntry, *, stage: str, resolution: Resolution, before: frozenset[str], selector: Selector
+) -> PlannedParameter:
+    held = entry.name in resolution.held or entry.name in before
+    why = "frozen beforehand" if entry.name in before else f"{'held' if held else 'trained'} by `{selector}`"
+    return PlannedParameter(
+        name=entry.name, aliases=entry.aliases, numel=entry.numel, stage=stage, held=held, why=f"{stage}: {why}"
+    )
+
+
+def _plan_modules(outline: Outline, held: set[str], norm: NormMode) -> tuple[PlannedModule, ...]:
+    """Give every module its state: by the parameters below it, else by what runs around it."""
+    states: dict[str, set[bool]] = defaultdict(set)
+    for entry in outline.parameters:
+        for name in entry.names:
+            for parent in _parents(name):
+                states[parent].add(entry.name in held)
+    # Modules with parameters of their own, in the order they run: what a module without any is judged by.
+    owners = sorted(
+        (module.order, all(name in held for name in module.parameters))
+        for module in outline.modules
+        if module.parameters
+    )
+    planned = []
+    for module in outline.modules:
+        state = _state(module, states, owners)
+        planned.append(
+            PlannedModule(
+                name=module.name,
+                kind=module.kind,
+                role=module.role,
+                state=state,
+                evaluates=state == "held" and not (module.role == "norm" and norm == "train"),
+                buffers=module.buffers,
+            )
+        )
+    return tuple(planned)
+
+
+def _state(module: ModuleEntry, states: dict[str, set[bool]], owners: list[tuple[int, bool]]) -> State:
+    if module.name in states:
+        return _STATES[frozenset(states[module.name])]
+    parent = next(parent for parent in reversed(_parents(module.name)) if parent in states)
+    if len(states[parent]) == 1:
+        return _STATES[frozenset(states[parent])]
+    # A norm or activation belongs to the layer it follows; a dropout is there for the layer that it feeds.
+    before = [held for order, held in owners if order < module.order]
+    after = [held for order, held in owners if order > module.order]
+    around = (after[:1] or before[-1:]) if module.role == "dropout" else (before[-1:] or after[:1])
+    return "held" if around[0] else "trained"
+
+
+_STATES: dict[frozenset[bool], State] = {
+    frozenset({True}): "held",
+    frozenset({False}): "trained",
+    frozenset({True, False}): "mixed",
+}
+
+
+def _parents(name: str) -> list[str]:
+    """List the modules around a dotted name, the root ("") first."""
+    parts = name.split(".")
+    return ["", *(".".join(parts[:length]) for length in range(1, len(parts)))] if name else []

@@ -1,0 +1,99 @@
+"""The proof: eight claims about a plan on a network, put together for any loop and merged over phases."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from frostline.freezing import claims, trial
+from frostline.freezing.apply import PlanHandle
+from frostline.freezing.plan import stage_rows
+from frostline.record import Claim, Proof, StageRow, Status
+
+
+def verify(
+    handle: PlanHandle,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+    batches: Sequence[Any] = (),
+    loss: trial.Loss | None = None,
+    rebuild: Callable[[], nn.Module] | None = None,
+    saved: bytes | None = None,
+    watch: trial.GradientWatch | None = None,
+) -> Proof:
+    """Prove that a plan held: before training, after it, or both, in anybody's loop.
+
+    The network, its gradients and the random state are left as they were. A claim for which something is not given
+    does not apply, and says so.
+
+    Args:
+        handle: what `freeze` gave.
+        optimizer: the optimizer of the loop.
+        scheduler: its rate scheduler.
+        batches: a few real batches, as `loss` takes them; several show a gradient that is zero only at first.
+        loss: runs the network on a batch and gives a scalar, as in
+            `lambda network, batch: F.cross_entropy(network(batch[0]), batch[1])`.
+        rebuild: builds the network anew, for the claim that it survives saving.
+        saved: a safetensors file's bytes that the rebuilt network loads, in place of the network's own state.
+        watch: gradients already watched in real steps, in place of a forward and backward on `batches`.
+
+    Returns:
+        The proof: eight claims with evidence, and the table by stage as it was found.
+    """
+    model, plan = handle.model, handle.plan
+    can_run = loss if batches else None
+    first = batches[0] if batches else None
+    watch = watch or trial.watch_gradients(model, plan, loss=can_run, batches=batches)
+    return Proof(
+        claims=(
+            claims.requires_grad_claim(model, plan),
+            claims.optimizer_claim(model, plan, optimizer=optimizer, scheduler=scheduler),
+            claims.modes_claim(model, plan),
+            trial.prefix_claim(model, plan, loss=can_run, batch=first),
+            watch.claim(),
+            claims.digests_claim(model, plan, before=handle.before),
+            trial.reloaded_claim(model, loss=can_run, batch=first, rebuild=rebuild, saved=saved),
+            claims.processes_claim(model, plan),
+        ),
+        stages=found_rows(handle),
+        warnings=watch.warnings(),
+    )
+
+
+def found_rows(handle: PlanHandle) -> tuple[StageRow, ...]:
+    """Count by stage what the network is found to hold and train, whatever the plan says."""
+    model, plan = handle.model, handle.plan
+    held = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    norms = [module.name for module in plan.modules if module.role == "norm"]
+    return stage_rows(plan, held=held, norms_in_eval=claims.norms_in_eval(model, norms))
+
+
+def merge(proofs: Sequence[Proof]) -> Proof:
+    """Put the proofs of the phases of one run together: a claim fails where it fails in any phase.
+
+    Args:
+        proofs: one for each phase, in order; at least one.
+    """
+    if len(proofs) == 1:
+        return proofs[0]
+    return Proof(
+        claims=tuple(_merge([proof.claims[number] for proof in proofs]) for number in range(len(proofs[0].claims))),
+        stages=proofs[-1].stages,
+        warnings=tuple(
+            f"phase {number}: {warning}" for number, proof in enumerate(proofs, 1) for warning in proof.warnings
+        ),
+        phases=len(proofs),
+    )
+
+
+def _merge(same: Sequence[Claim]) -> Claim:
+    statuses = {claim.status for claim in same}
+    order: tuple[Status, ...] = ("fails", "holds", "not applicable")
+    summary = "; ".join(f"phase {number}: {claim.evidence['summary']}" for number, claim in enumerate(same, 1))
+    return Claim(
+        name=same[0].name,
+        status=next(status for status in order if status in statuses),
+        evidence={"summary": summary, "phases": [{"status": claim.status, **claim.evidence} for claim in same]},
+    )

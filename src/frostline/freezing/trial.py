@@ -1,0 +1,234 @@
+"""The claims that need the network to run: the prefix in train and eval mode, gradients, and a reloaded copy."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frostline.freezing.claims import claim, not_applicable
+from frostline.freezing.digests import digest
+from frostline.freezing.plan import FreezePlan
+from frostline.record import Claim
+from frostline.selection import first_tensor, undisturbed
+
+Loss = Callable[[nn.Module, Any], Tensor]
+# A layer that is dropped one time in ten hides in a single draw.
+DRAWS = 3
+PREFIX = "the prefix computes the same in train and eval mode"
+GRADIENTS = "gradients reach exactly what is trained"
+RELOADED = "saved and loaded, the network gives the same output"
+
+
+def prefix_claim(model: nn.Module, plan: FreezePlan, *, loss: Loss | None, batch: Any) -> Claim:
+    """Claim 4: what held modules compute before the first trained one is the same in train and in eval mode.
+
+    Held modules are watched while a real batch runs with gradients on: an output that needs no gradient came through
+    nothing trained, so it belongs to the prefix, and its bits must not depend on the mode.
+    """
+    if not plan.held_roots:
+        return not_applicable(PREFIX, "no whole module is held")
+    if loss is None:
+        return not_applicable(PREFIX, "no batch and loss were given")
+    with undisturbed(model):
+        model.eval()
+        in_eval = _held_outputs(model, plan, loss=loss, batch=batch)
+        model.train()
+        draws = [_held_outputs(model, plan, loss=loss, batch=batch) for _ in range(DRAWS)]
+    prefix = [key for key, (needs_gradient, _) in in_eval.items() if not needs_gradient]
+    if not prefix:
+        return not_applicable(PREFIX, "no held module runs before the first trained one")
+    differ = dict.fromkeys(
+        key[0] for key in prefix for draw in draws if draw.get(key, (True, ""))[1] != in_eval[key][1]
+    )
+    if differ and plan.norm == "train":
+        return not_applicable(
+            PREFIX, f"norm: train was asked for, and so {len(differ)} held modules depend on the mode"
+        )
+    wrong = [f"{name} gives another output in train mode than in eval mode" for name in differ]
+    return claim(
+        PREFIX,
+        wrong,
+        f"{len(prefix)} outputs of held modules, the same bits in {DRAWS} draws in train mode",
+        {"modules": len({key[0] for key in prefix}), "draws": DRAWS},
+    )
+
+
+class GradientWatch:
+    """Claim 5: watch real steps; held gradients stay None, every trained tensor gets one, and it is finite.
+
+    A gradient that is zero in every step watched is a warning: LoRA's A and zero-initialised layers start so.
+    """
+
+    def __init__(self, model: nn.Module, plan: FreezePlan) -> None:
+        self.model = model
+        self.plan = plan
+        self.steps = 0
+        self._wrong: dict[str, None] = {}
+        self._zero = set(plan.trained_names)
+
+    def observe(self) -> None:
+        """Look at the gradients of one step: after backward, unscaled, before they are set to None."""
+        self.steps += 1
+        for name, parameter in self.model.named_parameters():
+            gradient = parameter.grad
+            if name in self.plan.held_names:
+                if gradient is not None:
+                    self._wrong[f"{name} is held and has a gradient"] = None
+            elif gradient is None:
+                self._wrong[f"{name} is trained and got no gradient in step {self.steps}"] = None
+            elif not bool(torch.isfinite(gradient).all()):
+                self._wrong[f"{name} has a gradient that is not finite in step {self.steps}"] = None
+            elif name in self._zero and bool(gradient.any()):
+                self._zero.discard(name)
+
+    def claim(self) -> Claim:
+        """Say what was seen."""
+        if not self.steps:
+            return not_applicable(GRADIENTS, "no step was watched")
+        summary = (
+            f"in {self.steps} real steps {len(self.plan.trained_names)} trained tensors had finite gradients "
+            f"and {len(self.plan.held_names)} held ones had none"
+        )
+        return claim(GRADIENTS, list(self._wrong), summary, {"steps": self.steps, "always_zero": sorted(self._zero)})
+
+    def warnings(self) -> tuple[str, ...]:
+        """Name the trained tensors whose gradient was zero in every step."""
+        if not self.steps or not self._zero:
+            return ()
+        names = ", ".join(sorted(self._zero)[:5]) + (" …" if len(self._zero) > 5 else "")
+        return (
+            f"the gradient of {len(self._zero)} trained tensors was zero in all {self.steps} steps watched: {names}",
+        )
+
+
+def watch_gradients(model: nn.Module, plan: FreezePlan, *, loss: Loss | None, batches: Sequence[Any]) -> GradientWatch:
+    """Run forward and backward on each batch, in train mode, without a step; gradients and state are given back."""
+    watch = GradientWatch(model, plan)
+    if loss is None:
+        return watch
+    kept = {parameter: parameter.grad for parameter in model.parameters()}
+    try:
+        with undisturbed(model):
+            model.train()
+            for batch in batches:
+                for parameter in kept:
+                    parameter.grad = None
+                value = loss(model, batch)
+                if value.requires_grad:
+                    torch.autograd.backward(value)
+                watch.observe()
+    finally:
+        for parameter, gradient in kept.items():
+            parameter.grad = gradient
+    return watch
+
+
+def reloaded_claim(
+    model: nn.Module,
+    *,
+    loss: Loss | None,
+    batch: Any,
+    rebuild: Callable[[], nn.Module] | None,
+    saved: bytes | None = None,
+) -> Claim:
+    """Claim 7: a network built anew, with the saved weights loaded strictly, gives the same output to the bit.
+
+    Args:
+        model: the network.
+        loss: runs it on a batch.
+        batch: a real batch.
+        rebuild: builds the same network anew, from nothing that this one holds.
+        saved: a safetensors file's bytes; without it the state dict is saved by torch and read again.
+    """
+    if loss is None:
+        return not_applicable(RELOADED, "no batch and loss were given")
+    if rebuild is None:
+        return not_applicable(RELOADED, "no way to build the network anew was given")
+    other = rebuild()
+    if saved is None:
+        file = io.BytesIO()
+        torch.save(model.state_dict(), file)
+        file.seek(0)
+        state = torch.load(file, weights_only=True)
+    else:
+        from safetensors.torch import load
+
+        state = load(saved)
+    device = next(model.parameters()).device
+    try:
+        other.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        return claim(RELOADED, [f"the saved weights do not load: {str(error).splitlines()[0]}"], "")
+    ours, theirs = (_output(network, loss=loss, batch=batch) for network in (model, other.to(device)))
+    gap = (
+        "shapes differ"
+        if ours.shape != theirs.shape
+        else f"largest difference {(ours - theirs).abs().max().item():.3g}"
+    )
+    wrong = [] if torch.equal(ours, theirs) else [f"the loaded network gives another output: {gap}"]
+    return claim(RELOADED, wrong, f"{ours.numel()} outputs of a batch are equal to the bit", {"outputs": ours.numel()})
+
+
+def _output(model: nn.Module, *, loss: Loss, batch: Any) -> Tensor:
+    """Run the network in eval mode and give the first tensor of its output."""
+    seen: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        tensor = first_tensor(output)
+        if tensor is not None:
+            seen.append(tensor.detach())
+
+    hook = model.register_forward_hook(keep)
+    try:
+        with undisturbed(model), torch.no_grad():
+            model.eval()
+            loss(model, batch)
+    finally:
+        hook.remove()
+    return seen[-1]
+
+
+def _held_outputs(
+    model: nn.Module, plan: FreezePlan, *, loss: Loss, batch: Any
+) -> dict[tuple[str, int], tuple[bool, str]]:
+    """Run one batch; give for each call of each held root whether its output needs a gradient, and its digest."""
+    seen: dict[tuple[str, int], tuple[bool, str]] = {}
+    calls: dict[str, int] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def note(_: nn.Module, __: Any, output: Any) -> None:
+            number = calls[name] = calls.get(name, 0) + 1
+            tensors = list(_tensors(output))
+            needs_gradient = any(tensor.requires_grad for tensor in tensors)
+            bits = "" if needs_gradient else " ".join(map(digest, tensors))
+            seen[name, number] = (needs_gradient, bits)
+
+        return note
+
+    with _hooked({name: watch(name) for name in plan.held_roots}, model), torch.enable_grad():
+        loss(model, batch)
+    return seen
+
+
+@contextmanager
+def _hooked(hooks: dict[str, Callable[[nn.Module, Any, Any], None]], model: nn.Module) -> Iterator[None]:
+    handles = [model.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)

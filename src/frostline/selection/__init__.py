@@ -1,0 +1,53 @@
+"""WHICH: the outline of a network, and the words that pick a part of it.
+
+Importing this folder does not import torch; `outline` and what reads a network do, when they are first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from frostline.selection.parts import HEAD, NECK, STEM, Layer, ModuleEntry, Outline, ParameterEntry, Stage
+from frostline.selection.resolve import Resolution, resolve
+from frostline.selection.selector import Selector, Words, parse
+
+if TYPE_CHECKING:
+    from frostline.selection.network import outline, role_of
+    from frostline.selection.trace import ExampleInput, call, first_tensor, undisturbed
+
+_LAZY = {
+    "ExampleInput": "trace",
+    "call": "trace",
+    "first_tensor": "trace",
+    "outline": "network",
+    "role_of": "network",
+    "undisturbed": "trace",
+}
+
+__all__ = [
+    "HEAD",
+    "NECK",
+    "STEM",
+    "ExampleInput",
+    "Layer",
+    "ModuleEntry",
+    "Outline",
+    "ParameterEntry",
+    "Resolution",
+    "Selector",
+    "Stage",
+    "Words",
+    "call",
+    "first_tensor",
+    "outline",
+    "parse",
+    "resolve",
+    "role_of",
+    "undisturbed",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,126 @@
+"""Read the outline of a torch network: its stages, layers, parameters and modules, in the order they run."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from frostline.errors import NetworkError
+from frostline.selection.parts import ModuleEntry, Outline, ParameterEntry, Role
+from frostline.selection.stages import by_execution, by_publication
+from frostline.selection.trace import ExampleInput, Trace, trace
+from frostline.selection.units import unfold
+
+_NORMS = (
+    nn.modules.batchnorm._NormBase,  # BatchNorm and InstanceNorm in 1, 2 and 3 dimensions, SyncBatchNorm
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.LocalResponseNorm,
+)
+
+
+def outline(model: nn.Module, *, example_input: ExampleInput | None = None) -> Outline:
+    """Read the ordered, named stages and layers of a network.
+
+    Args:
+        model: any network; it is left as it was.
+        example_input: what its forward takes, one sample is enough: a tensor, a sequence of arguments or a mapping of
+            keyword arguments. Needed only where the network's first layer does not tell.
+
+    Returns:
+        The outline. `source` says where the stage names come from; a network that could not be run is outlined in
+        the order in which it was written, and `notes` says why.
+
+    Raises:
+        NetworkError: the network has no parameters, or some that have no shape yet.
+
+    >>> small = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    >>> _ = small(torch.zeros(1, 3, 8, 8))
+    >>> outline(small, example_input=torch.zeros(1, 3, 8, 8)).stage_names
+    ('stem', 'head')
+    """
+    named = _parameters(model)
+    seen = trace(model, example_input)
+    notes = []
+    stages = by_publication(model, aliases={entry.name: entry.aliases for entry in named})
+    source = "the network's own group_matcher (timm)"
+    if stages is None:
+        stages = by_execution(unfold(model, seen))
+        source = "one forward pass: where the resolution halves" if seen.calls else "the order it is written in"
+    if seen.failure is not None:
+        notes.append(f"no forward pass could be made ({seen.failure}), so modules stand in the order they are written")
+    notes += [f"{entry.name} is tied to {', '.join(entry.aliases)}" for entry in named if entry.aliases]
+    return Outline(
+        network=type(model).__name__,
+        stages=stages,
+        parameters=named,
+        modules=_modules(model, seen),
+        source=source,
+        notes=tuple(notes),
+    )
+
+
+def role_of(module: nn.Module) -> Role:
+    """Say whether a module is a norm layer or drops at random; by its class, or by the name of its class."""
+    if isinstance(module, _NORMS):
+        return "norm"
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return "dropout"
+    if not module._modules:
+        kind = type(module).__name__.lower()
+        if "norm" in kind:
+            return "norm"
+        if "drop" in kind or "stochasticdepth" in kind:
+            return "dropout"
+    return "other"
+
+
+def names_by_identity(named: Iterable[tuple[str, Tensor | nn.Module]]) -> list[tuple[str, ...]]:
+    """Gather all names of each object, in the order the objects first appear."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, thing in named:
+        names[id(thing)].append(name)
+    return [tuple(group) for group in names.values()]
+
+
+def _parameters(model: nn.Module) -> tuple[ParameterEntry, ...]:
+    by_name = dict(model.named_parameters(remove_duplicate=False))
+    if not by_name:
+        raise NetworkError(
+            f"outline of {type(model).__name__}", found="no parameters", do="give a network that has some"
+        )
+    lazy = [name for name, parameter in by_name.items() if isinstance(parameter, nn.UninitializedParameter)]
+    if lazy:
+        raise NetworkError(
+            f"outline of {type(model).__name__}",
+            found=f"parameters without a shape yet ({', '.join(lazy[:3])})",
+            do="run one batch through the network first",
+        )
+    return tuple(
+        ParameterEntry(name=names[0], shape=tuple(by_name[names[0]].shape), aliases=names[1:])
+        for names in names_by_identity(by_name.items())
+    )
+
+
+def _modules(model: nn.Module, seen: Trace) -> tuple[ModuleEntry, ...]:
+    by_name = dict(model.named_modules(remove_duplicate=False))
+    listed = {id(parameter): name for name, parameter in reversed(list(model.named_parameters()))}
+    order: dict[str, int] = {}
+    entries = []
+    for names in names_by_identity(by_name.items()):
+        name, module = names[0], by_name[names[0]]
+        call = seen.calls.get(module)
+        order[name] = call.order if call is not None else order.get(name.rpartition(".")[0], 0)
+        entries.append(
+            ModuleEntry(
+                name=name,
+                kind=type(module).__name__,
+                role=role_of(module),
+                parameters=tuple(listed[id(p)] for p in module._parameters.values() if p is not None),
+                buffers=tuple(f"{name}.{b}" if name else b for b, t in module._buffers.items() if t is not None),
+                order=order[name],
+                aliases=names[1:],
+            )
+        )
+    return tuple(entries)

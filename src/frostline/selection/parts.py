@@ -1,0 +1,118 @@
+"""The parts of an outline as plain data: ordered stages and layers with their parameters; knows nothing of torch."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Role = Literal["norm", "dropout", "other"]
+
+STEM = "stem"
+NECK = "neck"
+HEAD = "head"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterEntry:
+    """One parameter tensor: the name it is listed under, every other name of the same tensor, and its shape."""
+
+    name: str
+    shape: tuple[int, ...]
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name of the tensor, the listed one first."""
+        return (self.name, *self.aliases)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleEntry:
+    """One module: its name, class, role, the parameters and buffers that hang on it directly, and when it ran.
+
+    `order` is the position of its first call in one forward pass; a module that did not run has that of its parent.
+    """
+
+    name: str
+    kind: str
+    role: Role
+    parameters: tuple[str, ...]
+    buffers: tuple[str, ...]
+    order: int
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer: the name of its first part, and all names under which its parameters are reached."""
+
+    name: str
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage: its name and its layers, input first."""
+
+    name: str
+    layers: tuple[Layer, ...]
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of all its parameters, aliases included."""
+        return tuple(name for layer in self.layers for name in layer.parameters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """The ordered, named stages and layers of a network, input first, head last.
+
+    Every name of every parameter stands in exactly one layer. `notes` says what was odd about the network or how it
+    was read; `source` says where the stage names come from.
+    """
+
+    network: str
+    stages: tuple[Stage, ...]
+    parameters: tuple[ParameterEntry, ...]
+    modules: tuple[ModuleEntry, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages, input first."""
+        return tuple(stage.name for stage in self.stages)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, input first."""
+        return tuple(layer for stage in self.stages for layer in stage.layers)
+
+    @cached_property
+    def stage_by_parameter(self) -> dict[str, str]:
+        """Name of a parameter (an alias too) → name of its stage."""
+        return {name: stage.name for stage in self.stages for name in stage.parameters}
+
+    @cached_property
+    def entries(self) -> dict[str, ParameterEntry]:
+        """Name of a parameter (an alias too) → the tensor's entry."""
+        return {name: entry for entry in self.parameters for name in entry.names}
+
+    @property
+    def numel(self) -> int:
+        """Number of elements of all parameters, each tensor counted once."""
+        return sum(entry.numel for entry in self.parameters)
+
+    def numel_of(self, part: Stage | Layer) -> int:
+        """Number of elements of a stage or layer; a tied tensor counts where it is listed, not at its aliases."""
+        return sum(self.entries[name].numel for name in part.parameters if self.entries[name].name == name)
+
+    def __iter__(self) -> Iterator[Stage]:
+        """Iterate over the stages, input first."""
+        return iter(self.stages)

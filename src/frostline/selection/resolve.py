@@ -1,0 +1,216 @@
+"""Hold a selector against an outline: which parameters are held, and why each is held or trained."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from frostline.errors import SelectorError, nearest
+from frostline.selection.parts import HEAD, NECK, STEM, Outline, Stage
+from frostline.selection.selector import Selector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """What a selector means on one network: the held parameters (listed names), and what a person should be told."""
+
+    held: frozenset[str]
+    notes: tuple[str, ...] = ()
+
+
+def resolve(outline: Outline, selector: Selector, *, strict: bool = False) -> Resolution:
+    """Say which parameters of a network a selector holds.
+
+    Args:
+        outline: the network's stages, layers and parameters.
+        selector: the parsed words.
+        strict: make an error of what is otherwise only noted: fewer stages than `frozen_stages` asks for.
+
+    Returns:
+        The held parameters; all others are trained.
+
+    Raises:
+        SelectorError: nothing matches, a stage or layer is out of range, everything would be held, or the names of
+            one tied or shared tensor would be held and trained at once.
+    """
+    picked, notes = _KINDS[selector.kind](outline, selector)
+    if strict and selector.kind == "frozen_stages":
+        _check_stage_count(outline, selector)
+    held = set()
+    for entry in outline.parameters:
+        inside = [name for name in entry.names if name in picked]
+        if inside and len(inside) < len(entry.names):
+            outside = next(name for name in entry.names if name not in picked)
+            raise SelectorError(
+                f"freeze: {selector}",
+                found=f"{inside[0]} and {outside} are one tensor, and one would be held while the other is trained",
+                do="hold both or train both",
+            )
+        if inside:
+            held.add(entry.name)
+    if len(held) == len(outline.parameters):
+        raise SelectorError(
+            f"freeze: {selector}",
+            found=f"everything would be frozen ({len(held)} of {len(held)} tensors), so nothing could be trained",
+            do=f"leave something to train; the stages are {', '.join(outline.stage_names)}",
+        )
+    return Resolution(held=frozenset(held), notes=tuple(notes))
+
+
+Picked = tuple[set[str], list[str]]
+
+
+def _all(outline: Outline, selector: Selector) -> Picked:
+    return _stages_but(outline, selector, {HEAD}), []
+
+
+def _backbone(outline: Outline, selector: Selector) -> Picked:
+    return _stages_but(outline, selector, {NECK, HEAD}), []
+
+
+def _none(outline: Outline, selector: Selector) -> Picked:
+    return set(), []
+
+
+def _stages_but(outline: Outline, selector: Selector, trained: set[str]) -> set[str]:
+    if HEAD not in outline.stage_names:
+        raise SelectorError(
+            f"freeze: {selector}",
+            found=f"{outline.network} has no head, so nothing would be trained",
+            do=f"name a stage (`through: {outline.stage_names[0]}`); there is {', '.join(outline.stage_names)}",
+        )
+    return {name for stage in outline if stage.name not in trained for name in stage.parameters}
+
+
+def _through(outline: Outline, selector: Selector) -> Picked:
+    wanted = str(selector.value)
+    names = outline.stage_names
+    if wanted not in names:
+        raise SelectorError(
+            f"freeze: {selector}",
+            found=f"{outline.network} has no stage {wanted}; {_where(outline, wanted) or nearest(wanted, names)}",
+            do=f"name one of {', '.join(names)}",
+        )
+    until = names.index(wanted) + 1
+    return {name for stage in outline.stages[:until] for name in stage.parameters}, []
+
+
+def _where(outline: Outline, module: str) -> str | None:
+    """Say in which stages a module lies, for someone who named a module and not a stage."""
+    stages = dict.fromkeys(
+        stage for name, stage in outline.stage_by_parameter.items() if name == module or name.startswith(f"{module}.")
+    )
+    return f"the module {module} is in {' and '.join(stages)}" if stages else None
+
+
+def _first(outline: Outline, selector: Selector) -> Picked:
+    layers = outline.layers[: _in_range(outline, selector)]
+    return {name for layer in layers for name in layer.parameters}, []
+
+
+def _train_first(outline: Outline, selector: Selector) -> Picked:
+    layers = outline.layers[_in_range(outline, selector) :]
+    picked = {name for layer in layers for name in layer.parameters}
+    head = {name for stage in outline if stage.name == HEAD for name in stage.parameters}
+    notes = ["the head is held too: if it is new, it keeps its random weights"] if head and head <= picked else []
+    return picked, notes
+
+
+def _in_range(outline: Outline, selector: Selector) -> int:
+    count = int(str(selector.value))
+    total = len(outline.layers)
+    if count > total:
+        raise SelectorError(
+            f"freeze: {selector}",
+            found=f"{outline.network} has {total} layers",
+            do=f"give a number up to {total}; `frostline outline` prints them",
+        )
+    return count
+
+
+def _match(outline: Outline, selector: Selector) -> Picked:
+    return _globbed(outline, selector)
+
+
+def _train(outline: Outline, selector: Selector) -> Picked:
+    trained, notes = _globbed(outline, selector)
+    return {name for entry in outline.parameters for name in entry.names} - trained, notes
+
+
+def _globbed(outline: Outline, selector: Selector) -> Picked:
+    globs = selector.value if isinstance(selector.value, tuple) else ()
+    picked: set[str] = set()
+    notes = []
+    for glob in globs:
+        if glob in outline.stage_names:
+            found = {name for stage in outline if stage.name == glob for name in stage.parameters}
+            subtree = _subtrees(outline, glob)
+            if subtree and subtree != found:
+                notes.append(f"`{glob}` is the stage; the module of that name is more or less: write `{glob}.*` for it")
+        else:
+            found = _subtrees(outline, glob)
+        if not found:
+            known = nearest(glob, [*outline.stage_names, *_prefixes(outline.entries)])
+            raise SelectorError(
+                f"freeze: {selector}",
+                found=f"`{glob}` matches no parameter of {outline.network}; {known}",
+                do="globs are dotted names from the root, `*` stands for any text; `frostline outline` prints them",
+            )
+        picked |= found
+    return picked, notes
+
+
+def _subtrees(outline: Outline, glob: str) -> set[str]:
+    """Match a glob on the dotted names of modules and parameters, and take what lies below: `layer1` is not `layer10`."""
+    return {name for name in outline.entries if any(fnmatchcase(prefix, glob) for prefix in _prefixes([name]))}
+
+
+def _prefixes(names: Iterable[str]) -> Iterable[str]:
+    for name in names:
+        parts = name.split(".")
+        for length in range(1, len(parts) + 1):
+            yield ".".join(parts[:length])
+
+
+def _frozen_stages(outline: Outline, selector: Selector) -> Picked:
+    """Hold the stem and the first N stages, as mmdetection counts them (0: the stem alone, -1: nothing)."""
+    number = int(str(selector.value))
+    stages = _numbered_stages(outline)
+    if number < 0:
+        return set(), [f"frozen_stages: {number} holds nothing"]
+    taken = [stage for stage in outline if stage.name == STEM] + stages[:number]
+    layers = ", ".join(layer.name for stage in taken for layer in stage.layers) or "nothing"
+    notes = [
+        f"frozen_stages: {number} counts as mmdetection does (0: the stem, N: the stem and N stages); holds {layers}"
+    ]
+    if number > len(stages):
+        notes.append(
+            f"frozen_stages: {number} asks for more than the {len(stages)} stages of {outline.network}: all are held"
+        )
+    return {name for stage in taken for name in stage.parameters}, notes
+
+
+def _check_stage_count(outline: Outline, selector: Selector) -> None:
+    stages = _numbered_stages(outline)
+    if int(str(selector.value)) > len(stages):
+        raise SelectorError(
+            f"freeze: {selector}",
+            found=f"{outline.network} has {len(stages)} stages after its stem",
+            do=f"give a number from -1 to {len(stages)}",
+        )
+
+
+def _numbered_stages(outline: Outline) -> list[Stage]:
+    return [stage for stage in outline if stage.name not in (STEM, NECK, HEAD)]
+
+
+_KINDS: dict[str, Callable[[Outline, Selector], Picked]] = {
+    "all": _all,
+    "backbone": _backbone,
+    "none": _none,
+    "through": _through,
+    "first": _first,
+    "train_first": _train_first,
+    "match": _match,
+    "train": _train,
+    "frozen_stages": _frozen_stages,
+}

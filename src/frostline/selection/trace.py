@@ -1,0 +1,153 @@
+"""One forward pass, watched: in which order the modules run, and at which resolution each of them gives its output."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Tried in this order on a network that does not say what it takes; most nets accept the first.
+IMAGE_SIZES_PX = (224, 64, 32, 112, 384)
+NUM_TOKENS = 16
+
+ExampleInput = Tensor | Sequence[Any] | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The first call of a module: its place in the order of calls, and the shape of its first output tensor."""
+
+    order: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Module → its first call; empty, with the reason, where no forward pass could be made."""
+
+    calls: dict[nn.Module, Call]
+    failure: str | None = None
+
+
+def trace(model: nn.Module, example_input: ExampleInput | None = None) -> Trace:
+    """Run the network once in eval mode, without gradients, and note the first call of each module.
+
+    The network is left as it was: modes, buffers and the random state too.
+
+    Args:
+        model: any network.
+        example_input: what its forward takes: a tensor, a sequence of arguments or a mapping of keyword arguments;
+            one sample is enough. Without it, shapes that fit its first layer are tried.
+
+    Returns:
+        The calls, or no calls and why.
+    """
+    candidates = [example_input] if example_input is not None else list(_guesses(model))
+    failure = "its first layer does not tell what the network takes"
+    for candidate in candidates:
+        try:
+            return Trace(_watch(model, candidate))
+        except Exception as error:  # whatever a stranger's forward raises: the next guess may fit
+            failure = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    return Trace({}, failure)
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """Find the first tensor in nested tuples, lists, mappings and output classes, depth first."""
+    if isinstance(value, Tensor):
+        return value
+    parts: Iterable[Any]
+    if isinstance(value, Mapping):
+        parts = value.values()
+    elif isinstance(value, (tuple, list)):
+        parts = value
+    elif hasattr(value, "__dataclass_fields__"):
+        parts = vars(value).values()
+    else:
+        return None
+    return next((tensor for part in parts if (tensor := first_tensor(part)) is not None), None)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Give back modes, buffers and the random state of this process and its devices as they were before."""
+    modes = {module: module.training for module in model.modules()}
+    buffers = [
+        (module, name, buffer, None if buffer is None else buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+    ]
+    devices = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"} - {None})
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        for module, training in modes.items():
+            # Not `train()`: a held module refuses it, and here every flag is known.
+            module.training = training
+        with torch.no_grad():
+            for module, name, buffer, before in buffers:
+                # A forward may have put another tensor in its place.
+                module._buffers[name] = buffer
+                if buffer is not None and before is not None:
+                    buffer.copy_(before)
+
+
+def call(model: nn.Module, inputs: ExampleInput) -> Any:
+    """Call a network with a tensor, a sequence of arguments or a mapping of keyword arguments."""
+    if isinstance(inputs, Tensor):
+        return model(inputs)
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs)
+
+
+def _watch(model: nn.Module, example_input: ExampleInput) -> dict[nn.Module, Call]:
+    started: dict[nn.Module, int] = {}
+    calls: dict[nn.Module, Call] = {}
+
+    def begin(module: nn.Module, _: Any) -> None:
+        started.setdefault(module, len(started))
+
+    def end(module: nn.Module, _: Any, output: Any) -> None:
+        if module not in calls:
+            tensor = first_tensor(output)
+            calls[module] = Call(started[module], tuple(tensor.shape) if tensor is not None else ())
+
+    hooks = [module.register_forward_pre_hook(begin) for module in model.modules()]
+    hooks += [module.register_forward_hook(end) for module in model.modules()]
+    try:
+        with undisturbed(model), torch.no_grad():
+            for module in model.modules():
+                module.training = False
+            call(model, example_input)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls
+
+
+def _guesses(model: nn.Module) -> Iterator[ExampleInput]:
+    """Give inputs that fit: the size a timm network publishes, or what the first layer with weights takes."""
+    first = next((module for module in model.modules() if isinstance(module, _TELLING)), None)
+    if first is None:
+        return
+    weight: Tensor = first.weight
+    published = getattr(model, "pretrained_cfg", None) or {}
+    if isinstance(published, Mapping) and "input_size" in published:
+        yield torch.zeros(1, *published["input_size"], device=weight.device, dtype=weight.dtype)
+    if isinstance(first, nn.Conv2d):
+        for size in IMAGE_SIZES_PX:
+            yield torch.zeros(1, first.in_channels, size, size, device=weight.device, dtype=weight.dtype)
+    elif isinstance(first, nn.Conv1d):
+        yield torch.zeros(1, first.in_channels, 16_000, device=weight.device, dtype=weight.dtype)
+    elif isinstance(first, nn.Linear):
+        yield torch.zeros(1, first.in_features, device=weight.device, dtype=weight.dtype)
+        yield torch.zeros(1, NUM_TOKENS, first.in_features, device=weight.device, dtype=weight.dtype)
+    elif isinstance(first, nn.Embedding):
+        yield torch.zeros(1, NUM_TOKENS, dtype=torch.long, device=weight.device)
+
+
+_TELLING = (nn.Conv2d, nn.Conv1d, nn.Linear, nn.Embedding)
