@@ -14,18 +14,24 @@ FrostlineError
     └── ProofError           something that was frozen moved, or a part of the freeze did not hold
 """
 
+import copyreg
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class FrostlineError(Exception):
     """Base of all errors; its text is one line: what was asked, what was found, what to do."""
 
     def __init__(self, asked: str, *, found: str, do: str) -> None:
-        super().__init__(f"{asked}: {found}. {do}")
+        super().__init__(" ".join(f"{asked}: {found}. {do}".splitlines()))
         self.asked = asked
         self.found = found
         self.do = do
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as it is: an error comes back from another process, whatever its `__init__` takes."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UserError(FrostlineError):

@@ -15,6 +15,8 @@ Json = dict[str, Any]
 
 RECORD_FILE = "record.json"
 PROOF_FILE = "proof.json"
+RECIPE_FILE = "recipe.yaml"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, kw_only=True)

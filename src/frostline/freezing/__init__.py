@@ -3,7 +3,7 @@
 from frostline.freezing.apply import PlanHandle, apply, freeze, leave_optimizer
 from frostline.freezing.digests import combined, digest, digests
 from frostline.freezing.plan import FreezePlan, NormMode, PlannedModule, PlannedParameter, make_plan
-from frostline.freezing.proof import merge, verify
+from frostline.freezing.proof import confirm, merge, verify
 from frostline.freezing.trial import GradientWatch, Loss
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "PlannedParameter",
     "apply",
     "combined",
+    "confirm",
     "digest",
     "digests",
     "freeze",

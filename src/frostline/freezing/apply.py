@@ -3,15 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from frostline.errors import PlanError
-from frostline.freezing.digests import digests
+from frostline.freezing.digests import digests, named_tensors
 from frostline.freezing.modes import is_kept_in_eval, keep_in_eval, release
 from frostline.freezing.plan import FreezePlan, NormMode, make_plan
-from frostline.selection import ExampleInput, outline, parse
+from frostline.selection import ExampleInput, Selector, outline, parse
+
+# A plan that keeps no whole module in eval leaves no mark on any module, so the network itself is remembered.
+_UNDER_A_PLAN: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(kw_only=True, eq=False)
@@ -48,6 +52,7 @@ class PlanHandle:
         for module, training in self._modes.items():
             release(module)
             module.training = training
+        _UNDER_A_PLAN.discard(self.model)
         self.lifted = True
 
     def __enter__(self) -> Self:
@@ -93,6 +98,7 @@ def freeze(
     ['2.weight', '2.bias']
     """
     asked = parse(selector if words is None else words) if not (words and selector) else parse({words: 1, **selector})
+    _check_free(model, asked)  # before what it holds is taken for what the user had frozen
     plan = make_plan(
         outline(model, example_input=example_input),
         asked,
@@ -117,12 +123,12 @@ def apply(model: nn.Module, plan: FreezePlan) -> PlanHandle:
         The handle that lifts it.
 
     Raises:
-        PlanError: another plan is in force, or the network's parameters are not those of the plan.
+        PlanError: another plan is in force; the network's parameters or modules are not those of the plan; a held
+            tensor has no values yet; a trained one is of a type that has no gradient. The network is left as it was.
     """
     modules = dict(model.named_modules())
     parameters = dict(model.named_parameters())
-    if any(is_kept_in_eval(module) for module in modules.values()):
-        raise PlanError(f"freeze: {plan.selector}", found="a plan is in force on this network", do="lift it first")
+    _check_free(model, plan.selector)
     planned = {parameter.name for parameter in plan.parameters}
     if planned != set(parameters):
         odd = sorted(planned ^ set(parameters))
@@ -131,6 +137,14 @@ def apply(model: nn.Module, plan: FreezePlan) -> PlanHandle:
             found=f"the plan is of another network: {len(odd)} parameters differ, such as {odd[0]}",
             do="make the plan from this network's outline",
         )
+    gone = [module.name for module in plan.modules if module.name not in modules]
+    if gone:
+        raise PlanError(
+            f"freeze: {plan.selector}",
+            found=f"the plan is of another network: {len(gone)} modules are not there, such as {gone[0]}",
+            do="make the plan from this network's outline",
+        )
+    _check_types(model, plan)
     held = [parameters[name] for name in plan.held_names]
     handle = PlanHandle(
         model=model,
@@ -148,7 +162,35 @@ def apply(model: nn.Module, plan: FreezePlan) -> PlanHandle:
     for module in plan.modules:
         if module.evaluates:
             keep_in_eval(modules[module.name])
+    _UNDER_A_PLAN.add(model)
     return handle
+
+
+def _check_free(model: nn.Module, selector: Selector) -> None:
+    if model in _UNDER_A_PLAN or any(is_kept_in_eval(module) for module in model.modules()):
+        raise PlanError(f"freeze: {selector}", found="a plan is in force on this network", do="lift it first")
+
+
+def _check_types(model: nn.Module, plan: FreezePlan) -> None:
+    tensors = named_tensors(model)
+    empty = [name for name in [*sorted(plan.held_names), *plan.held_buffers] if tensors[name].is_meta]
+    if empty:
+        raise PlanError(
+            f"freeze: {plan.selector}",
+            found=f"{len(empty)} held tensors have no values yet (device meta), such as {empty[0]}",
+            do="load the weights first",
+        )
+    whole = [
+        name
+        for name in sorted(plan.trained_names)
+        if not (tensors[name].is_floating_point() or tensors[name].is_complex())
+    ]
+    if whole:
+        raise PlanError(
+            f"freeze: {plan.selector}",
+            found=f"{whole[0]} would be trained, and {tensors[whole[0]].dtype} has no gradient",
+            do="hold it too",
+        )
 
 
 def leave_optimizer(model: nn.Module, plan: FreezePlan, optimizer: torch.optim.Optimizer) -> None:

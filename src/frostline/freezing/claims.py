@@ -1,7 +1,7 @@
 """The claims that are read off a network at rest: requires_grad, optimizer, modes, digests, agreement of processes."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from frostline.record import Claim, Json
 from frostline.selection import undisturbed
 
 SHOWN = 5
+DIGESTS = "held tensors did not move"
 
 
 def requires_grad_claim(model: nn.Module, plan: FreezePlan) -> Claim:
@@ -20,7 +21,8 @@ def requires_grad_claim(model: nn.Module, plan: FreezePlan) -> Claim:
     expected = {
         name: not parameter.held for parameter in plan.parameters for name in (parameter.name, *parameter.aliases)
     }
-    found = {name: parameter.requires_grad for name, parameter in model.named_parameters(remove_duplicate=False)}
+    tensors = dict(model.named_parameters(remove_duplicate=False))
+    found = {name: parameter.requires_grad for name, parameter in tensors.items()}
     wrong = sorted(
         [f"{name} is gone" for name in expected.keys() - found.keys()]
         + [f"{name} is new" for name in found.keys() - expected.keys()]
@@ -28,6 +30,12 @@ def requires_grad_claim(model: nn.Module, plan: FreezePlan) -> Claim:
             f"{name} is {'held' if not expected[name] else 'trained'} by the plan, and requires_grad is {found[name]}"
             for name in expected.keys() & found.keys()
             if expected[name] != found[name]
+        ]
+        + [
+            f"{alias} is no longer the tensor {parameter.name}"
+            for parameter in plan.parameters
+            for alias in parameter.aliases
+            if tensors.get(alias) is not tensors.get(parameter.name)
         ]
     )
     names = f"{len(expected)} names, {sum(not train for train in expected.values())} of them held"
@@ -62,14 +70,21 @@ def optimizer_claim(
     strangers = sum(count for identity, count in inside.items() if identity not in by_id)
     if strangers:
         wrong.append(f"{strangers} tensors in the optimizer are not (or no longer) in the network")
-    slots = getattr(scheduler, "base_lrs", None)
     groups = len(optimizer.param_groups)
-    if slots is not None and len(slots) != groups:
-        wrong.append(f"the scheduler has {len(slots)} slots for {groups} groups")
+    wrong += [f"the scheduler has {slots} slots for {groups} groups" for slots in _slots(scheduler) if slots != groups]
     summary = (
         f"{len(plan.trained_names)} trained tensors in {groups} groups, each once; no held tensor, no state of one"
     )
     return claim(name, wrong, summary, {"groups": groups, "tensors": sum(inside.values())})
+
+
+def _slots(scheduler: Any) -> Iterator[int]:
+    """Count the rates that a scheduler keeps; SequentialLR and ChainedScheduler keep them in their parts."""
+    rates = getattr(scheduler, "base_lrs", None)
+    if rates is not None:
+        yield len(rates)
+    for part in getattr(scheduler, "_schedulers", ()):
+        yield from _slots(part)
 
 
 def _names(by_id: Mapping[int, str], identities: Iterable[int]) -> set[str]:
@@ -82,10 +97,12 @@ def modes_claim(model: nn.Module, plan: FreezePlan) -> Claim:
     kept = [module.name for module in plan.modules if module.evaluates]
     if not plan.held_names:
         return not_applicable(name, "nothing is held")
-    wrong = [f"{module} is in train mode" for module in kept if _get(model, module).training]
-    wrong += [
-        f"{module} goes to train mode with model.train()" for module in sorted(set(kept) - norms_in_eval(model, kept))
-    ]
+    there = dict(model.named_modules())
+    wrong = [f"{module} is gone" for module in kept if module not in there]
+    present = [module for module in kept if module in there]
+    wrong += [f"{module} is in train mode" for module in present if there[module].training]
+    stay = in_eval_after_train(model, present)
+    wrong += [f"{module} goes to train mode with model.train()" for module in present if module not in stay]
     norms = sum(module.role == "norm" and module.evaluates for module in plan.modules)
     by_choice = sum(
         module.role == "norm" and module.state == "held" and not module.evaluates for module in plan.modules
@@ -96,16 +113,17 @@ def modes_claim(model: nn.Module, plan: FreezePlan) -> Claim:
     return claim(name, wrong, summary, {"modules": len(kept), "norm_eval": norms, "norm_train_by_choice": by_choice})
 
 
-def norms_in_eval(model: nn.Module, names: Iterable[str]) -> set[str]:
+def in_eval_after_train(model: nn.Module, names: Iterable[str]) -> set[str]:
     """Say which of the named modules are in eval after `model.train()`; the network is left as it was."""
+    there = dict(model.named_modules())
     with undisturbed(model):
         model.train()
-        return {name for name in names if not _get(model, name).training}
+        return {name for name in names if name in there and not there[name].training}
 
 
 def digests_claim(model: nn.Module, plan: FreezePlan, *, before: Mapping[str, str]) -> Claim:
     """Claim 6: every held parameter and buffer has the bits it had when the plan was applied."""
-    name = "held tensors did not move"
+    name = DIGESTS
     if not before:
         return not_applicable(name, "nothing is held")
     now = digests(model, before)
@@ -126,8 +144,9 @@ def processes_claim(model: nn.Module, plan: FreezePlan) -> Claim:
     mine = digests(model, sorted(plan.trained_names))
     every: list[dict[str, str]] = [{} for _ in range(distributed.get_world_size())]
     distributed.all_gather_object(every, mine)
+    names = sorted({tensor for theirs in every for tensor in theirs})
     wrong = [
-        f"{tensor} differs between processes" for tensor in mine if len({theirs.get(tensor) for theirs in every}) > 1
+        f"{tensor} differs between processes" for tensor in names if len({theirs.get(tensor) for theirs in every}) > 1
     ]
     summary = f"{len(mine)} trained tensors are equal in {len(every)} processes"
     return claim(name, wrong, summary, {"processes": len(every), "digests": [combined(theirs) for theirs in every]})
@@ -148,7 +167,3 @@ def claim(name: str, wrong: Sequence[str], summary: str, evidence: Json | None =
 def not_applicable(name: str, reason: str) -> Claim:
     """Make a claim that does not apply, with the reason."""
     return Claim(name=name, status="not applicable", evidence={"summary": reason})
-
-
-def _get(model: nn.Module, name: str) -> nn.Module:
-    return model.get_submodule(name)

@@ -6,11 +6,13 @@ from torch import nn
 class StayInEval:
     """Stands in for the `train` method of one held module: the module stays in eval, its children decide themselves.
 
-    It is set on the instance, so the class, `isinstance`, copying and pickling stay as they were.
+    It is set on the instance, so the class, `isinstance`, copying and pickling stay as they were. What stood there
+    before (`network.train = disabled` is a habit of some) is kept for the release.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        self.before = module.__dict__.get("train")
 
     def __call__(self, mode: bool = True) -> nn.Module:
         """Do what `nn.Module.train` does, except that this module stays in eval.
@@ -32,8 +34,12 @@ def keep_in_eval(module: nn.Module) -> None:
 
 def release(module: nn.Module) -> None:
     """Give one module its own `train` method back; its mode stays as it is."""
-    if isinstance(module.__dict__.get("train"), StayInEval):
-        del module.__dict__["train"]
+    stay = module.__dict__.get("train")
+    if not isinstance(stay, StayInEval):
+        return
+    del module.__dict__["train"]
+    if stay.before is not None:
+        module.__dict__["train"] = stay.before
 
 
 def is_kept_in_eval(module: nn.Module) -> bool:

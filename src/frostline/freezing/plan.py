@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from frostline.errors import SelectorError
 from frostline.record import StageRow
@@ -164,16 +164,19 @@ def make_plan(
         selector: what to hold.
         norm: what norm layers of held parts do.
         strict: make errors of what is otherwise only noted.
-        held_before: names of parameters that the user had frozen beforehand; they stay held.
+        held_before: names (aliases too) of parameters that the user had frozen beforehand; they stay held.
 
     Returns:
         The plan: held and trained together are every parameter, once.
 
     Raises:
-        SelectorError: as `resolve`; or nothing is left to train beside what was frozen beforehand.
+        SelectorError: as `resolve`; or nothing is left to train beside what was frozen beforehand; or `norm` is
+            neither `eval` nor `train`.
     """
+    if norm not in get_args(NormMode):
+        raise SelectorError(f"norm: {norm}", found=f"`{norm}` is no mode", do="write `eval` or `train`")
     resolution = resolve(outline, selector, strict=strict)
-    before = frozenset(held_before) - resolution.held
+    before = frozenset(outline.entries[name].name for name in held_before) - resolution.held
     parameters = tuple(
         _plan_parameter(
             entry, stage=outline.stage_by_parameter[entry.name], resolution=resolution, before=before, selector=selector
@@ -227,20 +230,28 @@ def _plan_modules(outline: Outline, held: set[str], norm: NormMode) -> tuple[Pla
         for module in outline.modules
         if module.parameters
     )
-    planned = []
+    state_of = {module.name: _state(module, states, owners) for module in outline.modules}
+    # A container without parameters is what its innermost parts are: one of them may feed a trained layer.
+    names = {module.name: (module.name, *module.aliases) for module in outline.modules}
+    containers = {parent for every in names.values() for name in every for parent in _parents(name)}
+    inside: dict[str, set[State]] = defaultdict(set)
     for module in outline.modules:
-        state = _state(module, states, owners)
-        planned.append(
-            PlannedModule(
-                name=module.name,
-                kind=module.kind,
-                role=module.role,
-                state=state,
-                evaluates=state == "held" and not (module.role == "norm" and norm == "train"),
-                buffers=module.buffers,
-            )
+        if module.name not in containers:
+            for parent in {parent for name in names[module.name] for parent in _parents(name)}:
+                inside[parent].add(state_of[module.name])
+    for name in (containers & state_of.keys()) - states.keys():
+        state_of[name] = next(iter(inside[name])) if len(inside[name]) == 1 else "mixed"
+    return tuple(
+        PlannedModule(
+            name=module.name,
+            kind=module.kind,
+            role=module.role,
+            state=state_of[module.name],
+            evaluates=state_of[module.name] == "held" and not (module.role == "norm" and norm == "train"),
+            buffers=module.buffers,
         )
-    return tuple(planned)
+        for module in outline.modules
+    )
 
 
 def _state(module: ModuleEntry, states: dict[str, set[bool]], owners: list[tuple[int, bool]]) -> State:
@@ -253,7 +264,7 @@ def _state(module: ModuleEntry, states: dict[str, set[bool]], owners: list[tuple
     before = [held for order, held in owners if order < module.order]
     after = [held for order, held in owners if order > module.order]
     around = (after[:1] or before[-1:]) if module.role == "dropout" else (before[-1:] or after[:1])
-    return "held" if around[0] else "trained"
+    return "held" if around and around[0] else "trained"
 
 
 _STATES: dict[frozenset[bool], State] = {

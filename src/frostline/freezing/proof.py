@@ -1,6 +1,7 @@
 """The proof: eight claims about a plan on a network, put together for any loop and merged over phases."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from frostline.freezing import claims, trial
 from frostline.freezing.apply import PlanHandle
+from frostline.freezing.digests import digests
 from frostline.freezing.plan import stage_rows
 from frostline.record import Claim, Proof, StageRow, Status
 
@@ -67,7 +69,7 @@ def found_rows(handle: PlanHandle) -> tuple[StageRow, ...]:
     model, plan = handle.model, handle.plan
     held = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     norms = [module.name for module in plan.modules if module.role == "norm"]
-    return stage_rows(plan, held=held, norms_in_eval=claims.norms_in_eval(model, norms))
+    return stage_rows(plan, held=held, norms_in_eval=claims.in_eval_after_train(model, norms))
 
 
 def merge(proofs: Sequence[Proof]) -> Proof:
@@ -97,3 +99,30 @@ def _merge(same: Sequence[Claim]) -> Claim:
         status=next(status for status in order if status in statuses),
         evidence={"summary": summary, "phases": [{"status": claim.status, **claim.evidence} for claim in same]},
     )
+
+
+def confirm(proof: Proof, model: nn.Module, *, before: Mapping[str, str]) -> Proof:
+    """Check the network that a run ends with: what every phase held has the bits it had before the first.
+
+    Args:
+        proof: of the run's phases.
+        model: the final network, as it was loaded from its checkpoint.
+        before: digests of what every phase holds, taken before the run.
+
+    Returns:
+        The proof, whose claim about digests says so too, or fails.
+    """
+    if not before:
+        return proof
+    now = digests(model, before)
+    moved = [name for name in before if now[name] != before[name]]
+    number = next(index for index, claim in enumerate(proof.claims) if claim.name == claims.DIGESTS)
+    old = proof.claims[number]
+    if moved:
+        new = claims.claim(
+            claims.DIGESTS, [f"{name} is not what it was before the run" for name in moved], "", old.evidence
+        )
+    else:
+        final = f"in the final network {len(before)} tensors that every phase held are as before the run"
+        new = replace(old, evidence={**old.evidence, "summary": f"{old.evidence['summary']}; {final}"})
+    return replace(proof, claims=(*proof.claims[:number], new, *proof.claims[number + 1 :]))

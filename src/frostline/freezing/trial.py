@@ -12,7 +12,7 @@ from frostline.freezing.claims import claim, not_applicable
 from frostline.freezing.digests import digest
 from frostline.freezing.plan import FreezePlan
 from frostline.record import Claim
-from frostline.selection import first_tensor, undisturbed
+from frostline.selection import all_tensors, undisturbed
 
 Loss = Callable[[nn.Module, Any], Tensor]
 # A layer that is dropped one time in ten hides in a single draw.
@@ -74,14 +74,18 @@ class GradientWatch:
         self.steps += 1
         for name, parameter in self.model.named_parameters():
             gradient = parameter.grad
+            if gradient is not None and gradient.is_sparse:
+                gradient = gradient.coalesce().values()
             if name in self.plan.held_names:
                 if gradient is not None:
                     self._wrong[f"{name} is held and has a gradient"] = None
             elif gradient is None:
                 self._wrong[f"{name} is trained and got no gradient in step {self.steps}"] = None
+                self._zero.discard(name)
             elif not bool(torch.isfinite(gradient).all()):
                 self._wrong[f"{name} has a gradient that is not finite in step {self.steps}"] = None
-            elif name in self._zero and bool(gradient.any()):
+                self._zero.discard(name)
+            elif name in self._zero and (bool(gradient.any()) or not gradient.numel()):
                 self._zero.discard(name)
 
     def claim(self) -> Claim:
@@ -147,7 +151,8 @@ def reloaded_claim(
         return not_applicable(RELOADED, "no batch and loss were given")
     if rebuild is None:
         return not_applicable(RELOADED, "no way to build the network anew was given")
-    other = rebuild()
+    with undisturbed(model):  # new layers draw their first weights
+        other = rebuild()
     if saved is None:
         file = io.BytesIO()
         torch.save(model.state_dict(), file)
@@ -161,25 +166,38 @@ def reloaded_claim(
     try:
         other.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        return claim(RELOADED, [f"the saved weights do not load: {str(error).splitlines()[0]}"], "")
-    ours, theirs = (_output(network, loss=loss, batch=batch) for network in (model, other.to(device)))
-    gap = (
-        "shapes differ"
-        if ours.shape != theirs.shape
-        else f"largest difference {(ours - theirs).abs().max().item():.3g}"
-    )
-    wrong = [] if torch.equal(ours, theirs) else [f"the loaded network gives another output: {gap}"]
-    return claim(RELOADED, wrong, f"{ours.numel()} outputs of a batch are equal to the bit", {"outputs": ours.numel()})
+        # torch lists what does not fit on the lines after the first.
+        wrong = [f"the saved weights do not load: {line.strip()}" for line in str(error).splitlines()[1:]]
+        return claim(RELOADED, wrong or [f"the saved weights do not load: {error}"], "")
+    ours, theirs = (_outputs(network, loss=loss, batch=batch) for network in (model, other.to(device)))
+    if not ours:
+        return not_applicable(RELOADED, "the network's own forward gave no tensor")
+    numbers = sum(tensor.numel() for tensor in ours)
+    wrong = []
+    if len(ours) != len(theirs):
+        wrong.append(f"the loaded network gives {len(theirs)} outputs, not {len(ours)}")
+    wrong += [
+        f"the loaded network gives another output: {_gap(a, b)}"
+        for a, b in zip(ours, theirs, strict=False)
+        if digest(a) != digest(b)
+    ]
+    return claim(RELOADED, wrong, f"{numbers} outputs of a batch are equal to the bit", {"outputs": numbers})
 
 
-def _output(model: nn.Module, *, loss: Loss, batch: Any) -> Tensor:
-    """Run the network in eval mode and give the first tensor of its output."""
+def _gap(ours: Tensor, theirs: Tensor) -> str:
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return f"{ours.dtype} {tuple(ours.shape)} and {theirs.dtype} {tuple(theirs.shape)}"
+    if not ours.is_floating_point():
+        return f"{int((ours != theirs).sum())} of {ours.numel()} numbers differ"
+    return f"largest difference {(ours - theirs).abs().max().item():.3g}"
+
+
+def _outputs(model: nn.Module, *, loss: Loss, batch: Any) -> list[Tensor]:
+    """Run the network in eval mode and give all tensors of its output."""
     seen: list[Tensor] = []
 
     def keep(_: nn.Module, __: Any, output: Any) -> None:
-        tensor = first_tensor(output)
-        if tensor is not None:
-            seen.append(tensor.detach())
+        seen.extend(tensor.detach().clone() for tensor in all_tensors(output))
 
     hook = model.register_forward_hook(keep)
     try:
@@ -188,7 +206,7 @@ def _output(model: nn.Module, *, loss: Loss, batch: Any) -> Tensor:
             loss(model, batch)
     finally:
         hook.remove()
-    return seen[-1]
+    return seen
 
 
 def _held_outputs(
@@ -201,7 +219,9 @@ def _held_outputs(
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def note(_: nn.Module, __: Any, output: Any) -> None:
             number = calls[name] = calls.get(name, 0) + 1
-            tensors = list(_tensors(output))
+            tensors = list(all_tensors(output))
+            if not tensors:
+                return
             needs_gradient = any(tensor.requires_grad for tensor in tensors)
             bits = "" if needs_gradient else " ".join(map(digest, tensors))
             seen[name, number] = (needs_gradient, bits)
@@ -215,20 +235,10 @@ def _held_outputs(
 
 @contextmanager
 def _hooked(hooks: dict[str, Callable[[nn.Module, Any, Any], None]], model: nn.Module) -> Iterator[None]:
-    handles = [model.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
+    there = dict(model.named_modules())
+    handles = [there[name].register_forward_hook(hook) for name, hook in hooks.items() if name in there]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _tensors(part)

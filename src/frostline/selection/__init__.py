@@ -11,10 +11,11 @@ from frostline.selection.selector import Selector, Words, parse
 
 if TYPE_CHECKING:
     from frostline.selection.network import outline, role_of
-    from frostline.selection.trace import ExampleInput, call, first_tensor, undisturbed
+    from frostline.selection.trace import ExampleInput, all_tensors, call, first_tensor, undisturbed
 
 _LAZY = {
     "ExampleInput": "trace",
+    "all_tensors": "trace",
     "call": "trace",
     "first_tensor": "trace",
     "outline": "network",
@@ -35,6 +36,7 @@ __all__ = [
     "Selector",
     "Stage",
     "Words",
+    "all_tensors",
     "call",
     "first_tensor",
     "outline",

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from frostline.errors import NetworkError
 from frostline.selection.parts import ModuleEntry, Outline, ParameterEntry, Role
@@ -33,13 +34,15 @@ def outline(model: nn.Module, *, example_input: ExampleInput | None = None) -> O
         the order in which it was written, and `notes` says why.
 
     Raises:
-        NetworkError: the network has no parameters, or some that have no shape yet.
+        NetworkError: the network has no parameters, some that have no shape yet or that it does not list, or it is
+            wrapped (DDP, torch.compile).
 
     >>> small = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
     >>> _ = small(torch.zeros(1, 3, 8, 8))
     >>> outline(small, example_input=torch.zeros(1, 3, 8, 8)).stage_names
     ('stem', 'head')
     """
+    _check_unwrapped(model)
     named = _parameters(model)
     seen = trace(model, example_input)
     notes = []
@@ -63,6 +66,8 @@ def outline(model: nn.Module, *, example_input: ExampleInput | None = None) -> O
 
 def role_of(module: nn.Module) -> Role:
     """Say whether a module is a norm layer or drops at random; by its class, or by the name of its class."""
+    if type(module).__module__ == "torch.nn.utils.parametrizations":
+        return "other"  # weight_norm and spectral_norm shape a weight; they normalise no activations
     if isinstance(module, _NORMS):
         return "norm"
     if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -84,18 +89,40 @@ def names_by_identity(named: Iterable[tuple[str, Tensor | nn.Module]]) -> list[t
     return [tuple(group) for group in names.values()]
 
 
+def _check_unwrapped(model: nn.Module) -> None:
+    """Refuse a wrapper: DDP and compiled code keep what they saw of `requires_grad` when they were made."""
+    parallel = isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel))
+    inside = "module" if parallel else "_orig_mod" if "_orig_mod" in model._modules else None
+    if inside is not None:
+        raise NetworkError(
+            f"outline of {type(model).__name__}",
+            found=f"a wrapper around {type(model.get_submodule(inside)).__name__}",
+            do=f"give the network inside (`.{inside}`), and freeze it before it is wrapped",
+        )
+
+
 def _parameters(model: nn.Module) -> tuple[ParameterEntry, ...]:
     by_name = dict(model.named_parameters(remove_duplicate=False))
     if not by_name:
         raise NetworkError(
             f"outline of {type(model).__name__}", found="no parameters", do="give a network that has some"
         )
-    lazy = [name for name, parameter in by_name.items() if isinstance(parameter, nn.UninitializedParameter)]
+    tensors = {**by_name, **dict(model.named_buffers())}
+    lazy = [name for name, tensor in tensors.items() if is_lazy(tensor)]
     if lazy:
         raise NetworkError(
             f"outline of {type(model).__name__}",
-            found=f"parameters without a shape yet ({', '.join(lazy[:3])})",
+            found=f"tensors without a shape yet ({', '.join(lazy[:3])})",
             do="run one batch through the network first",
+        )
+    listed = {id(parameter) for parameter in by_name.values()}
+    own = (parameter for module in model.modules() for parameter in module._parameters.values())
+    hidden = sum(parameter is not None and id(parameter) not in listed for parameter in own)
+    if hidden:
+        raise NetworkError(
+            f"outline of {type(model).__name__}",
+            found=f"its own `named_parameters` leaves out {hidden} parameters, which could be neither held nor trained",
+            do="give a network that lists all its parameters",
         )
     return tuple(
         ParameterEntry(name=names[0], shape=tuple(by_name[names[0]].shape), aliases=names[1:])
@@ -108,10 +135,11 @@ def _modules(model: nn.Module, seen: Trace) -> tuple[ModuleEntry, ...]:
     listed = {id(parameter): name for name, parameter in reversed(list(model.named_parameters()))}
     order: dict[str, int] = {}
     entries = []
-    for names in names_by_identity(by_name.items()):
+    for place, names in enumerate(names_by_identity(by_name.items())):
         name, module = names[0], by_name[names[0]]
         call = seen.calls.get(module)
-        order[name] = call.order if call is not None else order.get(name.rpartition(".")[0], 0)
+        not_called = order.get(name.rpartition(".")[0], 0) if seen.calls else place
+        order[name] = call.order if call is not None else not_called
         entries.append(
             ModuleEntry(
                 name=name,

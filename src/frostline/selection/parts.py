@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["norm", "dropout", "other"]
 
@@ -37,6 +37,7 @@ class ModuleEntry:
     """One module: its name, class, role, the parameters and buffers that hang on it directly, and when it ran.
 
     `order` is the position of its first call in one forward pass; a module that did not run has that of its parent.
+    Where there was no forward pass at all, it is the position in which the module is written.
     """
 
     name: str
@@ -112,6 +113,26 @@ class Outline:
     def numel_of(self, part: Stage | Layer) -> int:
         """Number of elements of a stage or layer; a tied tensor counts where it is listed, not at its aliases."""
         return sum(self.entries[name].numel for name in part.parameters if self.entries[name].name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        """The outline as plain data: stages, their layers and parameters."""
+        return {
+            "network": self.network,
+            "parameters": self.numel,
+            "source": self.source,
+            "notes": list(self.notes),
+            "stages": [
+                {
+                    "name": stage.name,
+                    "parameters": self.numel_of(stage),
+                    "layers": [
+                        {"name": layer.name, "parameters": self.numel_of(layer), "names": list(layer.parameters)}
+                        for layer in stage.layers
+                    ],
+                }
+                for stage in self.stages
+            ],
+        }
 
     def __iter__(self) -> Iterator[Stage]:
         """Iterate over the stages, input first."""

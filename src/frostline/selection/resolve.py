@@ -78,7 +78,14 @@ def _stages_but(outline: Outline, selector: Selector, trained: set[str]) -> set[
             found=f"{outline.network} has no head, so nothing would be trained",
             do=f"name a stage (`through: {outline.stage_names[0]}`); there is {', '.join(outline.stage_names)}",
         )
-    return {name for stage in outline if stage.name not in trained for name in stage.parameters}
+    picked = {name for stage in outline if stage.name not in trained for name in stage.parameters}
+    if not picked:
+        raise SelectorError(
+            f"freeze: {selector}",
+            found=f"{outline.network} is nothing but {' and '.join(outline.stage_names)}, so nothing would be held",
+            do="write `none`, or name what to hold with `match`",
+        )
+    return picked
 
 
 def _through(outline: Outline, selector: Selector) -> Picked:
@@ -160,8 +167,13 @@ def _globbed(outline: Outline, selector: Selector) -> Picked:
 
 
 def _subtrees(outline: Outline, glob: str) -> set[str]:
-    """Match a glob on the dotted names of modules and parameters, and take what lies below: `layer1` is not `layer10`."""
-    return {name for name in outline.entries if any(fnmatchcase(prefix, glob) for prefix in _prefixes([name]))}
+    """Match a glob on dotted names of modules and parameters, and take what lies below: `layer1` is not `layer10`."""
+    return {
+        name
+        for name in outline.entries
+        # A name is itself, whatever characters it is made of; a key of a ParameterDict may hold brackets.
+        if any(prefix == glob or fnmatchcase(prefix, glob) for prefix in _prefixes([name]))
+    }
 
 
 def _prefixes(names: Iterable[str]) -> Iterable[str]:

@@ -19,9 +19,9 @@ def by_execution(units: Sequence[Unit]) -> tuple[Stage, ...]:
 
     The stem is what runs before the first block, a stage ends where the resolution halves, the neck begins where it
     grows again, the head is the last layer with weights and what follows it. Where the resolution never halves (a
-    plain transformer) every block is a stage of its own, `block1` ….
+    plain transformer) every block is a stage of its own, `block1` …. A network without weight layers is all head.
     """
-    head_from = max((index for index, unit in enumerate(units) if unit.weight_layers), default=len(units) - 1)
+    head_from = max((index for index, unit in enumerate(units) if unit.weight_layers), default=0)
     body, head = units[:head_from], list(units[head_from:])
     first_block = next((index for index, unit in enumerate(body) if unit.is_block), min(1, len(body)))
     stem, rest = list(body[:first_block]), body[first_block:]
@@ -36,7 +36,7 @@ def by_execution(units: Sequence[Unit]) -> tuple[Stage, ...]:
 
 
 def by_publication(model: nn.Module, *, aliases: dict[str, tuple[str, ...]]) -> tuple[Stage, ...] | None:
-    """Name the stages as a timm network publishes them (`group_matcher`), or give None where it does not.
+    """Name the stages as a timm network publishes them (`group_matcher`), or give None where it does not or cannot.
 
     The classifier (`get_classifier`) is the head; what else the last group holds (a last norm or convolution) belongs
     to the stage before it.
@@ -48,11 +48,14 @@ def by_publication(model: nn.Module, *, aliases: dict[str, tuple[str, ...]]) -> 
     publish, classifier = getattr(model, "group_matcher", None), getattr(model, "get_classifier", None)
     if not callable(publish) or not callable(classifier):
         return None
-    from timm.models import group_parameters
+    try:
+        from timm.models import group_parameters
 
-    coarse: dict[str, int] = group_parameters(model, publish(coarse=True), reverse=True)
-    fine: dict[str, int] = group_parameters(model, publish(coarse=False), reverse=True)
-    heads = classifier()
+        coarse: dict[str, int] = group_parameters(model, publish(coarse=True), reverse=True)
+        fine: dict[str, int] = group_parameters(model, publish(coarse=False), reverse=True)
+        heads = classifier()
+    except Exception:  # timm is not there, refuses (its RDNet does), or the network only looks like one of timm's
+        return None
     head_modules = [heads] if isinstance(heads, nn.Module) else list(heads)
     head_ids = {id(parameter) for module in head_modules for parameter in module.parameters()}
     in_head = {name for name, parameter in model.named_parameters() if id(parameter) in head_ids}
@@ -88,8 +91,9 @@ def by_publication(model: nn.Module, *, aliases: dict[str, tuple[str, ...]]) -> 
 
 def _published_layer(names: Sequence[str]) -> Layer:
     parts = [name.split(".")[:-1] or [name] for name in names]
-    shared = list(_shared_start(parts))
-    return Layer(name=".".join(shared or parts[0]), parameters=tuple(names))
+    # A last norm may stand in the group of the last block: the layer has the name of what comes first.
+    first = [part for part in parts if part[0] == parts[0][0]]
+    return Layer(name=".".join(_shared_start(first)), parameters=tuple(names))
 
 
 def _shared_start(parts: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -1,8 +1,10 @@
 """One forward pass, watched: in which order the modules run, and at which resolution each of them gives its output."""
 
+import random
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -56,34 +58,46 @@ def trace(model: nn.Module, example_input: ExampleInput | None = None) -> Trace:
 
 def first_tensor(value: Any) -> Tensor | None:
     """Find the first tensor in nested tuples, lists, mappings and output classes, depth first."""
+    return next(all_tensors(value), None)
+
+
+def all_tensors(value: Any) -> Iterator[Tensor]:
+    """Go through all tensors in nested tuples, lists, mappings and output classes, depth first."""
+    parts: Iterable[Any] = ()
     if isinstance(value, Tensor):
-        return value
-    parts: Iterable[Any]
-    if isinstance(value, Mapping):
+        yield value
+    elif isinstance(value, Mapping):
         parts = value.values()
     elif isinstance(value, (tuple, list)):
         parts = value
-    elif hasattr(value, "__dataclass_fields__"):
-        parts = vars(value).values()
-    else:
-        return None
-    return next((tensor for part in parts if (tensor := first_tensor(part)) is not None), None)
+    elif is_dataclass(value):
+        parts = [getattr(value, field.name) for field in fields(value)]
+    for part in parts:
+        yield from all_tensors(part)
 
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Give back modes, buffers and the random state of this process and its devices as they were before."""
+    """Give back modes, buffers and the random state of this process and its devices as they were before.
+
+    The random state is torch's, Python's and numpy's: layers have been dropped by each of them.
+    """
     modes = {module: module.training for module in model.modules()}
     buffers = [
         (module, name, buffer, None if buffer is None else buffer.detach().clone())
         for module in model.modules()
         for name, buffer in module._buffers.items()
     ]
+    numpy = sys.modules.get("numpy")
+    python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
     devices = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"} - {None})
     try:
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
+        random.setstate(python_state)
+        if numpy:
+            numpy.random.set_state(numpy_state)
         for module, training in modes.items():
             # Not `train()`: a held module refuses it, and here every flag is known.
             module.training = training

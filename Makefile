@@ -1,0 +1,62 @@
+# Every command of this project. `make` alone lists them; each one creates the environment it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+ENV := $(VENV)/.made-from-requirements
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet clean
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+env: $(ENV)  ## Make the environment in .venv (Python 3.11 or newer is all it needs)
+
+$(ENV): requirements/uv.txt requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "frostline needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say which: make PYTHON=python3.12 …"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "$(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(ENV)  ## Fine-tune on scanned digits, prove that the freeze held, write a page (under 90 s)
+	$(BIN)/frostline demo
+
+test: $(ENV)  ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-unit: $(ENV)  ## Run the tests that take seconds
+	$(BIN)/python -m pytest -m "not recipe"
+
+check: format lint types contracts test  ## Format, lint, types, import contracts, tests: what CI runs
+
+format: $(ENV)  ## Check the format (`.venv/bin/ruff format` mends it)
+	$(BIN)/ruff format --check .
+
+lint: $(ENV)
+	$(BIN)/ruff check .
+
+types: $(ENV)
+	$(BIN)/mypy
+
+contracts: $(ENV)  ## Check that lower folders never import higher ones
+	$(BIN)/lint-imports
+
+requirements: $(ENV)  ## Make the pinned, hashed requirement files again
+	sh requirements/make.sh $(UV)
+
+weights: $(ENV)  ## Make the weights that the package ships again (minutes): runs/pretrain-glyphs
+	$(BIN)/python studies/glyph_weights.py
+
+table-digits: $(ENV)  ## Make the table of docs/studies/digits.md again (minutes)
+	$(BIN)/python studies/digits.py
+
+table-trashnet: $(ENV)  ## Make the table of docs/studies/trashnet.md again (needs ../shared/data)
+	$(BIN)/python studies/trashnet.py
+
+clean:  ## Remove the environment and what tools left behind; runs stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -1,0 +1,107 @@
+"""BatchNorm that cannot be trained: layers whose statistics were folded away or never filled, found and mended."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+
+from frostline.errors import NetworkError
+from frostline.selection import undisturbed
+
+
+def unfilled_norms(model: nn.Module) -> tuple[str, ...]:
+    """Name the BatchNorm layers with weights whose statistics stand at mean 0 and variance 1 everywhere.
+
+    In eval mode such a layer is right where its statistics were folded into the convolution before it. In train mode
+    it normalises by the batch, and so drops a scale and a shift that its weight and bias do not give back.
+    """
+    return tuple(
+        name for name, module in model.named_modules() if isinstance(module, BatchNorm) and _is_unfilled(module)
+    )
+
+
+def refill(model: nn.Module, batches: Iterable[Tensor]) -> tuple[str, ...]:
+    """Measure the statistics of unfilled BatchNorm layers and move them in; what eval mode computes stays the same.
+
+    Mean and variance of what enters a layer become its statistics, and its weight and bias take up the difference,
+    so one pass in eval mode measures all layers, whatever their order.
+
+    Args:
+        model: changed in place.
+        batches: inputs N × C × H × W, some tens of images in all; each image counts the same.
+
+    Returns:
+        Names of the layers that were filled.
+
+    Raises:
+        NetworkError: a layer that should be filled did not run, or has no weight and bias to take up the difference.
+    """
+    names = unfilled_norms(model)
+    layers = {name: layer for name, layer in model.named_modules() if name in names and isinstance(layer, BatchNorm)}
+    plain = [name for name, layer in layers.items() if layer.weight is None or layer.bias is None]
+    if plain:
+        raise NetworkError(
+            "norm: refill", found=f"{plain[0]} has no weight and bias", do="keep it in eval: hold the stage it is in"
+        )
+    moments = {name: _Moments() for name in names}
+    hooks = [layers[name].register_forward_pre_hook(moments[name].add) for name in names]
+    try:
+        with undisturbed(model), torch.no_grad():
+            model.eval()
+            for batch in batches:
+                model(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name, layer in layers.items():
+        if moments[name].count < 2:
+            raise NetworkError("norm: refill", found=f"{name} saw no data", do="give training data that reaches it")
+        _fill(layer, mean=moments[name].mean, variance=moments[name].variance)
+    return names
+
+
+class _Moments:
+    """Mean and variance by channel of what enters a layer, summed in doubles around the first batch's mean."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._around: Tensor | float = 0.0
+        self._sum: Tensor | float = 0.0
+        self._squares: Tensor | float = 0.0
+
+    def add(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x_CM = inputs[0].double().transpose(0, 1).flatten(1)
+        if not self.count:
+            self._around = x_CM.mean(1)
+        centred_CM = x_CM - torch.as_tensor(self._around)[:, None]
+        self.count += x_CM.shape[1]
+        self._sum = self._sum + centred_CM.sum(1)
+        self._squares = self._squares + centred_CM.square().sum(1)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.as_tensor(self._around + self._sum / self.count)
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.as_tensor(self._squares / self.count - (self._sum / self.count) ** 2).clamp_min(0)
+
+
+def _is_unfilled(norm: BatchNorm) -> bool:
+    if norm.running_mean is None or norm.running_var is None:
+        return False
+    return bool((norm.running_mean == 0).all() and (norm.running_var == 1).all())
+
+
+@torch.no_grad()
+def _fill(norm: BatchNorm, *, mean: Tensor, variance: Tensor) -> None:
+    """Replace a layer's statistics; y = (x - mean) / sqrt(variance + eps) · weight + bias stays as it was."""
+    if norm.running_mean is None or norm.running_var is None:
+        return
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    shift = norm.bias.double() - norm.running_mean.double() * scale
+    norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+    norm.bias.copy_(shift + mean * scale)
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)

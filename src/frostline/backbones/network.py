@@ -1,0 +1,44 @@
+"""A pretrained network with what it wants to see: the input it publishes, and the layer that classifies."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Channels = Literal["rgb", "bgr", "grey"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What a network takes: square images of `size_px`, values in 0 … 1 minus `mean`, divided by `std`."""
+
+    size_px: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: Channels = "rgb"
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels: 1 for grey, else 3."""
+        return 1 if self.channels == "grey" else 3
+
+    def example(self) -> Tensor:
+        """Give an input of the right shape: 1 × C × H × W of zeros."""
+        return torch.zeros(1, self.num_channels, self.size_px, self.size_px)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A network, its name as asked, the input it publishes, and what a person should be told about it."""
+
+    name: str
+    model: nn.Module
+    input: InputSpec
+    notes: tuple[str, ...] = ()
+
+
+IMAGENET_INPUT = InputSpec(size_px=224, mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -1,0 +1,51 @@
+"""Put the commands together, and turn errors into one line and an exit code: 2 for a mistake, 1 for a failed run."""
+
+import os
+import sys
+
+import typer
+
+from frostline.cli.demo import demo
+from frostline.cli.outline import outline
+from frostline.cli.recipe import app as recipe_app
+from frostline.cli.report import report
+from frostline.cli.train import train
+from frostline.cli.verify import verify
+from frostline.errors import FrostlineError, RecipeError, UserError
+
+app = typer.Typer(
+    name="frostline",
+    help="Fine-tune pretrained networks: say what stays frozen, prove that it held.",
+    epilog="Start with: frostline demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, outline, train, verify, report):
+    app.command()(command)
+app.add_typer(recipe_app, name="recipe")
+
+
+def main() -> None:
+    """Run the command line; never shows a traceback for a mistake of the user's."""
+    try:
+        app()
+    except FrostlineError as error:
+        print(f"frostline: {_text(error)}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+    except KeyboardInterrupt:
+        print("frostline: stopped; the last checkpoint is kept", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _text(error: FrostlineError) -> str:
+    """Write an error on one line, or a recipe's mistakes on one line each."""
+    if isinstance(error, RecipeError) and len(error.mistakes) > 1:
+        return "\n  ".join([f"{error.asked}: {len(error.mistakes)} mistakes", *error.mistakes, f"{error.do}"])
+    return str(error)

@@ -1,0 +1,65 @@
+"""`frostline outline`: the stages and layers of a network, or what a recipe's phases hold of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WHAT = typer.Argument(metavar="MODEL|RECIPE", help="timm/…, torchvision/…, file.py:callable, or a recipe.")
+CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
+LAYERS = typer.Option("--layers", help="Print the layers of each stage too; their numbers are those of `first: N`.")
+JSON = typer.Option("--json", help="Print JSON.")
+
+
+def outline(
+    what: Annotated[str, WHAT],
+    changes: Annotated[list[str] | None, CHANGES] = None,
+    layers: Annotated[bool, LAYERS] = False,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Print the stages of a network, which `freeze` names.
+
+    For a recipe, also what each phase holds and trains.
+
+    Example: frostline outline torchvision/mobilenet_v2 --layers
+    """
+    from frostline.cli import show
+
+    if _is_recipe(what):
+        _outline_recipe(what, changes or [], layers=layers, as_json=json)
+        return
+    from frostline.backbones import build
+    from frostline.selection import outline as read
+
+    # A callable comes with its own weights; for all others the outline needs none.
+    backbone = build(what, weights="pretrained" if ".py:" in what else "none")
+    result = read(backbone.model, example_input=backbone.input.example())
+    if json:
+        show.as_json(result.to_json())
+    else:
+        show.show_outline(result, layers=layers)
+
+
+def _is_recipe(what: str) -> bool:
+    from frostline.recipe import library_names
+
+    return what in library_names() or Path(what).suffix in (".yaml", ".yml")
+
+
+def _outline_recipe(what: str, changes: list[str], *, layers: bool, as_json: bool) -> None:
+    from frostline.cli import show
+    from frostline.recipe import load_recipe
+
+    recipe = load_recipe(what, overrides=changes)
+    from frostline.recipe import assemble
+
+    assembly = assemble(recipe)
+    if as_json:
+        phases = [plan.to_json() for plan in assembly.plans]
+        show.as_json({**assembly.outline.to_json(), "phases": phases, "warnings": list(assembly.warnings)})
+        return
+    show.show_outline(assembly.outline, layers=layers)
+    for number, (phase, plan) in enumerate(zip(recipe.phases, assembly.plans, strict=True), 1):
+        print(f"\nphase {number}: {phase.epochs} epochs, freeze {plan.selector}, rate {phase.lr:g}")
+        show.show_rows(plan.rows())
+    show.warn(assembly.warnings)

@@ -1,0 +1,84 @@
+"""`frostline recipe`: list, show, begin and describe recipes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="List, show, begin and describe recipes.", no_args_is_help=True, rich_markup_mode=None)
+
+NAME = typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in the library.")
+CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
+FOLDER = typer.Argument(metavar="FOLDER", help="Your pictures: one folder a class.")
+TO = typer.Option("--to", metavar="FILE", help="Where to write the recipe.")
+JSON = typer.Option("--json", help="Print JSON.")
+
+
+@app.command("list")
+def list_recipes(json: Annotated[bool, JSON] = False) -> None:
+    """List the recipes of the library.
+
+    Example: frostline recipe list
+    """
+    from frostline.cli import show
+    from frostline.recipe import library_names, library_text
+
+    firsts = {name: library_text(name).splitlines()[0].lstrip("# ") for name in library_names()}
+    if json:
+        show.as_json(firsts)
+        return
+    for name, first in firsts.items():
+        print(f"{name:<16}{first}")
+
+
+@app.command("show")
+def show_recipe(
+    recipe: Annotated[str, NAME],
+    changes: Annotated[list[str] | None, CHANGES] = None,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Print a recipe with every key, as a run would use it.
+
+    Example: frostline recipe show digits phases.0.epochs=5
+    """
+    from frostline.cli import show
+    from frostline.recipe import dump_recipe, load_recipe
+
+    loaded = load_recipe(recipe, overrides=changes or [])
+    if json:
+        show.as_json(loaded.model_dump(mode="json"))
+    else:
+        print(dump_recipe(loaded), end="")
+
+
+@app.command("new")
+def new_recipe(folder: Annotated[str, FOLDER], to: Annotated[Path, TO] = Path("recipe.yaml")) -> None:
+    """Write a commented recipe for your own folder of pictures.
+
+    Example: frostline recipe new photos/ --to photos.yaml
+    """
+    from frostline.errors import RunError
+    from frostline.recipe import starter
+    from frostline.record import write_atomically
+
+    if to.exists():
+        raise RunError(f"recipe {to}", found="a file of that name", do="choose another with --to")
+    try:
+        write_atomically(to, starter(folder))
+    except OSError as error:
+        raise RunError(
+            f"recipe {to}", found=f"it cannot be written ({error.strerror})", do="choose another with --to"
+        ) from None
+    print(f"{to}: look it over, then `frostline train {to}`")
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors.
+
+    Example: frostline recipe schema > recipe.schema.json
+    """
+    from frostline.cli import show
+    from frostline.recipe import Recipe
+
+    show.as_json(Recipe.model_json_schema())

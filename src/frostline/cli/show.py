@@ -1,0 +1,105 @@
+"""What several commands print: the outline, the proof, the outcome of a run; tables for people, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from frostline.record import Proof, RunRecord, StageRow
+    from frostline.selection import Outline
+
+MARKS = {"holds": "holds", "fails": "FAILS", "not applicable": "n/a"}
+
+
+def as_json(content: Any) -> None:
+    """Print plain data as JSON."""
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
+    """Print aligned columns, the first `left` of them to the left and numbers to the right.
+
+    Args:
+        header: names of the columns.
+        rows: cells; numbers get thousands separators.
+        left: number of columns that hold text.
+    """
+    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(line[column]) for line in [list(header), *cells]) for column in range(len(header))]
+    for line in [list(header), *cells]:
+        aligned = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        print("  ".join(aligned).rstrip())
+
+
+def show_outline(outline: "Outline", *, layers: bool) -> None:
+    """Print the stages of a network, with their layers where asked."""
+    print(
+        f"{outline.network}: {outline.numel:,} parameters in {len(outline.layers)} layers; stages from {outline.source}"
+    )
+    if layers:
+        number = 0
+        rows = []
+        for stage in outline:
+            for layer in stage.layers:
+                number += 1
+                rows.append((stage.name, layer.name, number, outline.numel_of(layer)))
+        table(("stage", "layer", "number", "parameters"), rows, left=2)
+    else:
+        rows_by_stage = [
+            (stage.name, _span([layer.name for layer in stage.layers]), len(stage.layers), outline.numel_of(stage))
+            for stage in outline
+        ]
+        table(("stage", "from … to", "layers", "parameters"), rows_by_stage, left=2)
+    for note in outline.notes:
+        print(f"note: {note}")
+
+
+def show_rows(rows: Iterable["StageRow"]) -> None:
+    """Print what is held and trained, by stage."""
+    every = [(row.stage, row.trained, row.held, row.norm_eval, row.norm_train) for row in rows]
+    totals = ("together", *(sum(int(row[column]) for row in every) for column in range(1, 5)))
+    table(("stage", "trained", "held", "norms in eval", "norms in train"), [*every, totals])
+
+
+def show_proof(proof: "Proof") -> None:
+    """Print the proof: the table by stage, the eight claims, warnings and the line to quote."""
+    show_rows(proof.stages)
+    print()
+    for claim in proof.claims:
+        print(f"{MARKS[claim.status]:>5}  {claim.name}: {claim.evidence['summary']}")
+    for warning in proof.warnings:
+        print(f"warning: {warning}")
+    print(f"\n{proof.line}")
+
+
+def show_run(record: "RunRecord", out: Path) -> None:
+    """Print how a run went: the best epoch, test metrics, the proof's line and where the report is."""
+    print()
+    best = record.best
+    shown = best["metrics"] or {}
+    print(f"best: epoch {best['epoch']} by {best['by']}" + (f", {_metrics(shown)}" if shown else ""))
+    for evaluation in record.evaluations:
+        if evaluation.split == "test":
+            print(f"test: {_metrics(evaluation.metrics)}, on {evaluation.samples:,} samples")
+    if record.proof is not None:
+        print(f"proof: {record.proof['line']}")
+    print(f"report: {out / 'report.html'}")
+
+
+def warn(messages: Iterable[str]) -> None:
+    """Print warnings to the error stream."""
+    for message in messages:
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def _span(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in metrics.items())

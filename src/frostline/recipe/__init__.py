@@ -1,0 +1,52 @@
+"""A recipe: the schema of a training, read from YAML with all its mistakes at once, and the run that it asks for.
+
+Importing it imports no torch; what runs a recipe does, when it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from frostline.recipe.library import library_names, library_text, starter
+from frostline.recipe.load import dump_recipe, load_recipe
+from frostline.recipe.schema import Data, Model, Normalize, Optimizer, Phase, Recipe
+
+if TYPE_CHECKING:
+    from frostline.recipe.assemble import Assembly, assemble
+    from frostline.recipe.run import check_free, finetune
+    from frostline.recipe.verify import verify_recipe, verify_run
+
+_LAZY = {
+    "Assembly": "assemble",
+    "assemble": "assemble",
+    "check_free": "run",
+    "finetune": "run",
+    "verify_recipe": "verify",
+    "verify_run": "verify",
+}
+
+__all__ = [
+    "Assembly",
+    "Data",
+    "Model",
+    "Normalize",
+    "Optimizer",
+    "Phase",
+    "Recipe",
+    "assemble",
+    "check_free",
+    "dump_recipe",
+    "finetune",
+    "library_names",
+    "library_text",
+    "load_recipe",
+    "starter",
+    "verify_recipe",
+    "verify_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

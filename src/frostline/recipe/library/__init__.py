@@ -1,0 +1,74 @@
+"""Recipes that come with frostline, as text with its comments; and one to start from for a folder of images."""
+
+from importlib import resources
+from io import StringIO
+
+from ruamel.yaml import YAML
+
+from frostline.errors import RecipeError, nearest
+from frostline.recipe.source import writable
+
+_STARTER = """\
+# A recipe of frostline. `frostline recipe schema` explains every key; what is left out has a sensible default.
+task: images
+data:
+  train: {folder}   # one folder of images for each class
+  val: 0.2   # a fifth of the images judges the epochs; or name another folder
+model:
+  name: {network}   # or timm/…, or path/to/file.py:callable
+  weights: pretrained   # or the path of a file of weights
+phases:
+  # First the new head alone. What is frozen is computed once, so these epochs are cheap.
+  - epochs: 5
+    freeze: all
+    lr: 1e-3
+  # Then the last stage with it, from the best epoch so far, at a lower rate.
+  # `frostline outline {network}` prints the names of the stages.
+  - epochs: 10
+    freeze: {{through: {through}}}
+    lr: 1e-4
+    start_from: best
+seed: 0
+"""
+
+
+def library_names() -> tuple[str, ...]:
+    """Name the recipes of the library, sorted."""
+    files = (entry.name for entry in resources.files(__package__).iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml")))
+
+
+def library_text(name: str) -> str:
+    """Give the text of a recipe of the library, with its comments.
+
+    Raises:
+        RecipeError: there is no recipe of that name.
+    """
+    if name not in library_names():
+        raise RecipeError(name, mistakes=[f"no such recipe in the library; {nearest(name, library_names(), most=1)}"])
+    return (resources.files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def starter(folder: str, *, network: str = "torchvision/mobilenet_v2", through: str = "stage4") -> str:
+    """Write a recipe to start from: the head alone, then the last stage with it at a lower rate.
+
+    Args:
+        folder: the folder of images, one folder a class; it need not exist yet.
+        network: the name of the network, as a recipe writes it.
+        through: the last stage that the second phase holds, as the outline of that network names it.
+
+    >>> print(starter("photos").splitlines()[3])
+      train: photos   # one folder of images for each class
+    """
+    return _STARTER.format(folder=_scalar(folder), network=_scalar(network), through=_scalar(through, in_flow=True))
+
+
+def _scalar(text: str, *, in_flow: bool = False) -> str:
+    """Write text as YAML does, quoted where it must be."""
+    writer = YAML(typ="rt", pure=True)
+    writer.width = 1_000_000
+    written = StringIO()
+    writer.default_flow_style = in_flow
+    writer.dump([writable(text)], written)
+    line = written.getvalue().rstrip("\n")
+    return line[1:-1] if in_flow else line.removeprefix("- ")

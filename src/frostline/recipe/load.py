@@ -1,0 +1,143 @@
+"""A recipe from a file or from the library, all its mistakes at once; and back to YAML with every key written out."""
+
+import os
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from frostline.errors import RecipeError, nearest
+from frostline.recipe.library import library_names, library_text
+from frostline.recipe.mistakes import explain
+from frostline.recipe.overrides import override
+from frostline.recipe.schema import Recipe
+from frostline.recipe.source import TOP, Mistake, Source, read, writable
+from frostline.recipe.words import BUILTIN, NO_FILE, is_local
+
+MOST_BYTES = 256 * 1024
+
+
+def load_recipe(path_or_name: str, *, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe.
+
+    Args:
+        path_or_name: a YAML file, or the name of a recipe in the library. Relative paths in a file are relative to its
+            folder, or else, where they are not there, to the current directory; loaded, they are absolute.
+        overrides: items `dotted.key=value` that replace values; their paths are relative to the current directory.
+
+    Returns:
+        The recipe, valid and complete.
+
+    Raises:
+        RecipeError: nothing to read there, no YAML, or mistakes in it; all of them, in the order of the file, those
+            of the overrides last.
+
+    >>> load_recipe("digits", overrides=["phases.0.lr=0.5"]).phases[0].lr
+    0.5
+    """
+    text, folder = _text(path_or_name)
+    source = read(text)
+    if source.content is None or not isinstance(source.content, dict):
+        what = "the file is empty" if source.content is None else "a recipe is keys and values, such as `task: images`"
+        start = "`frostline recipe new FOLDER` writes one to start from"
+        raise RecipeError(path_or_name, mistakes=_lines(source.mistakes or [Mistake(TOP, "", f"{what}; {start}")]))
+    override(source, overrides)
+    try:
+        recipe = Recipe.model_validate(source.content)
+    except ValidationError as error:
+        source.mistakes.extend(explain(error, source))
+    if source.mistakes:
+        raise RecipeError(path_or_name, mistakes=_lines(source.mistakes))
+    return _located(recipe, source, folder)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Write a recipe as YAML with every key, in the order of the schema; loading it gives an equal recipe.
+
+    >>> print(dump_recipe(load_recipe("digits")).splitlines()[0])
+    task: images
+    """
+    writer = YAML(typ="rt", pure=True)
+    writer.width = 1_000_000  # a long path stays on its line
+    writer.indent(mapping=2, sequence=4, offset=2)
+    text = StringIO()
+    writer.dump(_laid_out(recipe.model_dump(mode="json")), text)
+    return text.getvalue()
+
+
+def _laid_out(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _laid_out(value) for key, value in content.items()}
+    if isinstance(content, str):
+        return writable(content)
+    if not isinstance(content, list):
+        return content
+    items = CommentedSeq(_laid_out(item) for item in content)
+    if not any(isinstance(item, dict | list) for item in items):
+        items.fa.set_flow_style()
+    return items
+
+
+def _lines(mistakes: list[Mistake]) -> list[str]:
+    return list(dict.fromkeys(str(mistake) for mistake in sorted(mistakes, key=lambda mistake: mistake.place)))
+
+
+def _text(path_or_name: str) -> tuple[str, Path | None]:
+    """Read the text of a recipe, and the folder that its paths start from (none for the library)."""
+    try:
+        with open(path_or_name, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        if path_or_name in library_names():
+            return library_text(path_or_name), None
+        raise RecipeError(path_or_name, mistakes=[_unreadable(path_or_name, error)]) from None
+    if len(data) > MOST_BYTES:
+        raise RecipeError(path_or_name, mistakes=[f"more than {MOST_BYTES // 1024} KiB; this is no recipe"])
+    try:
+        return data.decode("utf-8-sig"), Path(path_or_name).parent
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise RecipeError(path_or_name, mistakes=[f"line {line}: not UTF-8 text; save the file as UTF-8"]) from None
+
+
+def _unreadable(path_or_name: str, error: Exception) -> str:
+    match error:
+        case IsADirectoryError():
+            return "a folder, wanted a recipe; `frostline recipe new FOLDER` writes one for a folder of images"
+        case FileNotFoundError() | NotADirectoryError() | ValueError():
+            near = nearest(Path(path_or_name).stem, library_names(), most=1)
+            return f"no such file, and no recipe of that name in the library; {near}"
+        case _:
+            return f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def _located(recipe: Recipe, source: Source, folder: Path | None) -> Recipe:
+    """Make the paths in a recipe absolute, each from where it was written."""
+
+    def absolute(text: str, *at: str) -> str:
+        path = os.path.expanduser(text)
+        # Rank 0 is the file; what an override says is meant from the current directory.
+        if folder is not None and source.place(at)[1].rank == 0:
+            beside = os.path.join(folder, path)
+            path = beside if os.path.exists(beside) or not os.path.exists(path) else path
+        return os.path.abspath(path)
+
+    data, model = recipe.data, recipe.model
+    found: dict[str, str] = {}
+    if not data.train.startswith(BUILTIN):
+        found["train"] = absolute(data.train, "data", "train")
+    if isinstance(data.val, str):
+        found["val"] = absolute(data.val, "data", "val")
+    if isinstance(data.test, str) and data.test != "rest":
+        found["test"] = absolute(data.test, "data", "test")
+    network: dict[str, str] = {}
+    if model.weights not in NO_FILE:
+        network["weights"] = absolute(model.weights, "model", "weights")
+    if is_local(model.name):
+        file, _, attribute = model.name.rpartition(":")
+        network["name"] = f"{absolute(file, 'model', 'name')}:{attribute}"
+    return recipe.model_copy(update={"data": data.model_copy(update=found), "model": model.model_copy(update=network)})

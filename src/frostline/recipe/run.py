@@ -1,0 +1,305 @@
+"""The composition root: a recipe in, a run folder out, with checkpoints, record, proof and report."""
+
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frostline.errors import ProofError, RunError, RunFailure
+from frostline.freezing import confirm, digests, merge
+from frostline.recipe.assemble import Assembly, always_held, assemble
+from frostline.recipe.load import dump_recipe
+from frostline.recipe.schema import Recipe
+from frostline.record import (
+    CHECKPOINTS,
+    PROOF_FILE,
+    RECIPE_FILE,
+    RECORD_FILE,
+    EpochRecord,
+    Evaluation,
+    PhaseRecord,
+    Proof,
+    RunRecord,
+    StageOutline,
+    write_atomically,
+    write_json,
+)
+from frostline.report import write_report
+from frostline.training import (
+    BEST,
+    LAST,
+    Best,
+    Display,
+    Hooks,
+    Logs,
+    PhaseSettings,
+    Runtime,
+    Silent,
+    evaluate,
+    load_checkpoint,
+    run_phase,
+    save_checkpoint,
+)
+
+NAMED_VERSIONS = ("frostline", "torch", "torchvision", "timm", "accelerate", "torchmetrics", "safetensors", "numpy")
+
+
+@dataclass(kw_only=True)
+class _Journal:
+    """What a run gathers while it goes; `record` makes the run's record of it at any moment."""
+
+    assembly: Assembly
+    out: Path
+    started: str
+    begun: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    epochs: list[EpochRecord] = field(default_factory=list)
+    phases: list[PhaseRecord] = field(default_factory=list)
+    proofs: list[Proof] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    proof: Proof | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Count the seconds of a block under a part's name."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - begun
+
+    def record(self, best: Best, *, failure: str | None = None) -> RunRecord:
+        """Make the record of what has happened so far."""
+        assembly = self.assembly
+        data = {"train": assembly.data.train, "val": assembly.data.val, "test": assembly.data.test}
+        last = self.epochs[-1] if self.epochs else None
+        by = f"validation {best.metric}" if best.value is not None else "last epoch"
+        return RunRecord(
+            name=self.out.name,
+            recipe=assembly.recipe.model_dump(mode="json"),
+            network=assembly.recipe.model.name,
+            classes=assembly.task.classes,
+            samples={part: len(samples) for part, samples in data.items() if samples is not None},
+            outline=tuple(
+                StageOutline(
+                    name=stage.name,
+                    parameters=assembly.outline.numel_of(stage),
+                    layers=tuple(layer.name for layer in stage.layers),
+                )
+                for stage in assembly.outline
+            ),
+            phases=tuple(self.phases),
+            epochs=tuple(self.epochs),
+            best={
+                "epoch": best.epoch or (last.epoch if last else 0),
+                "phase": best.phase or (last.phase if last else 0),
+                "metrics": best.metrics,
+                "by": by,
+            },
+            evaluations=tuple(self.evaluations),
+            seconds={"total": time.perf_counter() - self.begun, **self.seconds},
+            peak_rss_mb=peak_rss_mb(),
+            parameters={
+                "total": assembly.outline.numel,
+                "trained": max(plan.numel(held=False) for plan in assembly.plans),
+                "held": min(plan.numel(held=True) for plan in assembly.plans),
+                "phases": [
+                    {"trained": plan.numel(held=False), "held": plan.numel(held=True)} for plan in assembly.plans
+                ],
+            },
+            proof=self.proof.to_json() if self.proof is not None else None,
+            versions=versions(),
+            machine=machine(),
+            started=self.started,
+            warnings=(*assembly.warnings, *self.warnings),
+            status="finished" if failure is None else "failed",
+            failure=failure,
+        )
+
+
+def finetune(
+    recipe: Recipe, *, out: Path, show: Display | None = None, warn: Callable[[Sequence[str]], None] | None = None
+) -> RunRecord:
+    """Fine-tune a network as a recipe says, prove that what it froze held, and write the run's folder.
+
+    Args:
+        recipe: what to do.
+        out: the run's folder; it is made, and must not hold a run already.
+        show: where progress goes; nowhere by default.
+        warn: told, before training, what a person should know.
+
+    Returns:
+        The record, as `record.json` in the folder has it.
+
+    Raises:
+        UserError: something in the recipe cannot be done; nothing was written.
+        NonFiniteLossError: the loss became NaN or infinite; record and last good checkpoint are kept.
+        ProofError: the freeze did not hold; record and proof are kept.
+    """
+    check_free(out)
+    started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    runtime = Runtime(precision=recipe.precision, device=recipe.device, seed=recipe.seed)
+    assembly = assemble(recipe)
+    journal = _Journal(assembly=assembly, out=out, started=started, begun=begun)
+    journal.seconds["preparation"] = time.perf_counter() - begun
+    _open(out, recipe)
+    if warn is not None:
+        warn(assembly.warnings)
+    best = Best(metric=recipe.metric)
+    show = show or Silent()
+    try:
+        _train(journal, runtime=runtime, best=best, show=show)
+    except RunFailure as failure:
+        _close(journal, best, failure=failure)
+        raise
+    finally:
+        show.close()
+    return _close(journal, best, failure=_unproven(journal.proof, recipe))
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder that holds something already.
+
+    Raises:
+        RunError: it does, or a file is in the way.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        what = "a run of that name is there already" if (out / RECIPE_FILE).exists() else "something is there already"
+        raise RunError(f"run {out}", found=what, do="choose another name with --out, or move it away")
+
+
+def _open(out: Path, recipe: Recipe) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / RECIPE_FILE, dump_recipe(recipe))
+    except OSError as error:
+        raise RunError(
+            f"run {out}", found=f"it cannot be written ({error.strerror})", do="choose another folder"
+        ) from None
+
+
+def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) -> None:
+    assembly, out = journal.assembly, journal.out
+    recipe, model = assembly.recipe, assembly.model.to(runtime.device)
+    best_path, last_path = (out / CHECKPOINTS / name for name in (BEST, LAST))
+    before = digests(model, always_held(assembly))
+    metrics = ("accuracy", "balanced_accuracy", "macro_f1") if assembly.data.val is not None else ()
+    with Logs(out, metrics=metrics) as logs:
+
+        def note(epoch: EpochRecord) -> None:
+            journal.epochs.append(epoch)
+            logs.epoch(epoch)
+
+        for index, (phase, plan) in enumerate(zip(recipe.phases, assembly.plans, strict=True), 1):
+            if phase.start_from == "best" and best.value is not None:
+                load_checkpoint(model, best_path)
+            with journal.timed("training"):
+                result = run_phase(
+                    model,
+                    plan,
+                    task=assembly.task,
+                    data=assembly.data,
+                    settings=PhaseSettings(
+                        title=f"phase {index} of {len(recipe.phases)}, freeze {plan.selector}",
+                        index=index,
+                        epochs=phase.epochs,
+                        lr=phase.lr,
+                        optimizer=recipe.optimizer.name,
+                        momentum=recipe.optimizer.momentum or 0.0,
+                        weight_decay=recipe.optimizer.weight_decay,
+                        schedule=recipe.schedule,
+                        metric=recipe.metric,
+                        patience=recipe.patience,
+                        seed=recipe.seed,
+                    ),
+                    runtime=runtime,
+                    best=best,
+                    first_epoch=len(journal.epochs) + 1,
+                    hooks=Hooks(
+                        epoch=note,
+                        best=lambda: save_checkpoint(model, best_path),
+                        last=lambda: save_checkpoint(model, last_path),
+                    ),
+                    display=show,
+                    rebuild=assembly.rebuild,
+                    saved=last_path.read_bytes,
+                )
+            journal.proofs.append(result.proof)
+            journal.phases.append(
+                PhaseRecord(
+                    index=index,
+                    freeze=plan.selector.words(),
+                    lr=phase.lr,
+                    epochs_asked=phase.epochs,
+                    epochs_done=len(result.epochs),
+                    start_from=phase.start_from,
+                    stages=result.proof.stages,
+                    stopped_early=result.stopped_early,
+                )
+            )
+            journal.proof = merge(journal.proofs)
+    if best.value is not None:
+        load_checkpoint(model, best_path)
+    journal.proof = confirm(merge(journal.proofs), model, before=before)
+    with journal.timed("evaluation"):
+        for name, samples in (("val", assembly.data.val), ("test", assembly.data.test)):
+            if samples is not None:
+                journal.evaluations.append(evaluate(model, samples, task=assembly.task, runtime=runtime, split=name))
+
+
+def _unproven(proof: Proof | None, recipe: Recipe) -> RunFailure | None:
+    if proof is None or proof.ok:
+        return None
+    failing = next(claim for claim in proof.claims if claim.status == "fails")
+    words = "; ".join(str(phase.freeze) for phase in recipe.phases)
+    return ProofError(
+        f"freeze: {words}",
+        found=f"{failing.name}: it fails ({failing.evidence['summary']})",
+        do=f"see {PROOF_FILE}; do not trust this run",
+    )
+
+
+def _close(journal: _Journal, best: Best, *, failure: RunFailure | None) -> RunRecord:
+    """Write proof, record and report, whatever happened; raise what failed."""
+    record = journal.record(best, failure=str(failure) if failure is not None else None)
+    if journal.proof is not None:
+        write_json(journal.out / PROOF_FILE, journal.proof.to_json())
+    write_json(journal.out / RECORD_FILE, record.to_json())
+    write_report(journal.out)
+    if isinstance(failure, ProofError):
+        raise failure
+    return record
+
+
+def peak_rss_mb() -> float:
+    """Peak memory of this process so far, in mebibytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024) if sys.platform == "darwin" else peak / 1024
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what a run computes."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in NAMED_VERSIONS}}
+
+
+def machine() -> dict[str, Any]:
+    """What the run computed on."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "system": platform.system(),
+        "cpu": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }

@@ -1,0 +1,83 @@
+"""`frostline verify`: prove a freeze without training for long, or prove a finished run from what it left behind."""
+
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from frostline.errors import RunError
+from frostline.freezing import GradientWatch, apply, confirm, digests, merge, verify
+from frostline.optimization import make_optimizer, make_schedule, param_groups
+from frostline.recipe.assemble import Assembly, always_held, assemble
+from frostline.recipe.load import load_recipe
+from frostline.recipe.schema import Recipe
+from frostline.record import CHECKPOINTS, RECIPE_FILE, Proof, read_record
+from frostline.training import BEST, LAST, checkpoint_bytes, load_checkpoint
+
+TRIAL_STEPS = 3
+
+
+def verify_recipe(recipe: Recipe) -> Proof:
+    """Prove the freeze of a recipe: a few real training steps for each phase, in memory; nothing is written.
+
+    Raises:
+        UserError: as `finetune`.
+    """
+    assembly = assemble(recipe)
+    before = digests(assembly.model, always_held(assembly))
+    proofs = [_trial(assembly, index) for index in range(len(recipe.phases))]
+    return confirm(merge(proofs), assembly.model, before=before)
+
+
+def verify_run(run: Path) -> Proof:
+    """Prove a finished run: its network is built anew from the recipe, and its checkpoint is held against that.
+
+    What every phase held must have the bits of the pretrained network; the other claims are tried on the network with
+    the run's weights, under the plan of its last phase.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        RunError: the folder has no run, or no checkpoint.
+        UserError: the data, network or weights that the run's recipe names are gone.
+    """
+    read_record(run)
+    checkpoint = next((path for name in (BEST, LAST) if (path := run / CHECKPOINTS / name).is_file()), None)
+    if checkpoint is None:
+        raise RunError(f"run {run}", found="no checkpoint there", do="run the training again")
+    assembly = assemble(load_recipe(str(run / RECIPE_FILE)))
+    before = digests(assembly.model, always_held(assembly))
+    load_checkpoint(assembly.model, checkpoint)
+    proof = _trial(assembly, len(assembly.plans) - 1, saved=checkpoint.read_bytes(), steps=0)
+    return confirm(proof, assembly.model, before=before)
+
+
+def _trial(assembly: Assembly, index: int, *, saved: bytes | None = None, steps: int = TRIAL_STEPS) -> Proof:
+    """Put one phase's plan into force, take a few real steps, and prove."""
+    recipe, task, model = assembly.recipe, assembly.task, assembly.model
+    phase, plan = recipe.phases[index], assembly.plans[index]
+    batches = list(islice(task.loader(assembly.data.train, seed=recipe.seed), max(steps, 1)))
+    with apply(model, plan) as handle:
+        groups = param_groups(model, plan, lr=phase.lr, weight_decay=recipe.optimizer.weight_decay)
+        optimizer = make_optimizer(recipe.optimizer.name, groups, momentum=recipe.optimizer.momentum or 0.0)
+        scheduler = make_schedule(recipe.schedule, optimizer, steps=max(steps, 1))
+        watch = GradientWatch(model, plan)
+        model.train()
+        for batch in batches[:steps]:
+            optimizer.zero_grad()
+            torch.autograd.backward(task.batch_loss(model, batch))
+            optimizer.step()
+            watch.observe()
+            scheduler.step()
+        optimizer.zero_grad()
+        return verify(
+            handle,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            batches=batches,
+            loss=task.batch_loss,
+            rebuild=assembly.rebuild,
+            saved=saved if saved is not None else checkpoint_bytes(model),
+            watch=watch if watch.steps else None,
+        )

@@ -1,0 +1,190 @@
+"""The values of a recipe that are words of our own: a share or a folder, the name of a network, weights, a freeze."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from frostline.errors import SelectorError, nearest
+from frostline.recipe.rules import Path
+from frostline.selection.selector import BARE, COUNTED, GLOBBED, NAMED, Selector, parse
+
+BUILTIN = "builtin/"
+BUILTINS = ("builtin/digits", "builtin/glyphs")
+NETWORK_PREFIXES = ("timm/", "torchvision/", "frostline/")
+NETWORK_FORMS = f"{'…, '.join(NETWORK_PREFIXES)}… or path/to/file.py:callable"
+NO_FILE = ("pretrained", "none")
+
+_LIKE_A_SHARE = re.compile(r"\d*[.,]?\d+\s*%|0?[.,]\d+")
+
+
+def wrong(what: str, *, at: Path = ()) -> ValidationError:
+    """Make the error that a validator of one value raises, in our own words.
+
+    Args:
+        what: the sentence.
+        at: the keys below the value being read that lead to the mistake.
+    """
+    return _error([(at, PydanticCustomError("words", "{what}", {"what": what}))])
+
+
+def contradicting(found: Iterable[tuple[Path, str]]) -> ValidationError:
+    """Make the error of values that are right alone and wrong together: pairs of a path and a sentence."""
+    return _error((path, PydanticCustomError("contradiction", "{what}", {"what": what})) for path, what in found)
+
+
+def _error(details: Iterable[tuple[Path, PydanticCustomError]]) -> ValidationError:
+    lines = [InitErrorDetails(type=kind, loc=path, input=None) for path, kind in details]
+    return ValidationError.from_exception_data("recipe", lines)
+
+
+def found(value: object) -> str:
+    """Say what a recipe holds at some place.
+
+    >>> found(True), found(-1), found("fast"), found([1])
+    ('true or false', '-1', 'the text `fast`', 'a list')
+    """
+    match value:
+        case bool():
+            return "true or false"
+        case None:
+            return "nothing"
+        case int() | float():
+            return _number(value)
+        case str():
+            return f"the text `{_cut(value)}`" if value else "an empty text"
+        case list() | tuple():
+            return "a list" if value else "an empty list"
+        case dict():
+            return "keys and values"
+        case _:
+            return type(value).__name__
+
+
+def _number(value: float) -> str:
+    # Python refuses to write an integer of thousands of digits, which a recipe can hold in hexadecimal.
+    return "an enormous number" if isinstance(value, int) and value.bit_length() > 200 else f"{value}"
+
+
+def _cut(text: str, *, most: int = 60) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def is_local(network: str) -> bool:
+    """Whether a network is named by a file of Python and a callable in it: `path/to/file.py:callable`.
+
+    >>> is_local("models/cifar.py:resnet20"), is_local("timm/resnet18")
+    (True, False)
+    """
+    file, colon, attribute = network.rpartition(":")
+    return bool(colon) and PurePath(file).suffix == ".py" and attribute.isidentifier()
+
+
+def _train(value: str) -> str:
+    if not value.strip():
+        raise wrong("empty, wanted a folder of images")
+    if value.startswith(BUILTIN) and value not in BUILTINS:
+        raise wrong(f"`{value}` is not built in; {nearest(value, BUILTINS, most=1)}")
+    return value
+
+
+def _split(value: Any) -> Any:
+    """Read a share of the images or a folder; 0 is the same as none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | None):
+        raise wrong(f"{found(value)}, wanted a share such as 0.2, a folder, or null")
+    if isinstance(value, int | float):
+        if not 0 <= value < 1:
+            raise wrong(f"{found(value)}, wanted a share from 0 to below 1 (0.2 is a fifth), a folder, or null")
+        return float(value) or None
+    if isinstance(value, str):
+        if not value.strip():
+            raise wrong("empty, wanted a share such as 0.2, a folder, or null")
+        if _LIKE_A_SHARE.fullmatch(value.strip()):
+            raise wrong(f"{found(value)}, wanted a share as a plain number, such as 0.2")
+    return value
+
+
+def _network(value: str) -> str:
+    prefix, slash, rest = value.partition("/")
+    if is_local(value) or (prefix + slash in NETWORK_PREFIXES and rest.strip() == rest != ""):
+        return value
+    if re.search(r"\.py:?$", value):
+        raise wrong(f"{found(value)} names no callable, wanted path/to/file.py:callable")
+    if prefix + slash in NETWORK_PREFIXES:
+        raise wrong(f"{found(value)} names no network, wanted a name behind {prefix}/")
+    near = difflib.get_close_matches(f"{prefix}/".lower(), NETWORK_PREFIXES, n=1, cutoff=0.6)
+    hint = f"; the nearest is {near[0]}{rest or '…'}" if near else ""
+    raise wrong(f"{found(value)}, wanted {NETWORK_FORMS}{hint}")
+
+
+def _weights(value: str) -> str:
+    if not value.strip():
+        raise wrong("empty, wanted pretrained, none, or the path of a file")
+    near = difflib.get_close_matches(value.lower(), NO_FILE, n=1, cutoff=0.75)
+    if value not in NO_FILE and near:
+        raise wrong(f"{found(value)}, wanted pretrained, none, or the path of a file; the nearest is {near[0]}")
+    return value
+
+
+def _freeze(value: Any) -> Selector:
+    if isinstance(value, Selector):
+        return value
+    try:
+        return parse(value)
+    except SelectorError as error:
+        wanted = error.do.removeprefix("give ")
+        do = f"; {error.do}" if wanted == error.do else f", wanted {wanted}"
+        # One word in the mapping: the mistake is at that word, on its own line.
+        place = tuple(map(str, value)) if isinstance(value, dict) and len(value) == 1 else ()
+        raise wrong(f"{error.found}{do}", at=place) from None
+
+
+def _channel_values(value: tuple[float, ...]) -> tuple[float, ...]:
+    if len(value) not in (1, 3):
+        raise wrong(f"{len(value)} numbers, wanted 3 (one a channel) or 1 (for all channels)")
+    return value
+
+
+def _form(word: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {word: schema}, "required": [word], "additionalProperties": False}
+
+
+_GLOB = {"type": "string", "minLength": 1}
+_GLOBS = {"oneOf": [_GLOB, {"type": "array", "items": _GLOB, "minItems": 1}]}
+FREEZE_SCHEMA: dict[str, Any] = {
+    "oneOf": [
+        {"enum": list(BARE), "type": "string"},
+        *[_form(word, {"type": "string", "minLength": 1}) for word in NAMED],
+        *[_form(word, {"type": "integer", "minimum": -1 if word == "frozen_stages" else 1}) for word in COUNTED],
+        *[_form(word, _GLOBS) for word in GLOBBED],
+    ]
+}
+
+Count = Annotated[int, Field(ge=1)]
+Train = Annotated[str, AfterValidator(_train)]
+Split = Annotated[Annotated[float, Field(ge=0, lt=1)] | str | None, BeforeValidator(_split)]
+NetworkName = Annotated[str, AfterValidator(_network)]
+Weights = Annotated[str, AfterValidator(_weights)]
+ChannelValues = Annotated[tuple[float, ...], Field(strict=False), AfterValidator(_channel_values)]
+ChannelSpreads = Annotated[
+    tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False), AfterValidator(_channel_values)
+]
+Freeze = Annotated[
+    Selector,
+    PlainValidator(_freeze),
+    PlainSerializer(lambda selector: selector.words(), return_type=str | dict[str, Any]),
+    WithJsonSchema(FREEZE_SCHEMA),
+]

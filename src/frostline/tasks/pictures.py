@@ -1,0 +1,62 @@
+"""One picture file → the tensor that a network takes."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from frostline.backbones import InputSpec
+from frostline.errors import DataError
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def read_picture(path: Path, spec: InputSpec) -> Tensor:
+    """Read a picture, stretch it to the network's square with antialiasing, and normalise it.
+
+    Args:
+        path: a picture file.
+        spec: size, channel order, mean and standard deviation.
+
+    Returns:
+        C × H × W, float32.
+
+    Raises:
+        DataError: the file is no picture, or a damaged one.
+    """
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("L" if spec.channels == "grey" else "RGB")
+            picture = picture.resize((spec.size_px, spec.size_px), Image.Resampling.BILINEAR)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"picture {path}", found=f"it cannot be read ({str(error)[:120]})", do="mend it or take it out"
+        ) from None
+    return to_input(np.asarray(picture, dtype=np.float32) / 255.0, spec)
+
+
+def stretch(pixels: np.ndarray, size_px: int) -> np.ndarray:
+    """Stretch a grey picture H × W, values in 0 … 1, to a square."""
+    if pixels.shape == (size_px, size_px):
+        return pixels
+    return np.asarray(Image.fromarray(pixels.astype(np.float32)).resize((size_px, size_px), Image.Resampling.BILINEAR))
+
+
+def to_input(pixels: np.ndarray, spec: InputSpec) -> Tensor:
+    """Turn pixels in 0 … 1 into what the network takes.
+
+    Args:
+        pixels: H × W grey, or H × W × 3 in RGB order; grey ones are repeated where the network takes three channels.
+        spec: channel order, mean and standard deviation.
+
+    Returns:
+        C × H × W, float32.
+    """
+    pixels_HWC = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    pixels_HWC = np.broadcast_to(pixels_HWC, (*pixels_HWC.shape[:2], spec.num_channels))
+    if spec.channels == "bgr":
+        pixels_HWC = pixels_HWC[:, :, ::-1]
+    normalised_HWC = (pixels_HWC - np.asarray(spec.mean, dtype=np.float32)) / np.asarray(spec.std, dtype=np.float32)
+    return torch.from_numpy(np.ascontiguousarray(normalised_HWC.transpose(2, 0, 1), dtype=np.float32))

@@ -1,0 +1,29 @@
+"""OUR loop: phases as fresh starts, on Accelerate; checkpoints, logs and progress."""
+
+from frostline.training.checkpoint import BEST, LAST, checkpoint_bytes, load_checkpoint, save_checkpoint
+from frostline.training.logs import Logs
+from frostline.training.loop import Best, Hooks, PhaseResult, PhaseSettings, evaluate, predict, run_phase
+from frostline.training.progress import Display, Silent, display
+from frostline.training.runtime import Device, Precision, Runtime
+
+__all__ = [
+    "BEST",
+    "LAST",
+    "Best",
+    "Device",
+    "Display",
+    "Hooks",
+    "Logs",
+    "PhaseResult",
+    "PhaseSettings",
+    "Precision",
+    "Runtime",
+    "Silent",
+    "checkpoint_bytes",
+    "display",
+    "evaluate",
+    "load_checkpoint",
+    "predict",
+    "run_phase",
+    "save_checkpoint",
+]

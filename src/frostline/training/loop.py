@@ -1,0 +1,258 @@
+"""Our training loop: one phase is a fresh start around the same network, under one plan."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frostline.errors import NonFiniteLossError, ProofError
+from frostline.freezing import FreezePlan, GradientWatch, PlanHandle, apply, verify
+from frostline.optimization import OptimizerName, ScheduleName, make_optimizer, make_schedule, param_groups
+from frostline.record import EpochRecord, Evaluation, Proof
+from frostline.tasks import Batch, ImageTask, Samples, Split
+from frostline.training.progress import Display
+from frostline.training.runtime import Runtime
+
+# Steps whose gradients are looked at: enough for a layer that starts at zero to move the one behind it.
+WATCHED_STEPS = 8
+PROOF_BATCHES = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseSettings:
+    """What one phase is asked to do. `patience` counts epochs without a better metric."""
+
+    title: str
+    index: int
+    epochs: int
+    lr: float
+    optimizer: OptimizerName = "adamw"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    schedule: ScheduleName = "cosine"
+    metric: str = "accuracy"
+    patience: int | None = None
+    seed: int = 0
+
+
+@dataclass
+class Best:
+    """The best epoch so far, over all phases: higher is better, for the loss lower."""
+
+    metric: str
+    epoch: int = 0
+    phase: int = 0
+    value: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def improves(self, record: EpochRecord) -> bool:
+        """Take an epoch in if it is better; one without validation never is."""
+        value = record.val_loss if self.metric == "loss" else record.metrics.get(self.metric)
+        if value is None or (self.value is not None and not self._is_better(value, self.value)):
+            return False
+        self.epoch, self.phase, self.value = record.epoch, record.phase, value
+        self.metrics = dict(record.metrics)
+        return True
+
+    def _is_better(self, value: float, than: float) -> bool:
+        return value < than if self.metric == "loss" else value > than
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What the caller does at the end of an epoch: keep the record, write logs and checkpoints."""
+
+    epoch: Callable[[EpochRecord], None]
+    best: Callable[[], None]
+    last: Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseResult:
+    """What a phase gives: its epochs, its proof, and whether patience ended it."""
+
+    epochs: tuple[EpochRecord, ...]
+    proof: Proof
+    stopped_early: bool
+
+
+def run_phase(
+    model: nn.Module,
+    plan: FreezePlan,
+    *,
+    task: ImageTask,
+    data: Split,
+    settings: PhaseSettings,
+    runtime: Runtime,
+    best: Best,
+    first_epoch: int,
+    hooks: Hooks,
+    display: Display,
+    rebuild: Callable[[], nn.Module],
+    saved: Callable[[], bytes],
+) -> PhaseResult:
+    """Apply the plan, make optimizer and schedule, train, prove that the plan held, and lift it.
+
+    Args:
+        model: the network, on the runtime's device; trained in place.
+        plan: what is held in this phase.
+        task: loss and metrics.
+        data: training and validation samples.
+        settings: epochs, rate, optimizer.
+        runtime: device and precision.
+        best: the best epoch so far; taken further.
+        first_epoch: number of the phase's first epoch in the run, from 1.
+        hooks: called after every epoch.
+        display: shows progress.
+        rebuild: builds the network anew, for the proof.
+        saved: gives the bytes of the last checkpoint, for the proof.
+
+    Raises:
+        NonFiniteLossError: the loss became NaN or infinite.
+        ProofError: after the first step the plan is found not to be in force.
+    """
+    with apply(model, plan) as handle:
+        groups = param_groups(model, plan, lr=settings.lr, weight_decay=settings.weight_decay)
+        optimizer = make_optimizer(settings.optimizer, groups, momentum=settings.momentum)
+        loader = runtime.loader(task.loader(data.train, seed=settings.seed + settings.index))
+        scheduler = make_schedule(settings.schedule, optimizer, steps=settings.epochs * len(loader))
+        watch = GradientWatch(model, plan)
+        epochs: list[EpochRecord] = []
+        waited = 0
+        display.phase(settings.title, epochs=settings.epochs, steps=len(loader))
+        with runtime.wrapped(model, optimizer) as (wrapped, stepper):
+            for number in range(first_epoch, first_epoch + settings.epochs):
+                begun = time.perf_counter()
+                lr = optimizer.param_groups[0]["lr"]
+                losses, logits, labels = [], [], []
+                model.train()
+                for step, batch in enumerate(loader, 1):
+                    stepper.zero_grad()
+                    output_NK = wrapped(batch[0])
+                    loss = task.loss(output_NK, batch[1])
+                    value = loss.item()
+                    if not math.isfinite(value):
+                        raise _not_finite(value, number, step, optimizer, batch, data.train)
+                    runtime.backward(loss)
+                    stepper.step()
+                    if not runtime.step_was_skipped:
+                        if watch.steps < WATCHED_STEPS:
+                            watch.observe()
+                            if watch.steps == 1:
+                                _check_first_step(handle, optimizer, scheduler, watch)
+                        scheduler.step()
+                    losses.append(value * len(batch[1]))
+                    logits.append(output_NK.detach().float())
+                    labels.append(batch[1])
+                    display.step(epoch=number, loss=value)
+                train_logits_NK, train_labels_N = torch.cat(logits), torch.cat(labels)
+                record = EpochRecord(
+                    epoch=number,
+                    phase=settings.index,
+                    train_loss=sum(losses) / len(train_labels_N),
+                    train_metrics=task.metrics(train_logits_NK, train_labels_N),
+                    lr=lr,
+                    seconds=0.0,
+                )
+                record = _validated(record, wrapped, task=task, data=data, runtime=runtime, begun=begun)
+                epochs.append(record)
+                hooks.last()
+                waited += 1
+                if best.improves(record):
+                    hooks.best()
+                    waited = 0
+                hooks.epoch(record)
+                display.epoch(record)
+                if settings.patience is not None and waited >= settings.patience:
+                    break
+        proof = verify(
+            handle,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            batches=list(islice(task.loader(data.train), PROOF_BATCHES)),
+            loss=task.batch_loss,
+            rebuild=rebuild,
+            saved=saved(),
+            watch=watch,
+        )
+    return PhaseResult(epochs=tuple(epochs), proof=proof, stopped_early=len(epochs) < settings.epochs)
+
+
+def evaluate(model: nn.Module, samples: Samples, *, task: ImageTask, runtime: Runtime, split: str) -> Evaluation:
+    """Judge a network on samples, in eval mode and without gradients.
+
+    Args:
+        model: the network, on the runtime's device; its mode is left as it was.
+        samples: what to judge it on.
+        task: loss and metrics.
+        runtime: device and precision.
+        split: what the samples are, for the record (`val`, `test`).
+    """
+    logits_NK, labels_N = predict(model, runtime.loader(task.loader(samples)), runtime=runtime)
+    return Evaluation(
+        split=split,
+        samples=len(labels_N),
+        loss=float(task.loss(logits_NK, labels_N)),
+        metrics=task.metrics(logits_NK, labels_N),
+        confusion=task.confusion(logits_NK, labels_N),
+    )
+
+
+@torch.no_grad()
+def predict(model: nn.Module, loader: Iterable[Batch], *, runtime: Runtime) -> tuple[Tensor, Tensor]:
+    """Run a network over batches in eval mode.
+
+    Returns:
+        Logits N × K in float32 and labels N, of all processes, on the CPU.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        parts = [runtime.gather((model(images_NCHW).float(), labels_N)) for images_NCHW, labels_N, _ in loader]
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return torch.cat([logits.cpu() for logits, _ in parts]), torch.cat([labels.cpu() for _, labels in parts])
+
+
+def _validated(
+    record: EpochRecord, model: nn.Module, *, task: ImageTask, data: Split, runtime: Runtime, begun: float
+) -> EpochRecord:
+    """Add validation, and the seconds since `begun`, to the record of an epoch."""
+    values: dict[str, Any] = {}
+    if data.val is not None:
+        logits_NK, labels_N = predict(model, runtime.loader(task.loader(data.val)), runtime=runtime)
+        values = {"val_loss": float(task.loss(logits_NK, labels_N)), "metrics": task.metrics(logits_NK, labels_N)}
+    return EpochRecord(**{**vars(record), **values, "seconds": time.perf_counter() - begun})
+
+
+def _check_first_step(
+    handle: PlanHandle, optimizer: torch.optim.Optimizer, scheduler: Any, watch: GradientWatch
+) -> None:
+    """Stop at once where the first step shows that the plan is not in force, and not after hours."""
+    proof = verify(handle, optimizer=optimizer, scheduler=scheduler, watch=watch)
+    failing = [claim for claim in proof.claims if claim.status == "fails"]
+    if failing:
+        raise ProofError(
+            f"freeze: {handle.plan.selector}",
+            found=f"after the first step: {failing[0].evidence['summary']}",
+            do="something in the network or the loop changes what was frozen; `frostline verify` shows all claims",
+        )
+
+
+def _not_finite(
+    value: float, epoch: int, step: int, optimizer: torch.optim.Optimizer, batch: Sequence[Tensor], samples: Samples
+) -> NonFiniteLossError:
+    rate = optimizer.param_groups[0]["lr"]
+    places = batch[2].tolist()
+    shown = ", ".join(samples.name(place) for place in places[:4]) + (" …" if len(places) > 4 else "")
+    return NonFiniteLossError(
+        "training",
+        found=f"the loss is {value} in epoch {epoch}, step {step}, at rate {rate:g}, batch: {shown}",
+        do="lower the rate, or look at these samples; the last good checkpoint is kept",
+    )

@@ -1,0 +1,115 @@
+"""What a person sees while it trains: a bar in a terminal, plain lines elsewhere."""
+
+import time
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from frostline.record import EpochRecord
+
+
+class Display(Protocol):
+    """Told of every phase, step and epoch."""
+
+    def phase(self, title: str, *, epochs: int, steps: int) -> None:
+        """A phase of so many epochs of so many steps begins."""
+
+    def step(self, *, epoch: int, loss: float) -> None:
+        """One step of an epoch is done."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """One epoch is done."""
+
+    def close(self) -> None:
+        """The training is over, or has failed."""
+
+
+class Lines:
+    """One line a phase and an epoch, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def phase(self, title: str, *, epochs: int, steps: int) -> None:
+        self._console.print(f"{title}: {epochs} epochs of {steps} steps", highlight=False, markup=False, soft_wrap=True)
+
+    def step(self, *, epoch: int, loss: float) -> None:
+        pass
+
+    def epoch(self, record: EpochRecord) -> None:
+        self._console.print(_line(record), highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Bars:
+    """A bar a phase: epoch, steps, steps a second, time left, loss; above it a line for every epoch that is done."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            console=console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._begun = time.monotonic()
+        self._steps = 0
+        self._progress.start()
+
+    def phase(self, title: str, *, epochs: int, steps: int) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._progress.console.print(
+            f"{title}: {epochs} epochs of {steps} steps", highlight=False, markup=False, soft_wrap=True
+        )
+        self._task = self._progress.add_task("", total=epochs * steps, epoch="1", loss="…", rate="")
+        self._begun, self._steps = time.monotonic(), 0
+
+    def step(self, *, epoch: int, loss: float) -> None:
+        if self._task is None:
+            return
+        self._steps += 1
+        rate = self._steps / max(time.monotonic() - self._begun, 1e-9)
+        self._progress.update(self._task, advance=1, epoch=str(epoch), loss=f"{loss:.4f}", rate=f"{rate:.1f} steps/s")
+
+    def epoch(self, record: EpochRecord) -> None:
+        self._progress.console.print(_line(record), highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class Silent:
+    """Says nothing, for programs."""
+
+    def phase(self, title: str, *, epochs: int, steps: int) -> None:
+        pass
+
+    def step(self, *, epoch: int, loss: float) -> None:
+        pass
+
+    def epoch(self, record: EpochRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def display(console: Console) -> Display:
+    """Choose bars for a terminal and lines for anything else."""
+    return Bars(console) if console.is_terminal else Lines(console)
+
+
+def _line(record: EpochRecord) -> str:
+    parts = [f"epoch {record.epoch:>3}", f"loss {record.train_loss:.4f}"]
+    if record.val_loss is not None:
+        parts.append(f"val loss {record.val_loss:.4f}")
+    parts += [f"{name.replace('_', ' ')} {value:.4f}" for name, value in record.metrics.items()]
+    return "  ".join([*parts, f"lr {record.lr:.2e}", f"{record.seconds:.1f} s"])

@@ -1,0 +1,77 @@
+"""Devices, precision and processes: the only file that knows Accelerate."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from frostline.errors import UserError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Runtime:
+    """Where a run computes, and in which precision.
+
+    Raises:
+        UserError: a GPU was asked for and there is none, or a precision that this device does not have.
+    """
+
+    def __init__(self, *, precision: Precision = "fp32", device: Device = "auto", seed: int = 0) -> None:
+        has_gpu = torch.cuda.is_available()
+        if device == "cuda" and not has_gpu:
+            raise UserError(
+                "device: cuda", found="no GPU that torch can use", do="write `device: cpu` or `device: auto`"
+            )
+        if precision == "fp16" and (device == "cpu" or not has_gpu):
+            raise UserError("precision: fp16", found="no GPU", do="write `precision: bf16`, or `fp32`, which is exact")
+        # Accelerate keeps its state for the whole process, and a second run may want another precision.
+        AcceleratorState._reset_state(reset_partial_state=False)
+        GradientState._reset_state()
+        self._accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device == "cpu")
+        set_seed(seed)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return torch.device(self._accelerator.device)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return bool(self._accelerator.is_main_process)
+
+    def loader(self, loader: DataLoader[Any]) -> DataLoader[Any]:
+        """Give this process its part of a loader, batches on its device."""
+        prepared: DataLoader[Any] = self._accelerator.prepare_data_loader(loader)
+        return prepared
+
+    @contextmanager
+    def wrapped(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Module, Any]]:
+        """Wrap a network and its optimizer for one phase, and give the network back unwrapped at its end."""
+        prepared, prepared_optimizer = self._accelerator.prepare(model, optimizer)
+        try:
+            yield prepared, prepared_optimizer
+        finally:
+            self._accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+            self._accelerator.free_memory()
+
+    def backward(self, loss: Tensor) -> None:
+        """Run backward, scaled where the precision needs it."""
+        self._accelerator.backward(loss)
+
+    @property
+    def step_was_skipped(self) -> bool:
+        """Whether the optimizer left out its last step, because fp16 gradients had overflowed."""
+        return bool(self._accelerator.optimizer_step_was_skipped)
+
+    def gather(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Gather predictions of all processes, without the samples that pad the last batch."""
+        return tuple(self._accelerator.gather_for_metrics(tensors))

@@ -1,0 +1,103 @@
+"""Held modules stay in eval; their children decide themselves; what stood there before comes back."""
+
+import copy
+import pickle
+
+import pytest
+from networks import Residual, SmallResNet
+from torch import nn
+
+from frostline.freezing import freeze
+from frostline.freezing.modes import is_kept_in_eval, keep_in_eval, release
+
+
+def modes(network):
+    return {name: module.training for name, module in network.named_modules()}
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_children_of_a_kept_module_follow(mode):
+    block = Residual(2, 2)
+    keep_in_eval(block)
+    assert block.train(mode) is block
+    assert modes(block) == {name: mode and name != "" for name, _ in block.named_modules()}
+
+
+def test_a_kept_module_stays_in_eval_whoever_calls():
+    network = SmallResNet()
+    keep_in_eval(network.bn1)
+    for switch in (network.train, network.eval, network.bn1.train, network.train):
+        switch()
+        assert not network.bn1.training
+    assert network.fc.training
+
+
+def test_release_gives_the_method_back_and_leaves_the_mode():
+    layer = nn.BatchNorm1d(2)
+    keep_in_eval(layer)
+    release(layer)
+    assert not layer.training
+    assert not is_kept_in_eval(layer)
+    assert "train" not in vars(layer)
+    assert layer.train().training
+    release(layer)
+
+
+def disabled(mode=True):
+    """Stand in for `train`, as latent diffusion does with its text encoder."""
+
+
+def test_a_train_method_that_the_user_put_there_comes_back():
+    layer = nn.BatchNorm1d(2)
+    layer.train = disabled
+    keep_in_eval(layer)
+    assert layer.train() is layer
+    release(layer)
+    assert vars(layer)["train"] is disabled
+    release(layer)
+    assert vars(layer)["train"] is disabled
+
+
+class Stubborn(nn.Sequential):
+    """Overrides `train`, as the backbones of mmpretrain do: its norms stay as it wants them."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self[1].eval()
+        self.trained = mode
+        return self
+
+
+def build():
+    return nn.Sequential(Stubborn(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout()), nn.Linear(4, 2))
+
+
+def test_an_overridden_train_of_a_trained_module_is_still_called():
+    network = build()
+    with freeze(network, match="0.0"):
+        network.train()
+        assert network[0].trained
+        assert modes(network) == {"": True, "0": True, "0.0": False, "0.1": False, "0.2": True, "1": True}
+
+
+def test_an_overridden_train_of_a_held_module_cannot_wake_it():
+    network = build()
+    with freeze(network, "all"):
+        network.train()
+        assert modes(network) == {"": True, "0": False, "0.0": False, "0.1": False, "0.2": False, "1": True}
+    network.train()
+    assert modes(network) == {"": True, "0": True, "0.0": True, "0.1": False, "0.2": True, "1": True}
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))], ids=["copy", "pickle"])
+def test_a_copy_of_a_held_network_is_held_by_itself(again):
+    network = SmallResNet()
+    handle = freeze(network, {"through": "stage1"})
+    other = again(network)
+    handle.lift()
+    network.eval()
+    other.train()
+    expected = {name: not (name in ("conv1", "bn1") or name.startswith("layer1")) for name, _ in other.named_modules()}
+    assert modes(other) == expected
+    assert not any(modes(network).values())
+    assert {n for n, p in other.named_parameters() if not p.requires_grad} == handle.plan.held_names
