@@ -10,7 +10,7 @@ from torch import Tensor, nn
 def digest(tensor: Tensor) -> str:
     """Give the SHA-256 of a tensor's type, shape and bytes; a sharded tensor is gathered first."""
     whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    plain = whole.detach().to("cpu").contiguous()
+    plain = whole.detach().to("cpu").resolve_conj().resolve_neg().contiguous()
     sha = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)} ".encode())
     if plain.numel():
         sha.update(plain.reshape(-1).view(torch.uint8).numpy().data)

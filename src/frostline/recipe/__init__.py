@@ -10,13 +10,13 @@ from frostline.recipe.load import dump_recipe, load_recipe
 from frostline.recipe.schema import Data, Model, Normalize, Optimizer, Phase, Recipe
 
 if TYPE_CHECKING:
-    from frostline.recipe.assemble import Assembly, assemble
+    from frostline.recipe.assembly import Assembly, assemble
     from frostline.recipe.run import check_free, finetune
     from frostline.recipe.verify import verify_recipe, verify_run
 
 _LAZY = {
-    "Assembly": "assemble",
-    "assemble": "assemble",
+    "Assembly": "assembly",
+    "assemble": "assembly",
     "check_free": "run",
     "finetune": "run",
     "verify_recipe": "verify",

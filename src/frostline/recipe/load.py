@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from frostline.errors import RecipeError, nearest
 from frostline.recipe.library import library_names, library_text
@@ -62,11 +63,21 @@ def dump_recipe(recipe: Recipe) -> str:
     task: images
     """
     writer = YAML(typ="rt", pure=True)
+    writer.Representer = _Representer
     writer.width = 1_000_000  # a long path stays on its line
     writer.indent(mapping=2, sequence=4, offset=2)
     text = StringIO()
     writer.dump(_laid_out(recipe.model_dump(mode="json")), text)
     return text.getvalue()
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes `null` where ruamel would write nothing; a class of its own, since representers belong to classes."""
+
+
+_Representer.add_representer(
+    type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+)
 
 
 def _laid_out(content: Any) -> Any:

@@ -17,7 +17,7 @@ import torch
 
 from frostline.errors import ProofError, RunError, RunFailure
 from frostline.freezing import confirm, digests, merge
-from frostline.recipe.assemble import Assembly, always_held, assemble
+from frostline.recipe.assembly import Assembly, always_held, assemble
 from frostline.recipe.load import dump_recipe
 from frostline.recipe.schema import Recipe
 from frostline.record import (

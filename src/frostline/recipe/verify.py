@@ -8,7 +8,7 @@ import torch
 from frostline.errors import RunError
 from frostline.freezing import GradientWatch, apply, confirm, digests, merge, verify
 from frostline.optimization import make_optimizer, make_schedule, param_groups
-from frostline.recipe.assemble import Assembly, always_held, assemble
+from frostline.recipe.assembly import Assembly, always_held, assemble
 from frostline.recipe.load import load_recipe
 from frostline.recipe.schema import Recipe
 from frostline.record import CHECKPOINTS, RECIPE_FILE, Proof, read_record
