@@ -27,7 +27,7 @@ demo: $(ENV)  ## Fine-tune on scanned digits, prove that the freeze held, write 
 	$(BIN)/frostline demo
 
 test: $(ENV)  ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-unit: $(ENV)  ## Run the tests that take seconds
 	$(BIN)/python -m pytest -m "not recipe"

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared/data"
 PAGE = ROOT / "docs/studies/trashnet.md"
 SEEDS = range(5)
-HEAD_ONLY: list[dict[str, object]] = [{"epochs": 10, "freeze": "all", "lr": 3e-3}]
-LAST_STAGE = [*HEAD_ONLY, {"epochs": 8, "freeze": {"through": "stage4"}, "lr": 3e-4}]
+HEAD_ONLY: list[dict[str, object]] = [{"epochs": 8, "freeze": "all", "lr": 3e-3}]
+LAST_STAGE = [*HEAD_ONLY, {"epochs": 5, "freeze": {"through": "stage4"}, "lr": 3e-4}]
 ARMS: dict[str, dict[str, object]] = {
     "head only": {"phases": HEAD_ONLY},
     "last stage, BatchNorm refilled": {"phases": LAST_STAGE, "norm": "refill"},

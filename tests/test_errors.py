@@ -4,9 +4,10 @@ import copy
 import pickle
 
 import pytest
+import torch
 
 from frostline import errors
-from frostline.errors import FrostlineError, RecipeError, RunFailure, SelectorError, UserError, nearest
+from frostline.errors import DataError, FrostlineError, RecipeError, RunFailure, SelectorError, UserError, nearest
 
 CLASSES = [
     thing
@@ -74,3 +75,16 @@ def test_nearest_names_what_is_near_or_what_there_is(name, known, says):
 
 def test_nearest_names_at_most_what_was_asked_for():
     assert nearest("stage0", [f"stage{number}" for number in range(1, 9)], most=2).count("stage") == 2
+
+
+def test_an_error_of_a_loaders_process_comes_back_as_itself_on_one_line() -> None:
+    class Broken(torch.utils.data.Dataset[int]):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> int:
+            raise DataError("picture a.jpg", found="it cannot be read", do="mend it")
+
+    with pytest.raises(DataError) as caught:
+        next(iter(torch.utils.data.DataLoader(Broken(), num_workers=1)))
+    assert str(caught.value) == "picture a.jpg: it cannot be read. mend it"

@@ -49,9 +49,7 @@ def a_record():
         samples={"train": 8, "val": 2},
         outline=(StageOutline(name="stem", parameters=3, layers=("conv1", "bn1")),),
         phases=(
-            PhaseRecord(
-                index=0, freeze="all", lr=0.1, epochs_asked=2, epochs_done=1, start_from="best", stages=(row,)
-            ),
+            PhaseRecord(index=0, freeze="all", lr=0.1, epochs_asked=2, epochs_done=1, start_from="best", stages=(row,)),
         ),
         epochs=(
             EpochRecord(epoch=1, phase=0, train_loss=0.1 + 0.2, lr=1e-300, seconds=1.5, metrics={"top1": 1 / 3}),
@@ -80,9 +78,7 @@ def test_a_record_reads_as_it_was_written(tmp_path):
 def test_a_record_is_plain_json_for_anybody(tmp_path):
     write_json(tmp_path / "record.json", a_record().to_json())
     plain = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
-    assert plain["phases"][0]["stages"] == [
-        {"stage": "stem", "trained": 1, "held": 2, "norm_eval": 3, "norm_train": 4}
-    ]
+    assert plain["phases"][0]["stages"] == [{"stage": "stem", "trained": 1, "held": 2, "norm_eval": 3, "norm_train": 4}]
     assert plain["name"] == "a run: ü, 皖"
 
 

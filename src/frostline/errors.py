@@ -23,8 +23,12 @@ from typing import Any
 class FrostlineError(Exception):
     """Base of all errors; its text is one line: what was asked, what was found, what to do."""
 
-    def __init__(self, asked: str, *, found: str, do: str) -> None:
-        super().__init__(" ".join(f"{asked}: {found}. {do}".splitlines()))
+    def __init__(self, asked: str, *, found: str = "", do: str = "") -> None:
+        # torch makes the error of a loader's process again from one text: a traceback whose last line is the error.
+        text = (
+            f"{asked}: {found}. {do}" if found else asked.strip().rpartition("\n")[2].partition("Error: ")[2] or asked
+        )
+        super().__init__(" ".join(text.splitlines()))
         self.asked = asked
         self.found = found
         self.do = do

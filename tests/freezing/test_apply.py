@@ -9,6 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+
+from frostline.errors import PlanError, SelectorError
+from frostline.freezing import apply, freeze, leave_optimizer, make_plan
+from frostline.selection import outline, parse
 from networks import (
     FEATURES,
     SmallResNet,
@@ -20,11 +25,6 @@ from networks import (
     trees,
     vector_batch,
 )
-from torch import nn
-
-from frostline.errors import PlanError, SelectorError
-from frostline.freezing import apply, freeze, leave_optimizer, make_plan
-from frostline.selection import outline, parse
 
 WORDS = st.sampled_from(["none", "first", "head", "token", "norms"])
 SELECTORS = {
@@ -158,7 +158,10 @@ def without_a_module():
         (lambda: (make_plan(outline(mlp()), parse("all")), renamed()), "4 parameters differ, such as 1.bias"),
         (without_a_module, "1 modules are not there, such as pool"),
         (lambda: (make_plan(outline(_meta()), parse("all")), _meta()), "2 held tensors have no values yet"),
-        (lambda: (make_plan(outline(_whole()), parse({"match": ["0"]})), _whole()), "index would be trained, and torch"),
+        (
+            lambda: (make_plan(outline(_whole()), parse({"match": ["0"]})), _whole()),
+            "index would be trained, and torch",
+        ),
     ],
     ids=["other parameters", "other modules", "no values", "no gradient possible"],
 )

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from networks import SmallResNet, TiedLanguageModel, cross_entropy, image_batch, mlp, state_of
 from timm.utils.model import freeze_batch_norm_2d
 from torch import nn
 
@@ -18,6 +17,7 @@ from frostline.freezing.claims import (
     requires_grad_claim,
 )
 from frostline.freezing.modes import release
+from networks import SmallResNet, TiedLanguageModel, cross_entropy, image_batch, mlp, state_of
 
 
 def held_resnet(**options):

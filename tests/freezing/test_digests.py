@@ -4,10 +4,10 @@ import hashlib
 
 import pytest
 import torch
-from networks import TiedLanguageModel
 from torch import nn
 
 from frostline.freezing import combined, digest, digests
+from networks import TiedLanguageModel
 
 KINDS = [
     torch.float32,

@@ -4,11 +4,11 @@ import copy
 import pickle
 
 import pytest
-from networks import Residual, SmallResNet
 from torch import nn
 
 from frostline.freezing import freeze
 from frostline.freezing.modes import is_kept_in_eval, keep_in_eval, release
+from networks import Residual, SmallResNet
 
 
 def modes(network):

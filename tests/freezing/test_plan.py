@@ -6,13 +6,13 @@ import json
 import pytest
 import torch
 from hypothesis import given, settings
-from networks import FEATURES, NeedsAGraph, SmallResNet, TiedLanguageModel, Tokens, mlp, trees
 from torch import nn
 from torch.nn import functional as F
 
 from frostline.errors import SelectorError
 from frostline.freezing import make_plan
 from frostline.selection import outline, parse
+from networks import FEATURES, NeedsAGraph, SmallResNet, TiedLanguageModel, Tokens, mlp, trees
 
 
 def plan_of(network, words, **options):

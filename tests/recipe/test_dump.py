@@ -109,4 +109,5 @@ def test_a_dump_shows_every_key_in_the_order_of_the_schema() -> None:
     keys = [line.partition(":")[0] for line in text.splitlines() if not line.startswith(" ")]
     assert keys == list(Recipe.model_fields)
     assert text.endswith("\n")
+    assert "  size: null\n" in text
     assert "..." not in text

@@ -1,0 +1,1 @@
+"""Tests of which part of a network a selector picks."""

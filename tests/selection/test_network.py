@@ -8,6 +8,11 @@ import pytest
 import timm
 import torch
 from hypothesis import given, settings
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+from frostline.errors import NetworkError
+from frostline.selection import all_tensors, call, first_tensor, outline, role_of, undisturbed
 from networks import (
     FEATURES,
     LayerDrop,
@@ -21,11 +26,6 @@ from networks import (
     state_of,
     trees,
 )
-from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm, weight_norm
-
-from frostline.errors import NetworkError
-from frostline.selection import all_tensors, call, first_tensor, outline, role_of, undisturbed
 
 
 def check_complete(network, seen):
@@ -124,7 +124,9 @@ ODD = {
     "gives a mapping": lambda: Gives(lambda x: {"a": [x], "b": None}),
     "gives a dataclass": lambda: Gives(lambda x: Output(logits=x)),
     "gives nothing": lambda: Gives(lambda x: None),
-    "weight norm": lambda: mlp(weight_norm(nn.Linear(FEATURES, FEATURES)), spectral_norm(nn.Linear(FEATURES, FEATURES))),
+    "weight norm": lambda: mlp(
+        weight_norm(nn.Linear(FEATURES, FEATURES)), spectral_norm(nn.Linear(FEATURES, FEATURES))
+    ),
     "bfloat16": lambda: mlp(nn.BatchNorm1d(FEATURES)).bfloat16(),
     "float64": lambda: mlp(nn.LayerNorm(FEATURES)).double(),
     "empty containers": lambda: mlp(nn.Sequential(), nn.Sequential(nn.Identity(), nn.ReLU())),
@@ -332,9 +334,14 @@ def test_call_gives_what_the_network_gives(inputs):
 def test_undisturbed_gives_back_modes_and_buffers_after_an_exception():
     network = SmallResNet()
     before = state_of(network)
-    with pytest.raises(KeyError), undisturbed(network):
-        network.eval()
-        network.bn1.running_mean.add_(1)
-        network.bn1.running_var = torch.zeros(4)
-        raise KeyError
+
+    def disturb():
+        with undisturbed(network):
+            network.eval()
+            network.bn1.running_mean.add_(1)
+            network.bn1.running_var = torch.zeros(4)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        disturb()
     assert state_of(network) == before

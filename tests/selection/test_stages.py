@@ -6,11 +6,11 @@ import pytest
 import timm
 import torch
 import torchvision
-from networks import Residual, SmallResNet, Tokens, mlp, shared_network
 from torch import nn
 from torch.nn import functional as F
 
 from frostline.selection import outline
+from networks import Residual, SmallResNet, Tokens, mlp, shared_network
 
 
 def layers_by_stage(seen):

@@ -11,7 +11,7 @@ from frostline.selection import undisturbed
 
 
 def unfilled_norms(model: nn.Module) -> tuple[str, ...]:
-    """Name the BatchNorm layers with weights whose statistics stand at mean 0 and variance 1 everywhere.
+    """Name the BatchNorm layers whose statistics stand at mean 0 and variance 1 (or 1 - eps) everywhere.
 
     In eval mode such a layer is right where its statistics were folded into the convolution before it. In train mode
     it normalises by the batch, and so drops a scale and a shift that its weight and bias do not give back.
@@ -35,7 +35,8 @@ def refill(model: nn.Module, batches: Iterable[Tensor]) -> tuple[str, ...]:
         Names of the layers that were filled.
 
     Raises:
-        NetworkError: a layer that should be filled did not run, or has no weight and bias to take up the difference.
+        NetworkError: a layer that should be filled did not run, saw values that are not finite, or has no weight and
+            bias to take up the difference; nothing was changed.
     """
     names = unfilled_norms(model)
     layers = {name: layer for name, layer in model.named_modules() if name in names and isinstance(layer, BatchNorm)}
@@ -54,9 +55,14 @@ def refill(model: nn.Module, batches: Iterable[Tensor]) -> tuple[str, ...]:
     finally:
         for hook in hooks:
             hook.remove()
-    for name, layer in layers.items():
+    for name in names:
         if moments[name].count < 2:
             raise NetworkError("norm: refill", found=f"{name} saw no data", do="give training data that reaches it")
+        if not (moments[name].mean.isfinite().all() and moments[name].variance.isfinite().all()):
+            raise NetworkError(
+                "norm: refill", found=f"{name} saw values that are not finite", do="check the weights and the data"
+            )
+    for name, layer in layers.items():
         _fill(layer, mean=moments[name].mean, variance=moments[name].variance)
     return names
 
@@ -91,7 +97,8 @@ class _Moments:
 def _is_unfilled(norm: BatchNorm) -> bool:
     if norm.running_mean is None or norm.running_var is None:
         return False
-    return bool((norm.running_mean == 0).all() and (norm.running_var == 1).all())
+    # Who takes a fold apart exactly writes 1 - eps, so that the layer divides by 1.
+    return bool((norm.running_mean == 0).all() and ((norm.running_var - 1).abs() <= 2 * norm.eps).all())
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
 """Read weights from a file and load them strictly; nothing in the file is ever run."""
 
 import pickle
+import re
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,22 +30,32 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise WeightsError(asked, found=found, do="name a .safetensors file or a state dict saved by torch")
+    if not path.stat().st_size:
+        raise WeightsError(asked, found="an empty file", do="download it again")
     if path.suffix == ".safetensors":
         return _read_safetensors(path, asked)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols, about which the user can do nothing
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if _is_foreign(path):
             raise WeightsError(
-                asked, found="not a file of weights", do="check the file, or download it again"
+                asked,
+                found="not a file of weights (neither .safetensors nor what torch.save writes)",
+                do="check the file, or download it again",
             ) from None
-        reason = _first_line(error)
+        more = f"a pickle with more than tensors in it ({_refused(error)}), which could run code, so it was not read"
         raise WeightsError(
             asked,
-            found=f"a pickle with more than tensors in it, which could run code, so it was not read ({reason})",
+            found=more,
             do="save its state dict with safetensors, or with torch.save(model.state_dict(), …)",
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except Exception as error:  # a damaged file can make its reader raise anything
+        if "TorchScript" in str(error):
+            raise WeightsError(
+                asked, found="a TorchScript program, which is not read", do="save the network's state dict"
+            ) from None
         raise WeightsError(
             asked, found=f"damaged ({_first_line(error)})", do="check the file, or download it again"
         ) from None
@@ -73,27 +85,27 @@ def load_weights(
     counters = {name for name in own if name.endswith("num_batches_tracked")}
     missing = [name for name in own if name not in named and name not in counters and name not in free]
     strange = [name for name in named if name not in own and name not in free]
-    misshapen = [
-        f"{name} is {tuple(named[name].shape)}, wanted {tuple(own[name].shape)}"
-        for name in own
-        if name in named and named[name].shape != own[name].shape and name not in free
-    ]
-    if missing or strange or misshapen:
+    unfit = [name for name in own if name in named and name not in free and not _fits(named[name], own[name])]
+    if missing or strange or unfit:
         parts = [
-            f"{len(missing)} tensors are missing (such as {missing[0]})" if missing else "",
-            f"{len(strange)} are not in the network (such as {strange[0]})" if strange else "",
-            f"{len(misshapen)} have another shape ({misshapen[0]})" if misshapen else "",
+            f"{_tensors(len(missing))} missing (such as {missing[0]})" if missing else "",
+            f"{_tensors(len(strange))} not in the network (such as {strange[0]})" if strange else "",
+            f"{_tensors(len(unfit))} of another kind ({unfit[0]} is {_kind(named[unfit[0]])}, "
+            f"wanted {_kind(own[unfit[0]])})"
+            if unfit
+            else "",
         ]
         raise WeightsError(
             f"weights {path}",
             found=f"they are of another architecture than {type(model).__name__}: " + ", ".join(filter(None, parts)),
             do="name the network that these weights were trained in",
         )
-    fitting = {name: tensor for name, tensor in named.items() if name in own and tensor.shape == own[name].shape}
+    fitting = {name: tensor for name, tensor in named.items() if name in own and _fits(tensor, own[name])}
     try:
         model.load_state_dict(fitting, strict=False)
     except RuntimeError as error:
-        raise WeightsError(f"weights {path}", found=_first_line(error), do="check the file") from None
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise WeightsError(f"weights {path}", found=reason, do="check the file") from None
     return tuple(name for name in free if name in own and name not in fitting)
 
 
@@ -123,19 +135,41 @@ def _state_dict(content: Any, asked: str) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    named = content.items() if isinstance(content, Mapping) else ()
+    tensors = {key: value for key, value in named if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(asked, found="no tensors in it", do="save the network's state dict")
     return tensors
 
 
 def _unwrapped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take a wrapper's prefix off where all names carry it and none of them is the network's own."""
+    """Take the prefixes of wrappers off, as long as all names carry one and none of them is the network's own."""
     named = dict(state)
-    for prefix in WRAPPED_AS:
-        if named and not named.keys() & own.keys() and all(name.startswith(prefix) for name in named):
-            named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
+    while named and not named.keys() & own.keys():
+        prefix = next((wrapper for wrapper in WRAPPED_AS if all(name.startswith(wrapper) for name in named)), None)
+        if prefix is None:
+            break
+        named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
     return named
+
+
+def _fits(given: Tensor, own: Tensor) -> bool:
+    """Whether a tensor has the shape, and real numbers where the network has them (int8 weights need their scales)."""
+    return given.shape == own.shape and (given.is_floating_point() or not own.is_floating_point())
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _tensors(count: int) -> str:
+    return "1 tensor is" if count == 1 else f"{count} tensors are"
+
+
+def _refused(error: pickle.UnpicklingError) -> str:
+    """Name what torch refused to load; the rest of its message tells how to load it all the same."""
+    found = re.search(r"Unsupported global: GLOBAL (\S+)|(Unsupported \w+ \d+)", str(error))
+    return found.group(1) or found.group(2) if found else "torch refused it"
 
 
 def _first_line(error: BaseException) -> str:

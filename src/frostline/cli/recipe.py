@@ -57,10 +57,14 @@ def new_recipe(folder: Annotated[str, FOLDER], to: Annotated[Path, TO] = Path("r
 
     Example: frostline recipe new photos/ --to photos.yaml
     """
-    from frostline.errors import RunError
+    from frostline.errors import DataError, RunError
     from frostline.recipe import starter
     from frostline.record import write_atomically
 
+    if not Path(folder).is_dir():
+        raise DataError(
+            f"data {folder}", found="no such folder", do="name a folder with one folder of pictures a class"
+        )
     if to.exists():
         raise RunError(f"recipe {to}", found="a file of that name", do="choose another with --to")
     try:

@@ -24,11 +24,17 @@ def replace_classifier(model: nn.Module, name: str, *, num_classes: int) -> None
     Linear(in_features=64, out_features=10, bias=True)
     """
     parent_name, _, own_name = name.rpartition(".")
-    old = model.get_submodule(name)
+    old = dict(model.named_modules()).get(name) if name else None
+    if old is None:
+        raise NetworkError(
+            f"a new classifier in place of {name or 'the whole network'}",
+            found=f"no such layer in {type(model).__name__}",
+            do="name a layer inside the network",
+        )
     if isinstance(old, nn.Linear):
-        new: nn.Module = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+        new: nn.Module = nn.Linear(old.in_features, num_classes, **_numbers(old))
     elif isinstance(old, nn.Conv2d):
-        new = nn.Conv2d(old.in_channels, num_classes, **_geometry(old), bias=old.bias is not None)
+        new = nn.Conv2d(old.in_channels, num_classes, **_geometry(old), **_numbers(old))
     else:
         raise NetworkError(
             f"a new classifier in place of {name}",
@@ -38,5 +44,9 @@ def replace_classifier(model: nn.Module, name: str, *, num_classes: int) -> None
     setattr(model.get_submodule(parent_name), own_name, new)
 
 
+def _numbers(layer: nn.Linear | nn.Conv2d) -> dict[str, Any]:
+    return {"bias": layer.bias is not None, "device": layer.weight.device, "dtype": layer.weight.dtype}
+
+
 def _geometry(conv: nn.Conv2d) -> dict[str, Any]:
-    return {"kernel_size": conv.kernel_size, "stride": conv.stride, "padding": conv.padding}
+    return {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}

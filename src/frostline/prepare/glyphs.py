@@ -167,10 +167,10 @@ def render_glyphs(*, per_class: int, seed: int, characters: str = CHARACTERS) ->
         The glyphs, sorted by class.
 
     Raises:
-        ValueError: `per_class` is not positive, a character comes twice, or no font draws one.
+        ValueError: `per_class` is not positive, no character is asked, one comes twice, or no font draws one.
     """
-    if per_class < 1 or len(set(characters)) != len(characters):
-        raise ValueError(f"per_class must be positive and characters distinct, got {per_class} and {characters!r}")
+    if per_class < 1 or not characters or len(set(characters)) != len(characters):
+        raise ValueError(f"wanted some of each of some distinct characters, got {per_class} of each of {characters!r}")
     rng = np.random.default_rng(seed)
     images: list[NDArray[np.uint8]] = []
     for found in find_sources(characters=characters).values():

@@ -130,8 +130,8 @@ class Recipe(_Strict):
     head: Literal["linear"] = Field(default="linear", description="the new head; linear: one linear layer")
     norm: Literal["eval", "train", "refill"] = Field(
         default="eval",
-        description="norm layers of frozen parts: eval (statistics stay), train (statistics move), "
-        "refill (statistics are computed anew before training, then stay)",
+        description="norm layers of frozen parts: eval (statistics stay), train (statistics move), refill (as eval, "
+        "and BatchNorm layers that came without statistics first get measured ones)",
     )
     phases: Phases = Field(description="one after the other, each with epochs, freeze and lr")
     optimizer: Optimizer = Field(default=Optimizer(), description="adamw, adam, sgd, or a mapping with its settings")
@@ -139,7 +139,9 @@ class Recipe(_Strict):
     augment: Literal["none"] = Field(default="none", description="random changes to training images")
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="numbers to compute with")
     batch_size: Count = Field(default=32, description="images in a step")
-    replay: Literal["auto", "off"] = Field(default="auto", description="compute frozen work once, where it is exact")
+    replay: Literal["auto", "off"] = Field(
+        default="auto", description="computing frozen work once; this version computes it in every epoch, auto or off"
+    )
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"] = Field(
         default="accuracy", description="what the best epoch is best in, on validation"
     )

@@ -37,6 +37,7 @@ def outline(model: nn.Module, *, example_input: ExampleInput | None = None) -> O
         NetworkError: the network has no parameters, some that have no shape yet or that it does not list, or it is
             wrapped (DDP, torch.compile).
 
+    >>> import torch
     >>> small = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
     >>> _ = small(torch.zeros(1, 3, 8, 8))
     >>> outline(small, example_input=torch.zeros(1, 3, 8, 8)).stage_names

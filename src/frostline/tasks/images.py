@@ -11,6 +11,7 @@ from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_confusion_matrix,
     multiclass_f1_score,
+    multiclass_recall,
 )
 
 from frostline.backbones import InputSpec
@@ -79,11 +80,12 @@ class ImageTask:
         return self.loss(model(images_NCHW.to(device)), labels_N.to(device))
 
     def metrics(self, logits_NK: Tensor, labels_N: Tensor) -> dict[str, float]:
-        """Accuracy, balanced accuracy (mean recall of the classes) and macro F1, shares of 1."""
+        """Accuracy, balanced accuracy (mean recall of the classes that have samples) and macro F1, shares of 1."""
         count = len(self.classes)
+        recalls_K = multiclass_recall(logits_NK, labels_N, count, average=None)
         return {
             "accuracy": float(multiclass_accuracy(logits_NK, labels_N, count, average="micro")),
-            "balanced_accuracy": float(multiclass_accuracy(logits_NK, labels_N, count, average="macro")),
+            "balanced_accuracy": float(recalls_K[torch.bincount(labels_N, minlength=count) > 0].mean()),
             "macro_f1": float(multiclass_f1_score(logits_NK, labels_N, count, average="macro")),
         }
 

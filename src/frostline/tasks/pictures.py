@@ -28,13 +28,26 @@ def read_picture(path: Path, spec: InputSpec) -> Tensor:
     """
     try:
         with Image.open(path) as opened:
-            picture = opened.convert("L" if spec.channels == "grey" else "RGB")
+            picture = _eight_bit(opened).convert("L" if spec.channels == "grey" else "RGB")
             picture = picture.resize((spec.size_px, spec.size_px), Image.Resampling.BILINEAR)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"picture {path}", found=f"it cannot be read ({str(error)[:120]})", do="mend it or take it out"
-        ) from None
+        reason = "no kind of picture is like it" if isinstance(error, UnidentifiedImageError) else str(error)[:120]
+        raise DataError(f"picture {path}", found=f"it cannot be read ({reason})", do="mend it or take it out") from None
     return to_input(np.asarray(picture, dtype=np.float32) / 255.0, spec)
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Bring a picture to 8 bits a channel where Pillow's `convert` would not: it turns all above 255 white.
+
+    Raises:
+        ValueError: its values have no known range.
+    """
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
+        return Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"its values have 32 bits and no known range, mode {picture.mode}")
+    # Pillow warns of a palette with degrees of transparency; the way over RGBA gives the same colours.
+    return picture.convert("RGBA") if picture.mode == "P" and "transparency" in picture.info else picture
 
 
 def stretch(pixels: np.ndarray, size_px: int) -> np.ndarray:

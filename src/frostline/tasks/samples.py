@@ -1,7 +1,7 @@
 """Labelled samples and how they are split: class folders or arrays in, train, validation and test out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ class Samples:
         labels: N, int64.
         paths: N picture files, or none where there are `pixels`.
         pixels: N × H × W grey pictures with values in 0 … 1, or None.
-        ignored: number of files that are no pictures.
+        ignored: number of files in the source that are no pictures.
     """
 
     source: str
@@ -41,9 +41,8 @@ class Samples:
 
     def take(self, indices: np.ndarray) -> "Samples":
         """Give some of the samples, in that order."""
-        return Samples(
-            source=self.source,
-            classes=self.classes,
+        return replace(
+            self,
             labels=self.labels[indices],
             paths=tuple(self.paths[index] for index in indices) if self.paths else (),
             pixels=self.pixels[indices] if self.pixels is not None else None,
@@ -64,7 +63,8 @@ def read_class_folders(folder: Path, *, classes: Sequence[str] | None = None) ->
 
     Args:
         folder: its folders' names are the classes, sorted; hidden ones and files that are no pictures are passed over.
-        classes: names that must be there (a test folder has the classes of the training folder).
+        classes: names that may be there, in the order of the labels (a test folder has the classes of the training
+            folder, or some of them).
 
     Raises:
         DataError: the folder is missing, has no class folders, only one, an empty one, or other classes than asked.
@@ -76,13 +76,13 @@ def read_class_folders(folder: Path, *, classes: Sequence[str] | None = None) ->
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not names:
         loose = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
-        found = "pictures, but no folders of them" if loose else "it is empty"
+        nothing = "no folders of pictures" if any(folder.iterdir()) else "it is empty"
+        found = "pictures, but no folders of them" if loose else nothing
         raise DataError(asked, found=found, do="put the pictures of each class into a folder of its own")
     if classes is not None and set(names) - set(classes):
         strange = sorted(set(names) - set(classes))
-        raise DataError(
-            asked, found=f"classes that the training data does not have: {', '.join(strange[:5])}", do="take them out"
-        )
+        shown = ", ".join(strange[:5]) + (f", … ({len(strange)} in all)" if len(strange) > 5 else "")
+        raise DataError(asked, found=f"classes that the training data does not have: {shown}", do="take them out")
     if classes is None and len(names) < FEWEST_CLASSES:
         raise DataError(asked, found=f"one class only ({names[0]})", do="give at least two class folders")
     known = list(classes or names)
@@ -90,7 +90,7 @@ def read_class_folders(folder: Path, *, classes: Sequence[str] | None = None) ->
     labels: list[int] = []
     ignored = 0
     for name in names:
-        files = sorted(path for path in (folder / name).rglob("*") if path.is_file() and not path.name.startswith("."))
+        files = sorted(path for path in (folder / name).rglob("*") if path.is_file() and not _is_hidden(path, folder))
         pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
         ignored += len(files) - len(pictures)
         if not pictures:
@@ -100,6 +100,11 @@ def read_class_folders(folder: Path, *, classes: Sequence[str] | None = None) ->
     return Samples(
         source=str(folder), classes=tuple(known), labels=np.asarray(labels), paths=tuple(paths), ignored=ignored
     )
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file, or a folder on the way to it, is hidden (thumbnails, notebook checkpoints)."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def split(
@@ -123,7 +128,8 @@ def split(
         DataError: a class has too few samples for what was asked.
     """
     generator = np.random.default_rng(seed)
-    parts: dict[str, list[np.ndarray]] = {"train": [], "val": [], "test": []}
+    # Validation first: the same pictures validate, however many train.
+    parts: dict[str, list[np.ndarray]] = {"val": [], "train": [], "test": []}
     for label, name in enumerate(samples.classes):
         mine = generator.permutation(np.flatnonzero(samples.labels == label))
         num_val, num_test = (_share(part, len(mine)) for part in (val, test))
@@ -139,7 +145,7 @@ def split(
                 found=f"class {name} has {have}, and training, validation and test need {needed}",
                 do="add pictures, or ask for fewer (`data.per_class`, `data.val`, `data.test`)",
             )
-        cuts = np.cumsum([num_train, num_val, num_test])
+        cuts = np.cumsum([num_val, num_train, num_test])
         for part, indices in zip(parts, np.split(mine, cuts)[:3], strict=True):
             parts[part].append(indices)
     taken = {part: np.sort(np.concatenate(indices)) for part, indices in parts.items()}

@@ -18,7 +18,7 @@ model:
   name: {network}   # or timm/…, or path/to/file.py:callable
   weights: pretrained   # or the path of a file of weights
 phases:
-  # First the new head alone. What is frozen is computed once, so these epochs are cheap.
+  # First the new head alone: a random head would only disturb what the network has learned.
   - epochs: 5
     freeze: all
     lr: 1e-3

@@ -1,0 +1,1 @@
+"""Tests of how networks are built, their weights loaded and their BatchNorm mended."""

@@ -1,0 +1,1 @@
+"""Tests of what is put in the place of a network's own classifier."""

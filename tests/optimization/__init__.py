@@ -1,0 +1,1 @@
+"""Tests of parameter groups, optimizers and rate schedules."""

@@ -1,0 +1,276 @@
+"""From a recipe to samples, network and plans: what a user can get wrong is told before anything is written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from frostline.errors import DataError, FrostlineError, NetworkError, SelectorError, UserError, WeightsError
+from frostline.recipe import assemble, finetune
+from frostline.recipe.assembly import always_held
+from training.tiny import SIDE, Twin, read_pictures, tiny_recipe, twin_at_start, write_pictures
+
+
+class RunsCode:
+    """A pickle of it writes a file when it is read."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+def no_folder(folder: Path) -> dict[str, Any]:
+    return {"data": {"train": str(folder / "nowhere"), "size": SIDE}}
+
+
+def an_empty_folder(folder: Path) -> dict[str, Any]:
+    (folder / "empty").mkdir()
+    return {"data": {"train": "empty", "size": SIDE}}
+
+
+def loose_pictures(folder: Path) -> dict[str, Any]:
+    write_pictures(folder, classes=["loose"])
+    return {"data": {"train": "loose", "size": SIDE}}
+
+
+def an_empty_class(folder: Path) -> dict[str, Any]:
+    (write_pictures(folder / "photos") / "yellow").mkdir()
+    return {}
+
+
+def a_class_of_one(folder: Path) -> dict[str, Any]:
+    write_pictures(write_pictures(folder / "photos"), classes=["yellow"], count=1)
+    return {}
+
+
+def one_class(folder: Path) -> dict[str, Any]:
+    write_pictures(folder / "photos", classes=["blue"])
+    return {}
+
+
+def a_strange_test_class(folder: Path) -> dict[str, Any]:
+    write_pictures(folder / "other", classes=["blue", "violet"])
+    return {"data": {"train": "photos", "test": "other", "size": SIDE}}
+
+
+def weights(folder: Path, file: Path) -> dict[str, Any]:
+    return {"model": {"name": f"{folder}/net.py:Net", "weights": str(file)}}
+
+
+def another_architecture(folder: Path) -> dict[str, Any]:
+    save_file(nn.Linear(3, 2).state_dict(), folder / "other.safetensors")
+    return weights(folder, folder / "other.safetensors")
+
+
+def another_width(folder: Path) -> dict[str, Any]:
+    state = {**Twin().state_dict(), "conv2.weight": torch.zeros(8, 5, 3, 3)}
+    save_file(state, folder / "wide.safetensors")
+    return weights(folder, folder / "wide.safetensors")
+
+
+def truncated(folder: Path) -> dict[str, Any]:
+    save_file(Twin().state_dict(), folder / "cut.safetensors")
+    whole = (folder / "cut.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    return weights(folder, folder / "cut.safetensors")
+
+
+def random_bytes(folder: Path) -> dict[str, Any]:
+    (folder / "noise.safetensors").write_bytes(bytes(range(256)) * 8)
+    return weights(folder, folder / "noise.safetensors")
+
+
+def a_pickle_that_runs_code(folder: Path) -> dict[str, Any]:
+    torch.save({"state_dict": RunsCode(folder / "it ran")}, folder / "evil.pt")
+    return weights(folder, folder / "evil.pt")
+
+
+def no_weights(folder: Path) -> dict[str, Any]:
+    return weights(folder, folder / "gone.safetensors")
+
+
+def no_callable(folder: Path) -> dict[str, Any]:
+    return {"model": {"name": f"{folder}/net.py:Nett"}}
+
+
+def frozen(words: Any) -> dict[str, Any]:
+    return {"phases": [{"epochs": 1, "freeze": words, "lr": 0.1}]}
+
+
+MISTAKES: dict[str, tuple[Any, type[FrostlineError], str]] = {
+    "no such folder": (no_folder, DataError, "no such folder"),
+    "an empty folder": (an_empty_folder, DataError, "it is empty"),
+    "pictures without folders": (loose_pictures, DataError, "pictures, but no folders of them"),
+    "an empty class": (an_empty_class, DataError, "class yellow has no pictures"),
+    "a class of one picture": (a_class_of_one, DataError, "class yellow has one picture"),
+    "one class": (one_class, DataError, "one class only (blue)"),
+    "a test class that training does not have": (a_strange_test_class, DataError, "violet"),
+    "weights of another architecture": (another_architecture, WeightsError, "are missing (such as conv1.weight)"),
+    "weights of another width": (another_width, WeightsError, "conv2.weight is (8, 5, 3, 3), wanted (8, 4, 3, 3)"),
+    "truncated weights": (truncated, WeightsError, "no readable safetensors file"),
+    "random bytes as weights": (random_bytes, WeightsError, "no readable safetensors file"),
+    "a pickle that runs code": (a_pickle_that_runs_code, WeightsError, "which could run code, so it was not read"),
+    "weights that are gone": (no_weights, WeightsError, "no such file"),
+    "no such callable": (no_callable, NetworkError, "the nearest is Net"),
+    "no such torchvision network": (
+        lambda _: {"model": {"name": "torchvision/mobilenet_v9", "weights": "none"}},
+        NetworkError,
+        "mobilenet_v2",
+    ),
+    "no such stage": (lambda _: frozen({"through": "stage7"}), SelectorError, "stage2"),
+    "a glob that matches nothing": (lambda _: frozen({"match": ["conv9"]}), SelectorError, "`conv9` matches no"),
+    "everything frozen": (lambda _: frozen({"match": ["*"]}), SelectorError, "everything would be frozen"),
+    "more layers than there are": (lambda _: frozen({"first": 99}), SelectorError, "layers"),
+    "channels that do not fit": (
+        lambda _: {"data": {"train": "photos", "size": SIDE, "channels": "grey"}},
+        NetworkError,
+        "it takes 3 channels, and `channels: grey` gives 1",
+    ),
+    "values for other channels": (
+        lambda _: {
+            "data": {"train": "builtin/digits"},
+            "model": {"name": "frostline/glyph_resnet", "weights": "none"},
+            **{"data": {"train": "builtin/digits", "normalize": {"mean": [0.1, 0.2, 0.3], "std": [1.0, 1.0, 1.0]}}},
+        },
+        DataError,
+        "3 values for 1 channels",
+    ),
+}
+
+
+@pytest.mark.parametrize(("mistake", "kind", "says"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
+    mistake: Any, kind: type[UserError], says: str, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(tmp_path, **mistake(tmp_path))
+    with pytest.raises(UserError) as caught:
+        finetune(recipe, out=tmp_path / "run")
+    assert type(caught.value) is kind
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_the_pickle_of_that_test_would_run_code(tmp_path: Path) -> None:
+    a_pickle_that_runs_code(tmp_path)
+    torch.load(tmp_path / "evil.pt", weights_only=False)
+    assert (tmp_path / "it ran").exists()
+
+
+NETWORKS = {
+    "takes another size": (
+        "def between(self, x):\n    return x.view(-1, 4, 99, 99)",
+        "it takes no pictures of 1 × 3 ×",
+    ),
+    "gives a tuple": (
+        "def forward(self, x):\n    return (self.fc(x.mean((2, 3, 1)).repeat(1, 8)),)",
+        "takes no|gives tuple",
+    ),
+    "gives a map": ("def forward(self, x):\n    return self.conv2(self.conv1(x))", "it gives 1 × 8 × 8 × 8 for one"),
+    "has its classifier in the middle": (
+        "def begin(self):\n    self.extra = nn.Linear(8, 8)\n"
+        "def between(self, x):\n    self.extra(x.new_zeros(1, 8))\n    return x",
+        "with a new extra it gives 1 × 5 for one picture, wanted 1 × 3",
+    ),
+}
+
+
+@pytest.mark.parametrize(("network", "says"), NETWORKS.values(), ids=NETWORKS.keys())
+def test_a_network_that_cannot_classify_these_pictures(network: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match=says) as caught:
+        assemble(tiny_recipe(tmp_path, network=network))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_assembled(tmp_path: Path) -> None:
+    phases = [
+        {"epochs": 1, "freeze": "all", "lr": 0.1},
+        {"epochs": 1, "freeze": {"match": ["conv1", "bn2"]}, "lr": 0.1},
+    ]
+    assembly = assemble(tiny_recipe(tmp_path, phases=phases))
+    start = twin_at_start(3)
+    for name, tensor in start.state_dict().items():
+        assert torch.equal(assembly.model.state_dict()[name], tensor), name
+    assert [len(plan.held_names) for plan in assembly.plans] == [6, 3]
+    assert always_held(assembly) == [
+        "bn2.bias",
+        *(f"bn2.{n}" for n, _ in start.bn2.named_buffers()),
+        "bn2.weight",
+        "conv1.weight",
+    ] or (set(always_held(assembly)) == {"conv1.weight", *(f"bn2.{name}" for name in start.bn2.state_dict())})
+    assert (len(assembly.data.train), len(assembly.data.val or ()), assembly.data.test) == (18, 6, None)
+    assert (assembly.task.spec.size_px, assembly.task.spec.mean) == (SIDE, (0.5, 0.5, 0.5))
+    assert assembly.warnings == ()
+    again = assembly.rebuild()
+    assert [(name, tensor.shape) for name, tensor in again.state_dict().items()] == [
+        (name, tensor.shape) for name, tensor in start.state_dict().items()
+    ]
+
+
+def test_weights_of_a_file_come_into_the_network_and_the_head_is_new(tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    other = Twin(num_classes=77)
+    save_file(other.state_dict(), tmp_path / "other.safetensors")
+    recipe = tiny_recipe(tmp_path, **weights(tmp_path, tmp_path / "other.safetensors"))
+    assembly = assemble(recipe)
+    state = assembly.model.state_dict()
+    for name, tensor in other.state_dict().items():
+        assert name.startswith("fc.") or torch.equal(state[name], tensor)
+    assert state["fc.weight"].shape == (3, 8)
+
+
+def test_the_recipe_says_how_pictures_are_read(tmp_path: Path) -> None:
+    plain = assemble(tiny_recipe(tmp_path))
+    words = {
+        "train": "photos",
+        "size": SIDE,
+        "channels": "bgr",
+        "normalize": {"mean": [0.1, 0.2, 0.3], "std": [0.5, 1, 2]},
+    }
+    turned = assemble(tiny_recipe(tmp_path, data=words))
+    batch = next(plain.task.images(plain.data.train))
+    expected = read_pictures(plain.data.train.paths[: len(batch)])
+    torch.testing.assert_close(batch, expected)
+    pixels = (expected * 0.5 + 0.5).flip(1)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ([0.1, 0.2, 0.3], [0.5, 1, 2]))
+    found = next(turned.task.images(plain.data.train))
+    torch.testing.assert_close(found, (pixels - mean) / std, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("norm", "freeze", "says"),
+    [
+        pytest.param("eval", {"through": "stage1"}, "run in train mode, which ruins the network", id="harmed"),
+        pytest.param("eval", "all", "they are held in eval, where that is right", id="held"),
+        pytest.param("train", "all", "run in train mode", id="held, and in train by choice"),
+        pytest.param("refill", "all", "filled from 18 training pictures", id="refilled"),
+    ],
+)
+def test_batchnorm_without_statistics_is_told(norm: str, freeze: Any, says: str, tmp_path: Path) -> None:
+    folded = Twin()
+    with torch.no_grad():
+        folded.bn1.weight.fill_(0.3)
+    save_file(folded.state_dict(), tmp_path / "folded.safetensors")
+    recipe = tiny_recipe(
+        tmp_path, f"norm={norm}", **weights(tmp_path, tmp_path / "folded.safetensors"), **frozen(freeze)
+    )
+    (warning,) = (warning for warning in assemble(recipe).warnings if "BatchNorm" in warning)
+    assert says in warning
+
+
+def test_a_network_from_scratch_is_not_warned_of(tmp_path: Path) -> None:
+    assert assemble(tiny_recipe(tmp_path)).warnings == ()
+    words = {"name": f"{tmp_path}/net.py:Net", "weights": "none"}
+    assert assemble(tiny_recipe(tmp_path, model=words)).warnings == ()
+
+
+def test_files_that_are_no_pictures_are_told(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos")
+    (tmp_path / "photos/red/notes.txt").touch()
+    assert any(warning.startswith("1 files in") for warning in assemble(tiny_recipe(tmp_path)).warnings)

@@ -1,0 +1,176 @@
+"""Proving a recipe in memory, and a finished run from its checkpoint: it holds, and every way to break it shows."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from frostline.errors import RunError, WeightsError
+from frostline.freezing import digests
+from frostline.recipe import assemble, finetune, load_recipe, verify_recipe, verify_run
+from frostline.record import Proof, read_record, write_json
+from training.tiny import tiny_recipe
+
+pytestmark = pytest.mark.recipe
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    phases = [
+        {"epochs": 1, "freeze": "all", "lr": 0.1},
+        {"epochs": 1, "freeze": {"through": "stage1"}, "lr": 0.05},
+    ]
+    finetune(tiny_recipe(folder, phases=phases), out=folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the run that may be broken."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def failing(proof: Proof) -> dict[str, str]:
+    return {claim.name: claim.evidence["summary"] for claim in proof.claims if claim.status == "fails"}
+
+
+def test_a_run_holds_and_is_left_as_it_is(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    proof = verify_run(finished)
+    assert proof.ok
+    assert [claim.status for claim in proof.claims] == ["holds"] * 7 + ["not applicable"]
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["conv1.weight", "bn1.running_var", "bn1.bias"])
+def test_one_bit_of_a_held_tensor_is_seen(name: str, run: Path) -> None:
+    path = run / "checkpoints/best.safetensors"
+    state = load_file(path)
+    flat = state[name].view(-1).view(torch.int32)
+    flat[2] ^= 1
+    save_file(state, path)
+    found = failing(verify_run(run))
+    assert list(found) == ["held tensors did not move"]
+    assert found["held tensors did not move"].startswith(f"{name} is not what it was before the run")
+
+
+def test_a_trained_tensor_may_be_anything(run: Path) -> None:
+    path = run / "checkpoints/best.safetensors"
+    state = load_file(path)
+    state["conv2.weight"] += 1
+    save_file(state, path)
+    assert verify_run(run).ok
+
+
+def test_a_run_whose_start_was_another_fails(run: Path) -> None:
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("seed: 3", "seed: 4"))
+    assert "conv1.weight is not what it was" in failing(verify_run(run))["held tensors did not move"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param("freeze: all", "freeze: none", id="less is held"),
+        pytest.param("through: stage1", "through: stage2", id="more is held"),
+        pytest.param("norm: eval", "norm: train", id="statistics may move"),
+    ],
+)
+def test_a_recipe_that_was_changed_is_refused(old: str, new: str, run: Path) -> None:
+    recipe = run / "recipe.yaml"
+    assert old in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(old, new))
+    with pytest.raises(RunError, match=r"recipe\.yaml has another freeze than the record"):
+        verify_run(run)
+
+
+def test_data_may_have_moved_elsewhere(finished: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished.parent / "photos", tmp_path / "elsewhere")
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(str(finished.parent / "photos"), str(tmp_path / "elsewhere")))
+    assert verify_run(run).ok
+
+
+def test_a_run_without_its_parts(run: Path, tmp_path: Path) -> None:
+    (run / "checkpoints/best.safetensors").write_bytes(b"no tensors at all")
+    with pytest.raises(WeightsError, match="no readable safetensors file"):
+        verify_run(run)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(RunError, match="no checkpoint there"):
+        verify_run(run)
+    (run / "record.json").unlink()
+    with pytest.raises(RunError, match=r"no record\.json there"):
+        verify_run(run)
+    with pytest.raises(RunError, match="no such folder"):
+        verify_run(tmp_path / "nowhere")
+
+
+def test_a_recipe_holds_and_nothing_is_written(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path)
+    files = sorted(tmp_path.rglob("*"))
+    proof = verify_recipe(recipe)
+    assert proof.ok
+    assert [claim.status for claim in proof.claims] == ["holds"] * 7 + ["not applicable"]
+    assert sorted(path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts) == files
+
+
+def test_every_phase_of_a_recipe_is_tried(tmp_path: Path) -> None:
+    phases = [{"epochs": 1, "freeze": words, "lr": 0.1} for words in ("all", {"through": "stage1"}, "none")]
+    proof = verify_recipe(tiny_recipe(tmp_path, phases=phases))
+    assert (proof.ok, proof.phases) == (True, 3)
+    seen = {claim.name: [phase["status"] for phase in claim.evidence["phases"]] for claim in proof.claims}
+    assert seen["held modules stay in eval"] == ["holds", "holds", "not applicable"]
+
+
+@pytest.mark.parametrize(
+    ("network", "claim", "says"),
+    [
+        pytest.param(
+            "def before(self):\n    self.bn1.training = True", "held modules stay in eval", "bn1", id="a mode"
+        ),
+        pytest.param(
+            "def before(self):\n    self.conv1.weight.requires_grad_(True)",
+            "requires_grad is as planned",
+            "conv1.weight",
+            id="a thaw",
+        ),
+        pytest.param(
+            "def before(self):\n    if self.training:\n        self.conv1.weight.data.mul_(1.001)",
+            "held tensors did not move",
+            "conv1.weight",
+            id="a weight",
+        ),
+        pytest.param(
+            "def begin(self):\n    self.unused = nn.Parameter(torch.zeros(2))",
+            "gradients reach exactly what is trained",
+            "unused is trained and got no gradient",
+            id="a parameter that is not used",
+        ),
+    ],
+)
+def test_a_network_that_breaks_the_freeze_is_found_out(network: str, claim: str, says: str, tmp_path: Path) -> None:
+    proof = verify_recipe(tiny_recipe(tmp_path, network=network))
+    assert not proof.ok
+    assert says in failing(proof)[claim]
+
+
+def test_the_start_of_a_run_is_that_of_its_recipe(finished: Path) -> None:
+    """What a proof of a run compares with is made anew from the recipe, and is the same each time."""
+    recipe = load_recipe(str(finished / "recipe.yaml"))
+    first, second = (assemble(recipe).model for _ in range(2))
+    names = list(first.state_dict())
+    assert digests(first, names) == digests(second, names)
+
+
+def test_a_record_without_a_freeze_is_refused(run: Path) -> None:
+    record = read_record(run).to_json()
+    words: dict[str, Any] = record["recipe"]
+    del words["phases"]
+    write_json(run / "record.json", json.loads(json.dumps(record)))
+    with pytest.raises(RunError, match="another freeze"):
+        verify_run(run)

@@ -1,0 +1,1 @@
+"""Tests of how samples are read, split and judged."""

@@ -1,0 +1,160 @@
+"""The task `images`: metrics as scikit-learn has them, a loss as written by hand, batches in an order by seed."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn import metrics as sklearn
+
+from frostline.backbones import InputSpec
+from frostline.errors import DataError
+from frostline.tasks import ImageTask, Samples, read_class_folders
+from frostline.tasks.pictures import read_picture
+from networks import SmallResNet
+
+SPEC = InputSpec(size_px=8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+GREY = InputSpec(size_px=4, mean=(0.5,), std=(0.25,), channels="grey")
+
+
+def task_of(classes, *, batch_size=4, spec=GREY, workers=0):
+    names = tuple(f"c{label}" for label in range(classes))
+    return ImageTask(classes=names, spec=spec, batch_size=batch_size, workers=workers)
+
+
+def in_memory(count, *, classes=3):
+    return Samples(
+        source="made",
+        classes=tuple(f"c{label}" for label in range(classes)),
+        labels=np.arange(count) % classes,
+        pixels=np.random.default_rng(0).random((count, 4, 4), dtype=np.float32),
+    )
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(classes=st.integers(2, 6), data=st.data(), seed=st.integers(0, 10**6))
+def test_metrics_are_those_of_scikit_learn(classes, data, seed):
+    labels = data.draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=30))
+    logits = torch.randn(len(labels), classes, generator=torch.Generator().manual_seed(seed))
+    predicted = [max(range(classes), key=row.__getitem__) for row in logits.tolist()]
+    given_metrics = task_of(classes).metrics(logits, torch.tensor(labels))
+    assert given_metrics.keys() == {"accuracy", "balanced_accuracy", "macro_f1"}
+    assert given_metrics["accuracy"] == pytest.approx(sklearn.accuracy_score(labels, predicted), abs=1e-6)
+    recalls = sklearn.recall_score(labels, predicted, labels=sorted(set(labels)), average="macro", zero_division=0)
+    assert given_metrics["balanced_accuracy"] == pytest.approx(recalls, abs=1e-6)
+    wanted_f1 = sklearn.f1_score(labels, predicted, average="macro", zero_division=0)
+    assert given_metrics["macro_f1"] == pytest.approx(wanted_f1, abs=1e-6)
+    matrix = sklearn.confusion_matrix(labels, predicted, labels=range(classes))
+    assert task_of(classes).confusion(logits, torch.tensor(labels)) == tuple(map(tuple, matrix.tolist()))
+    if set(predicted) <= set(labels) and len(set(labels)) > 1:  # else scikit-learn warns
+        wanted = sklearn.balanced_accuracy_score(labels, predicted)
+        assert given_metrics["balanced_accuracy"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_class_without_samples_has_no_recall():
+    logits = torch.eye(3)[torch.tensor([0, 0, 1, 2])]
+    seen = task_of(3).metrics(logits, torch.tensor([0, 0, 1, 1]))
+    assert seen["balanced_accuracy"] == pytest.approx((1 + 0.5) / 2)
+
+
+def test_rows_of_the_confusion_are_the_truth():
+    logits = torch.eye(2)[torch.tensor([1, 1, 1, 0])]
+    assert task_of(2).confusion(logits, torch.tensor([0, 0, 1, 1])) == ((0, 2), (1, 1))
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    logits=st.lists(st.lists(st.floats(-50, 50, width=32), min_size=3, max_size=3), min_size=1, max_size=8),
+    data=st.data(),
+)
+def test_the_loss_is_the_mean_cross_entropy_computed_by_hand(logits, data):
+    labels = [data.draw(st.integers(0, 2)) for _ in logits]
+    wanted = 0.0
+    for row, label in zip(logits, labels, strict=True):
+        most = max(row)
+        wanted += (most + math.log(math.fsum(math.exp(value - most) for value in row)) - row[label]) / len(logits)
+    loss = task_of(3).loss(torch.tensor(logits), torch.tensor(labels))
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+
+
+def test_the_loss_of_half_precision_is_computed_in_single():
+    logits, labels = torch.randn(64, 5).bfloat16(), torch.arange(64) % 5
+    loss = task_of(5).loss(logits, labels)
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(float(task_of(5).loss(logits.double(), labels)), rel=1e-6)
+
+
+def test_the_loss_of_a_batch_is_that_of_the_networks_logits():
+    network = SmallResNet().eval()
+    batch = (torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), torch.arange(4))
+    task = task_of(3, spec=SPEC)
+    loss = task.batch_loss(network, batch)
+    assert torch.equal(loss, task.loss(network(batch[0]), batch[1]))
+    loss.backward()
+    assert network.conv1.weight.grad is not None
+
+
+def places(loader):
+    return [place for _, _, batch in loader for place in batch.tolist()]
+
+
+def test_batches_hold_all_samples_in_their_order_without_a_seed():
+    samples, task = in_memory(10), task_of(3)
+    batches = list(task.loader(samples))
+    assert [len(labels) for _, labels, _ in batches] == [4, 4, 2]
+    assert places(task.loader(samples)) == list(range(10))
+    images = torch.cat([images for images, _, _ in batches])
+    assert torch.equal(torch.cat(list(task.images(samples))), images)
+    np.testing.assert_allclose(images[:, 0].numpy(), (samples.pixels - 0.5) / 0.25, rtol=1e-6, atol=1e-6)
+    assert torch.cat([labels for _, labels, _ in batches]).tolist() == samples.labels.tolist()
+    assert images.shape == (10, 1, 4, 4)
+
+
+def test_the_order_is_that_of_the_seed_and_another_in_every_epoch():
+    samples, task = in_memory(40), task_of(3)
+    loader = task.loader(samples, seed=5)
+    first, second = places(loader), places(loader)
+    assert first != second
+    assert sorted(first) == sorted(second) == list(range(40))
+    torch.rand(7)  # what else draws does not matter
+    again = task.loader(samples, seed=5)
+    assert [places(again), places(again)] == [first, second]
+    assert places(task.loader(samples, seed=6)) != first
+
+
+def test_a_shuffled_sample_keeps_its_label():
+    samples = in_memory(40)
+    for images, labels, batch in task_of(3).loader(samples, seed=1):
+        assert labels.tolist() == samples.labels[batch.numpy()].tolist()
+        np.testing.assert_allclose(images[:, 0].numpy() * 0.25 + 0.5, samples.pixels[batch.numpy()], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made, draw = tmp_path_factory.mktemp("photos"), np.random.default_rng(2)
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+        (made / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(made / name)
+    return made
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_picture_files_are_loaded_also_by_other_processes(folder, workers):
+    samples = read_class_folders(folder)
+    (images, labels, batch), *rest = task_of(2, spec=SPEC, workers=workers).loader(samples)
+    assert rest == []
+    assert (labels.tolist(), batch.tolist()) == ([0, 0, 1], [0, 1, 2])
+    for image, path in zip(images, samples.paths, strict=True):
+        assert torch.equal(image, read_picture(path, SPEC))
+
+
+def test_a_damaged_picture_is_an_error_of_ours_while_loading(tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    samples = Samples(source="made", classes=("cat",), labels=np.zeros(1, dtype=np.int64), paths=(bad,))
+    with pytest.raises(DataError, match=r"/bad\.png: it cannot be read"):
+        list(task_of(1, spec=SPEC).loader(samples))

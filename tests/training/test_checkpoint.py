@@ -1,0 +1,93 @@
+"""Checkpoints: every tensor under its name, tied ones too, written at once or not at all."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from frostline.errors import WeightsError
+from frostline.training import checkpoint_bytes, load_checkpoint, save_checkpoint
+from networks import TiedLanguageModel
+from training.tiny import Twin
+
+
+class PartsOfOneStorage(nn.Module):
+    """Two buffers that overlap in one storage, one that stands crooked in it, and one without any."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = torch.arange(12.0).reshape(3, 4)
+        self.register_buffer("first", whole[:2])
+        self.register_buffer("second", whole[1:])
+        self.register_buffer("crooked", whole.t())
+        self.register_buffer("empty", torch.empty(0))
+        self.register_buffer("also_empty", torch.empty(0, 3))
+        self.fc = nn.Linear(4, 2)
+
+
+@pytest.mark.parametrize("make", [Twin, TiedLanguageModel, PartsOfOneStorage], ids=lambda make: make.__name__)
+def test_a_checkpoint_is_the_state_dict(make: type[nn.Module], tmp_path: Path) -> None:
+    network = make()
+    path = tmp_path / "new" / "last.safetensors"
+    save_checkpoint(network, path)
+    state = network.state_dict()
+    read = load_file(path)
+    assert set(read) == set(state)
+    assert all(torch.equal(read[name], state[name]) and read[name].dtype == state[name].dtype for name in state)
+    # Strictly, and by torch itself: the file is for everybody.
+    other = make()
+    other.load_state_dict(read, strict=True)
+    assert all(torch.equal(a, b) for a, b in zip(other.state_dict().values(), state.values(), strict=True))
+
+
+def test_a_tied_tensor_is_tied_after_loading_too(tmp_path: Path) -> None:
+    network, other = TiedLanguageModel(), TiedLanguageModel()
+    save_checkpoint(network, tmp_path / "last.safetensors")
+    load_checkpoint(other, tmp_path / "last.safetensors")
+    assert other.decoder.weight is other.embed.weight
+    assert torch.equal(other.embed.weight, network.embed.weight)
+
+
+def test_the_bytes_do_not_depend_on_the_moment() -> None:
+    torch.manual_seed(0)
+    network = Twin()
+    assert checkpoint_bytes(network) == checkpoint_bytes(network)
+    before = checkpoint_bytes(network)
+    with torch.no_grad():
+        network.fc.bias[0] = torch.nextafter(network.fc.bias[0], torch.tensor(9.0))
+    assert checkpoint_bytes(network) != before
+
+
+@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.safetensors"
+    save_checkpoint(Twin(), path)
+    old = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, step, fail)
+        with pytest.raises(OSError, match="No space left"):
+            save_checkpoint(Twin(), path)
+    assert path.read_bytes() == old
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    save_checkpoint(Twin(), path)
+    assert path.read_bytes() != old
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    save_checkpoint(Twin(num_classes=4), path)
+    network = Twin(num_classes=3)
+    before = checkpoint_bytes(network)
+    with pytest.raises(WeightsError, match=re.escape("fc.weight is (4, 8)")):
+        load_checkpoint(network, path)
+    assert checkpoint_bytes(network) == before

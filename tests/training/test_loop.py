@@ -1,0 +1,294 @@
+"""The loop against one written by hand: the same bits with SGD, the same numbers with AdamW and a cosine."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from frostline.recipe import assemble, finetune, load_recipe
+from frostline.record import EpochRecord, RunRecord
+from frostline.training import Best
+from training.tiny import Twin, read_pictures, tiny_recipe, train_by_hand, twin_at_start, write_recipe
+
+SEED = 3
+# What `through: stage1` leaves to train, with the weight decay of each: norms and biases have none.
+TRAINED = {"conv2.weight": 1.0, "bn2.weight": 0.0, "bn2.bias": 0.0, "fc.weight": 1.0, "fc.bias": 0.0}
+EPOCHS = 3
+STEPS = 5  # 18 pictures in batches of 4
+
+
+def by_hand(
+    recipe_file: Path,
+    twin: Twin,
+    *,
+    optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+    lr: Callable[[int], float],
+    decay: float = 0.0,
+    epochs: int = EPOCHS,
+    phase: int = 1,
+) -> dict[str, torch.Tensor]:
+    samples = assemble(load_recipe(str(recipe_file))).data.train
+    train_by_hand(
+        twin,
+        images=read_pictures(samples.paths),
+        labels=torch.from_numpy(samples.labels),
+        trained={name: factor * decay for name, factor in TRAINED.items()},
+        optimizer=optimizer,
+        lr=lr,
+        epochs=epochs,
+        order_seed=SEED + phase,
+    )
+    return twin.state_dict()
+
+
+def phases(**changes: Any) -> list[dict[str, Any]]:
+    return [{"epochs": EPOCHS, "freeze": {"through": "stage1"}, "lr": 0.05, **changes}]
+
+
+@pytest.mark.recipe
+def test_sgd_at_a_constant_rate_gives_the_bits_of_a_loop_by_hand(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, phases=phases(), optimizer={"name": "sgd", "momentum": 0.9, "weight_decay": 0.01})
+    finetune(load_recipe(str(path)), out=tmp_path / "run")
+    expected = by_hand(
+        path,
+        twin_at_start(SEED),
+        optimizer=lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9),
+        lr=lambda _: 0.05,
+        decay=0.01,
+    )
+    found = load_file(tmp_path / "run/checkpoints/last.safetensors")
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
+@pytest.mark.recipe
+def test_adamw_with_a_cosine_gives_the_numbers_of_the_formula(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, phases=phases(), optimizer={"name": "adamw", "weight_decay": 0.1}, schedule="cosine")
+    record = finetune(load_recipe(str(path)), out=tmp_path / "run")
+
+    def rate(step: int) -> float:
+        return 0.05 * (1 + math.cos(math.pi * step / (EPOCHS * STEPS))) / 2
+
+    expected = by_hand(
+        path, twin_at_start(SEED), optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.05), lr=rate, decay=0.1
+    )
+    found = load_file(tmp_path / "run/checkpoints/last.safetensors")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            found[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+    assert [epoch.lr for epoch in record.epochs] == pytest.approx([rate(STEPS * epoch) for epoch in range(EPOCHS)])
+
+
+@pytest.fixture(scope="module")
+def overshot(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
+    """A run of one phase whose rate is too high: its best epoch is not its last."""
+    folder = tmp_path_factory.mktemp("overshot")
+    path = write_recipe(folder, phases=phases(lr=10.0), metric="loss")
+    record = finetune(load_recipe(str(path)), out=folder / "one")
+    assert record.best["epoch"] < EPOCHS
+    return path, record
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("start_from", ["best", "last"])
+def test_a_second_phase_starts_from_the_checkpoint_that_it_names(
+    start_from: str, overshot: tuple[Path, RunRecord], tmp_path: Path
+) -> None:
+    path, first = overshot
+    words = json.loads(path.read_text())
+    words["phases"].append({"epochs": 1, "freeze": {"through": "stage1"}, "lr": 0.01, "start_from": start_from})
+    both = path.with_name(f"{start_from}.yaml")
+    both.write_text(json.dumps(words))
+    record = finetune(load_recipe(str(both)), out=tmp_path / "two")
+    checkpoints = path.parent / "one/checkpoints"
+    twin = Twin()
+    twin.load_state_dict(load_file(checkpoints / f"{start_from}.safetensors"))
+    expected = by_hand(
+        path,
+        twin,
+        optimizer=lambda groups: torch.optim.SGD(groups, lr=0.01, momentum=0.9),
+        lr=lambda _: 0.01,
+        epochs=1,
+        phase=2,
+    )
+    found = load_file(tmp_path / "two/checkpoints/last.safetensors")
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    # The first phase of both runs is the same, but for the seconds.
+    assert [(epoch.train_loss, epoch.val_loss) for epoch in record.epochs[:EPOCHS]] == [
+        (epoch.train_loss, epoch.val_loss) for epoch in first.epochs
+    ]
+    assert [(epoch.epoch, epoch.phase) for epoch in record.epochs] == [(1, 1), (2, 1), (3, 1), (4, 2)]
+
+
+@pytest.mark.recipe
+def test_the_best_epoch_is_the_best_of_all_phases(tmp_path: Path) -> None:
+    spoiled = [*phases(), {"epochs": 2, "freeze": {"through": "stage1"}, "lr": 30.0}]
+    record = finetune(tiny_recipe(tmp_path, phases=spoiled, metric="loss"), out=tmp_path / "run")
+    losses = [epoch.val_loss for epoch in record.epochs]
+    assert record.best["epoch"] == losses.index(min(losses)) + 1
+    assert record.best["phase"] == 1
+    assert min(losses) < min(losses[EPOCHS:])
+    alone = finetune(tiny_recipe(tmp_path, phases=phases(), metric="loss"), out=tmp_path / "alone")
+    best, best_alone = (tmp_path / name / "checkpoints/best.safetensors" for name in ("run", "alone"))
+    assert best.read_bytes() == best_alone.read_bytes()
+    assert record.evaluations == alone.evaluations
+    assert record.evaluations[0].loss == pytest.approx(min(losses))
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("patience", [1, 2])
+def test_patience_ends_a_phase_and_not_the_run(patience: int, tmp_path: Path) -> None:
+    # At this rate nothing ever gets better after the first epoch.
+    still = {"epochs": 9, "freeze": "all", "lr": 1e-30}
+    recipe = tiny_recipe(tmp_path, phases=[still, {**still, "epochs": 1}], patience=patience)
+    record = finetune(recipe, out=tmp_path / "run")
+    assert [(phase.epochs_asked, phase.epochs_done, phase.stopped_early) for phase in record.phases] == [
+        (9, 1 + patience, True),
+        (1, 1, False),
+    ]
+    assert record.best["epoch"] == 1
+
+
+def an_epoch(number: int, **found: Any) -> EpochRecord:
+    return EpochRecord(epoch=number, phase=1, train_loss=1.0, lr=0.1, seconds=1.0, **found)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        pytest.param("accuracy", [0.5, 0.7, 0.7, 0.6], 2, id="higher is better, the first of equals"),
+        pytest.param("loss", [0.5, 0.3, 0.3, 0.4], 2, id="for the loss lower is better"),
+        pytest.param("accuracy", [0.0, 0.0], 1, id="zero is a value"),
+        pytest.param("accuracy", [None, None], 0, id="without validation none is best"),
+    ],
+)
+def test_which_epoch_is_best(metric: str, values: list[float | None], best: int) -> None:
+    found = Best(metric=metric)
+    for number, value in enumerate(values, 1):
+        measured = {} if value is None else {"val_loss": value, "metrics": {"accuracy": value}}
+        found.improves(an_epoch(number, **measured))
+    assert found.epoch == best
+    assert found.value == (values[best - 1] if best else None)
+
+
+@pytest.mark.recipe
+def test_without_validation_the_last_epoch_is_the_result(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, "data.val=null", "data.test=0.25")
+    record = finetune(recipe, out=tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["last.safetensors"]
+    assert record.best == {"epoch": 2, "phase": 1, "metrics": {}, "by": "last epoch"}
+    assert [(evaluation.split, evaluation.samples) for evaluation in record.evaluations] == [("test", 6)]
+    assert all(epoch.val_loss is None and not epoch.metrics for epoch in record.epochs)
+
+
+@pytest.mark.recipe
+def test_losses_and_metrics_are_those_of_the_samples(tmp_path: Path) -> None:
+    """The last batch is smaller than the others, and counts for as many samples as it has."""
+    recipe = tiny_recipe(tmp_path, phases=phases(epochs=1, lr=1e-30), batch_size=7)
+    record = finetune(recipe, out=tmp_path / "run")
+    twin = Twin()
+    twin.load_state_dict(load_file(tmp_path / "run/checkpoints/best.safetensors"))
+    twin.eval()
+    samples = assemble(recipe).data.val
+    assert samples is not None
+    labels = torch.from_numpy(samples.labels)
+    with torch.no_grad():
+        logits = twin(read_pictures(samples.paths))
+    loss = -logits.log_softmax(1)[torch.arange(len(labels)), labels].mean()
+    right = (logits.argmax(1) == labels).float().mean()
+    (epoch,) = record.epochs
+    assert epoch.val_loss == pytest.approx(float(loss), rel=1e-5)
+    assert epoch.metrics["accuracy"] == pytest.approx(float(right))
+    assert record.evaluations[0].loss == pytest.approx(float(loss), rel=1e-5)
+    # Training loss at a rate of nothing: of a network in train mode, batch by batch in the order of the seed.
+    generator = torch.Generator().manual_seed(SEED + 1)
+    train = assemble(recipe).data.train
+    images, labels = read_pictures(train.paths), torch.from_numpy(train.labels)
+    places = torch.utils.data.TensorDataset(torch.arange(len(labels)))
+    start = twin_at_start(SEED).train()
+    start.bn1.eval()
+    sums = [
+        torch.nn.functional.cross_entropy(start(images[batch]), labels[batch], reduction="sum").item()
+        for (batch,) in torch.utils.data.DataLoader(places, batch_size=7, shuffle=True, generator=generator)
+    ]
+    assert epoch.train_loss == pytest.approx(sum(sums) / 18, rel=1e-5)
+
+
+@pytest.mark.recipe
+def test_what_is_held_keeps_its_bits_and_what_is_trained_moves(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    start = Twin(num_classes=5)
+    with torch.no_grad():
+        start.bn1.running_mean.fill_(0.1)
+        start.bn1.running_var.fill_(0.9)
+        start.bn1.num_batches_tracked.fill_(7)
+    save_file(start.state_dict(), tmp_path / "start.safetensors")
+    words = {"name": f"{tmp_path}/net.py:Net", "weights": "start.safetensors"}
+    recipe = tiny_recipe(tmp_path, model=words, phases=phases(epochs=1))
+    record = finetune(recipe, out=tmp_path / "run")
+    before = start.state_dict()
+    for name in ("best", "last"):
+        after = load_file(tmp_path / f"run/checkpoints/{name}.safetensors")
+        same = {tensor for tensor in before if torch.equal(before[tensor], after[tensor])}
+        assert same == {tensor for tensor in before if tensor.startswith(("conv1.", "bn1."))}
+    assert record.proof is not None
+    assert record.proof["ok"]
+
+
+@pytest.mark.recipe
+def test_norm_train_moves_statistics_of_held_parts_and_no_weight(tmp_path: Path) -> None:
+    finetune(tiny_recipe(tmp_path, "norm=train"), out=tmp_path / "run")
+    start, after = twin_at_start(SEED).state_dict(), load_file(tmp_path / "run/checkpoints/last.safetensors")
+    for name in ("conv1.weight", "bn1.weight", "bn1.bias"):
+        assert torch.equal(start[name], after[name])
+    for name in ("bn1.running_mean", "bn1.running_var", "bn1.num_batches_tracked"):
+        assert not torch.equal(start[name], after[name])
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("weights", ["a file", "none"])
+def test_norm_refill_fills_statistics_and_then_holds_them(weights: str, tmp_path: Path) -> None:
+    start = twin_at_start(SEED, num_classes=5)
+    model: dict[str, Any] = {"name": f"{tmp_path}/net.py:Net"}
+    if weights == "a file":
+        with torch.no_grad():
+            start.bn1.weight.fill_(0.3)  # folded: no longer as torch makes it, and mean 0, variance 1
+        save_file(start.state_dict(), tmp_path / "start.safetensors")
+        model["weights"] = "start.safetensors"
+    recipe = tiny_recipe(tmp_path, "norm=refill", model=model)
+    record = finetune(recipe, out=tmp_path / "run")
+    assert any("filled from 18 training pictures" in warning for warning in record.warnings)
+    after = Twin()
+    after.load_state_dict(load_file(tmp_path / "run/checkpoints/last.safetensors"))
+    images = read_pictures(assemble(recipe).data.train.paths)
+    with torch.no_grad():
+        entering = start.conv1(images)
+        mean, deviation = entering.mean((0, 2, 3)), entering.var((0, 2, 3), correction=0)
+        torch.testing.assert_close(after.bn1.running_mean, mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(after.bn1.running_var, deviation, rtol=2e-3, atol=1e-4)
+        same = (network.eval().bn1(network.conv1(images)) for network in (start, after))
+        torch.testing.assert_close(*same, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.recipe
+def test_bf16_on_the_cpu_computes_otherwise_and_holds_the_same(tmp_path: Path) -> None:
+    runs = {precision: tmp_path / precision for precision in ("fp32", "bf16")}
+    records = {
+        precision: finetune(tiny_recipe(tmp_path, f"precision={precision}", "device=cpu", phases=phases()), out=out)
+        for precision, out in runs.items()
+    }
+    states = {precision: load_file(out / "checkpoints/last.safetensors") for precision, out in runs.items()}
+    assert torch.equal(states["fp32"]["conv1.weight"], states["bf16"]["conv1.weight"])
+    assert not torch.equal(states["fp32"]["fc.weight"], states["bf16"]["fc.weight"])
+    assert {tensor.dtype for tensor in states["bf16"].values()} == {torch.float32, torch.int64}
+    assert records["bf16"].status == "finished"
+    assert records["bf16"].proof is not None
+    assert records["bf16"].proof["ok"]
+    losses = [[epoch.train_loss for epoch in record.epochs] for record in records.values()]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
