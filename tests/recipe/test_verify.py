@@ -146,9 +146,9 @@ def test_every_phase_of_a_recipe_is_tried(tmp_path: Path) -> None:
             id="a weight",
         ),
         pytest.param(
-            "def begin(self):\n    self.unused = nn.Parameter(torch.zeros(2))",
+            "def begin(self):\n    self.bn2.unused = nn.Parameter(torch.zeros(2))",
             "gradients reach exactly what is trained",
-            "unused is trained and got no gradient",
+            "bn2.unused is trained and got no gradient",
             id="a parameter that is not used",
         ),
     ],

@@ -1,6 +1,7 @@
 """Put the commands together, and turn errors into one line and an exit code: 2 for a mistake, 1 for a failed run."""
 
 import os
+import signal
 import sys
 
 import typer
@@ -12,6 +13,8 @@ from frostline.cli.report import report
 from frostline.cli.train import train
 from frostline.cli.verify import verify
 from frostline.errors import FrostlineError, RecipeError, UserError
+
+STOPPED = 128 + signal.SIGINT
 
 app = typer.Typer(
     name="frostline",
@@ -31,17 +34,26 @@ app.add_typer(recipe_app, name="recipe")
 def main() -> None:
     """Run the command line; never shows a traceback for a mistake of the user's."""
     try:
-        app()
+        try:
+            app(prog_name="frostline")
+        finally:
+            sys.stdout.flush()
     except FrostlineError as error:
         print(f"frostline: {_text(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
-    except KeyboardInterrupt:
-        print("frostline: stopped; the last checkpoint is kept", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         # The reader (head, less) has gone; Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        place = error.filename or "a file"
+        print(f"frostline: {place}: {error.strerror or error}. make room, or choose another place", file=sys.stderr)
+        sys.exit(1)
+    except SystemExit as end:
+        # typer turns Ctrl-C into an exit, and says nothing.
+        if end.code == STOPPED:
+            print("frostline: stopped; a run that had begun keeps its record and checkpoints", file=sys.stderr)
+        raise
 
 
 def _text(error: FrostlineError) -> str:

@@ -24,10 +24,15 @@ def outline(
     Example: frostline outline torchvision/mobilenet_v2 --layers
     """
     from frostline.cli import show
+    from frostline.errors import NetworkError
 
     if _is_recipe(what):
         _outline_recipe(what, changes or [], layers=layers, as_json=json)
         return
+    if changes:
+        raise NetworkError(
+            f"network {what}", found="changes, and it is no recipe", do="leave them out, or name a recipe"
+        )
     from frostline.backbones import build
     from frostline.selection import outline as read
 

@@ -1,5 +1,6 @@
 """`frostline recipe`: list, show, begin and describe recipes."""
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -23,12 +24,19 @@ def list_recipes(json: Annotated[bool, JSON] = False) -> None:
     from frostline.cli import show
     from frostline.recipe import library_names, library_text
 
-    firsts = {name: library_text(name).splitlines()[0].lstrip("# ") for name in library_names()}
+    firsts = {name: _first_sentence(library_text(name)) for name in library_names()}
     if json:
         show.as_json(firsts)
         return
+    width = max(map(len, firsts))
     for name, first in firsts.items():
-        print(f"{name:<16}{first}")
+        print(f"{name:<{width}}  {first}")
+
+
+def _first_sentence(text: str) -> str:
+    """Give the first sentence of the comment that a recipe begins with."""
+    comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines()))
+    return f"{comment.partition('. ')[0].removesuffix('.')}."
 
 
 @app.command("show")

@@ -88,6 +88,7 @@ def show_run(record: "RunRecord", out: Path) -> None:
             print(f"test: {_metrics(evaluation.metrics)}, on {evaluation.samples:,} samples")
     if record.proof is not None:
         print(f"proof: {record.proof['line']}")
+        warn(record.proof["warnings"])
     print(f"report: {out / 'report.html'}")
 
 

@@ -1,19 +1,19 @@
 """From a recipe to what a run needs: samples, network, plans. Everything a user can get wrong is found here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frostline.backbones import Backbone, InputSpec, build, classifier_name, refill, unfilled_norms
 from frostline.errors import DataError, NetworkError
 from frostline.freezing import FreezePlan, make_plan
 from frostline.heads import replace_classifier
 from frostline.recipe.schema import Phase, Recipe
-from frostline.selection import Outline, outline
+from frostline.selection import Outline, outline, undisturbed
 from frostline.tasks import ImageTask, Samples, Split, read_class_folders, split
 
 # Statistics of a channel are steady after some tens of images.
@@ -64,7 +64,9 @@ def assemble(recipe: Recipe) -> Assembly:
     _check_channels(model, spec, recipe.model.name)
     task = ImageTask(classes=classes, spec=spec, batch_size=recipe.batch_size, workers=recipe.data.workers)
     read = outline(model, example_input=spec.example())
-    plans = tuple(plan_phase(read, phase, recipe) for phase in recipe.phases)
+    _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name)
+    before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
     warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
     if data.train.ignored:
         warnings.append(f"{data.train.ignored} files in {recipe.data.train} are no pictures and were passed over")
@@ -87,9 +89,9 @@ def always_held(assembly: Assembly) -> list[str]:
     return sorted(frozenset.intersection(*map(frozenset, held)))
 
 
-def plan_phase(read: Outline, phase: Phase, recipe: Recipe) -> FreezePlan:
+def plan_phase(read: Outline, phase: Phase, *, norm: str, held_before: Sequence[str]) -> FreezePlan:
     """Make the plan of one phase; `refill` has filled the statistics by then, and they stay."""
-    return make_plan(read, phase.freeze, norm="train" if recipe.norm == "train" else "eval")
+    return make_plan(read, phase.freeze, norm="train" if norm == "train" else "eval", held_before=held_before)
 
 
 def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
@@ -127,10 +129,9 @@ def mend_norms(
     recipe: Recipe, model: nn.Module, plans: tuple[FreezePlan, ...], *, task: ImageTask, samples: Samples
 ) -> list[str]:
     """Find BatchNorm layers that cannot be trained; fill them where that is asked, and say what was found."""
-    if recipe.model.weights == "none":
-        return []
     unfilled = unfilled_norms(model)
-    if ".py:" in recipe.model.name and recipe.model.weights == "pretrained" and _is_fresh(model, unfilled):
+    own = ".py:" in recipe.model.name and recipe.model.weights == "pretrained"
+    if recipe.norm != "refill" and (recipe.model.weights == "none" or (own and _is_fresh(model, unfilled))):
         return []
     if not unfilled:
         return ["norm: refill has nothing to fill: every BatchNorm has statistics"] if recipe.norm == "refill" else []
@@ -184,6 +185,34 @@ def _check_channels(model: nn.Module, spec: InputSpec, name: str) -> None:
         raise DataError(
             "data.normalize", found=f"{len(spec.mean)} values for {spec.num_channels} channels", do="give one for each"
         )
+
+
+def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: str) -> None:
+    """Try the network on one picture: it must take it, and give one score for each class."""
+    example = spec.example()
+    try:
+        with undisturbed(model), torch.no_grad():
+            model.eval()
+            scores = model(example)
+    except Exception as error:
+        raise NetworkError(
+            f"network {name}",
+            found=f"it takes no pictures of {_shape(example)} ({type(error).__name__}: "
+            f"{str(error).strip().partition(chr(10))[0][:160]})",
+            do="`data.size` and `data.channels` say what it is given",
+        ) from None
+    found = _shape(scores) if isinstance(scores, Tensor) else type(scores).__name__
+    if found != f"1 × {num_classes}":
+        raise NetworkError(
+            f"network {name}",
+            found=f"with a new {classifier_name(model)} it gives {found} for one picture, wanted 1 × {num_classes}: "
+            "one score for each class",
+            do="name a network whose last linear layer or convolution is its classifier",
+        )
+
+
+def _shape(tensor: Tensor) -> str:
+    return " × ".join(map(str, tensor.shape))
 
 
 def _unloaded(recipe: Recipe) -> str:

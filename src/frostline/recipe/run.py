@@ -5,6 +5,7 @@ import platform
 import resource
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from frostline.errors import ProofError, RunError, RunFailure
+from frostline.errors import FrostlineError, ProofError, RunError, RunFailure
 from frostline.freezing import confirm, digests, merge
 from frostline.recipe.assembly import Assembly, always_held, assemble
 from frostline.recipe.load import dump_recipe
@@ -31,6 +32,7 @@ from frostline.record import (
     Proof,
     RunRecord,
     StageOutline,
+    read_record,
     write_atomically,
     write_json,
 )
@@ -68,7 +70,6 @@ class _Journal:
     proofs: list[Proof] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     proof: Proof | None = None
-    warnings: list[str] = field(default_factory=list)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -122,7 +123,7 @@ class _Journal:
             versions=versions(),
             machine=machine(),
             started=self.started,
-            warnings=(*assembly.warnings, *self.warnings),
+            warnings=assembly.warnings,
             status="finished" if failure is None else "failed",
             failure=failure,
         )
@@ -146,6 +147,7 @@ def finetune(
         UserError: something in the recipe cannot be done; nothing was written.
         NonFiniteLossError: the loss became NaN or infinite; record and last good checkpoint are kept.
         ProofError: the freeze did not hold; record and proof are kept.
+        RunFailure: the network's own code or the machine failed; the record is kept.
     """
     check_free(out)
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
@@ -160,12 +162,20 @@ def finetune(
     show = show or Silent()
     try:
         _train(journal, runtime=runtime, best=best, show=show)
-    except RunFailure as failure:
-        _close(journal, best, failure=failure)
+    except (FrostlineError, KeyboardInterrupt) as stop:
+        _close(journal, best, failure=str(stop) or "stopped by hand")
         raise
+    except Exception as error:  # whatever a stranger's forward raises, or a full disk or memory
+        crash = _crashed(error)
+        _close(journal, best, failure=str(crash))
+        raise crash from error
     finally:
         show.close()
-    return _close(journal, best, failure=_unproven(journal.proof, recipe))
+    failure = _unproven(journal.proof, recipe)
+    record = _close(journal, best, failure=str(failure) if failure is not None else None)
+    if failure is not None:
+        raise failure
+    return record
 
 
 def check_free(out: Path) -> None:
@@ -174,7 +184,11 @@ def check_free(out: Path) -> None:
     Raises:
         RunError: it does, or a file is in the way.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    try:
+        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise RunError(f"run {out}", found=f"{error.strerror}", do="choose another name with --out") from None
+    if taken:
         what = "a run of that name is there already" if (out / RECIPE_FILE).exists() else "something is there already"
         raise RunError(f"run {out}", found=what, do="choose another name with --out, or move it away")
 
@@ -270,16 +284,26 @@ def _unproven(proof: Proof | None, recipe: Recipe) -> RunFailure | None:
     )
 
 
-def _close(journal: _Journal, best: Best, *, failure: RunFailure | None) -> RunRecord:
-    """Write proof, record and report, whatever happened; raise what failed."""
-    record = journal.record(best, failure=str(failure) if failure is not None else None)
+def _crashed(error: Exception) -> RunFailure:
+    """Tell an error of other people's code in one line: what it was, and the line of the network's file or of ours."""
+    places = traceback.extract_tb(error.__traceback__)
+    place = next((place for place in reversed(places) if "site-packages" not in place.filename), places[-1])
+    first = str(error).strip().partition("\n")[0]
+    return RunFailure(
+        "training",
+        found=f"{type(error).__name__}: {first} ({place.filename}, line {place.lineno})",
+        do="mend what is named there; the record says how far the run came",
+    )
+
+
+def _close(journal: _Journal, best: Best, *, failure: str | None) -> RunRecord:
+    """Write proof, record and report, whatever happened."""
     if journal.proof is not None:
         write_json(journal.out / PROOF_FILE, journal.proof.to_json())
-    write_json(journal.out / RECORD_FILE, record.to_json())
+    write_json(journal.out / RECORD_FILE, journal.record(best, failure=failure).to_json())
     write_report(journal.out)
-    if isinstance(failure, ProofError):
-        raise failure
-    return record
+    # As the file has it: lists, where there were tuples.
+    return read_record(journal.out)
 
 
 def peak_rss_mb() -> float:

@@ -11,7 +11,7 @@ from frostline.optimization import make_optimizer, make_schedule, param_groups
 from frostline.recipe.assembly import Assembly, always_held, assemble
 from frostline.recipe.load import load_recipe
 from frostline.recipe.schema import Recipe
-from frostline.record import CHECKPOINTS, RECIPE_FILE, Proof, read_record
+from frostline.record import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, Proof, read_record
 from frostline.training import BEST, LAST, checkpoint_bytes, load_checkpoint
 
 TRIAL_STEPS = 3
@@ -39,14 +39,22 @@ def verify_run(run: Path) -> Proof:
         run: the run's folder.
 
     Raises:
-        RunError: the folder has no run, or no checkpoint.
+        RunError: the folder has no run, no checkpoint, or a recipe with another freeze than its record.
         UserError: the data, network or weights that the run's recipe names are gone.
     """
-    read_record(run)
+    record = read_record(run)
     checkpoint = next((path for name in (BEST, LAST) if (path := run / CHECKPOINTS / name).is_file()), None)
     if checkpoint is None:
         raise RunError(f"run {run}", found="no checkpoint there", do="run the training again")
-    assembly = assemble(load_recipe(str(run / RECIPE_FILE)))
+    recipe = load_recipe(str(run / RECIPE_FILE))
+    # Not all of it: data and weights may have moved to another folder since.
+    if any(recipe.model_dump(mode="json")[key] != record.recipe.get(key) for key in ("phases", "norm")):
+        raise RunError(
+            f"run {run}",
+            found=f"{RECIPE_FILE} has another freeze than the record of the run",
+            do=f"put back the phases that {RECORD_FILE} names",
+        )
+    assembly = assemble(recipe)
     before = digests(assembly.model, always_held(assembly))
     load_checkpoint(assembly.model, checkpoint)
     proof = _trial(assembly, len(assembly.plans) - 1, saved=checkpoint.read_bytes(), steps=0)

@@ -21,9 +21,10 @@ def checkpoint_bytes(model: nn.Module) -> bytes:
     state: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         plain = tensor.detach().cpu().contiguous()
-        # safetensors refuses two names for one storage.
-        state[name] = plain.clone() if plain.data_ptr() in seen else plain
-        seen.add(plain.data_ptr())
+        storage = plain.untyped_storage().data_ptr()
+        # safetensors refuses two names for one storage, also where they are different parts of it.
+        state[name] = plain.clone() if storage in seen else plain
+        seen.add(storage)
     return save(state)
 
 

@@ -132,12 +132,13 @@ def run_phase(
                 losses, logits, labels = [], [], []
                 model.train()
                 for step, batch in enumerate(loader, 1):
+                    rate = optimizer.param_groups[0]["lr"]
                     stepper.zero_grad()
                     output_NK = wrapped(batch[0])
                     loss = task.loss(output_NK, batch[1])
                     value = loss.item()
                     if not math.isfinite(value):
-                        raise _not_finite(value, number, step, optimizer, batch, data.train)
+                        raise _not_finite(f"the loss is {value}", number, step, rate, batch, data.train)
                     runtime.backward(loss)
                     stepper.step()
                     if not runtime.step_was_skipped:
@@ -160,6 +161,10 @@ def run_phase(
                     seconds=0.0,
                 )
                 record = _validated(record, wrapped, task=task, data=data, runtime=runtime, begun=begun)
+                # What the last step did, no training loss has seen.
+                broken = _broken(model, record)
+                if broken is not None:
+                    raise _not_finite(broken, number, step, rate, batch, data.train)
                 epochs.append(record)
                 hooks.last()
                 waited += 1
@@ -241,18 +246,27 @@ def _check_first_step(
         raise ProofError(
             f"freeze: {handle.plan.selector}",
             found=f"after the first step: {failing[0].evidence['summary']}",
-            do="something in the network or the loop changes what was frozen; `frostline verify` shows all claims",
+            do="mend the network's forward, or hold what it does not use; `frostline verify` shows all claims",
         )
 
 
+def _broken(model: nn.Module, record: EpochRecord) -> str | None:
+    """Say what of a network that was trained is not finite: it must not become a checkpoint."""
+    if record.val_loss is not None and not math.isfinite(record.val_loss):
+        return f"the validation loss is {record.val_loss}"
+    trained = (item for item in model.named_parameters() if item[1].requires_grad)
+    name = next((name for name, parameter in trained if not bool(parameter.isfinite().all())), None)
+    return None if name is None else f"{name} is not finite any more"
+
+
 def _not_finite(
-    value: float, epoch: int, step: int, optimizer: torch.optim.Optimizer, batch: Sequence[Tensor], samples: Samples
+    what: str, epoch: int, step: int, rate: float, batch: Sequence[Tensor], samples: Samples
 ) -> NonFiniteLossError:
-    rate = optimizer.param_groups[0]["lr"]
     places = batch[2].tolist()
     shown = ", ".join(samples.name(place) for place in places[:4]) + (" …" if len(places) > 4 else "")
+    kept = "the last good checkpoint is kept" if epoch > 1 else "no epoch was done, so there is no checkpoint"
     return NonFiniteLossError(
         "training",
-        found=f"the loss is {value} in epoch {epoch}, step {step}, at rate {rate:g}, batch: {shown}",
-        do="lower the rate, or look at these samples; the last good checkpoint is kept",
+        found=f"{what} in epoch {epoch}, step {step}, at rate {rate:g}, batch: {shown}",
+        do=f"lower the rate, or look at these samples; {kept}",
     )

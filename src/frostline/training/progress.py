@@ -61,11 +61,12 @@ class Bars:
         self._task: TaskID | None = None
         self._begun = time.monotonic()
         self._steps = 0
-        self._progress.start()
 
     def phase(self, title: str, *, epochs: int, steps: int) -> None:
         if self._task is not None:
             self._progress.remove_task(self._task)
+        # Not earlier: who fails before the first phase has no terminal to give back.
+        self._progress.start()
         self._progress.console.print(
             f"{title}: {epochs} epochs of {steps} steps", highlight=False, markup=False, soft_wrap=True
         )

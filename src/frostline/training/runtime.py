@@ -32,8 +32,8 @@ class Runtime:
             )
         if precision == "fp16" and (device == "cpu" or not has_gpu):
             raise UserError("precision: fp16", found="no GPU", do="write `precision: bf16`, or `fp32`, which is exact")
-        # Accelerate keeps its state for the whole process, and a second run may want another precision.
-        AcceleratorState._reset_state(reset_partial_state=False)
+        # Accelerate keeps its state for the whole process, and a second run may want another precision or device.
+        AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         GradientState._reset_state()
         self._accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device == "cpu")
         set_seed(seed)

@@ -1,0 +1,227 @@
+"""The commands where all is well: what they print, what they write, and how they end when somebody leaves early."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from frostline.recipe import Recipe, load_recipe
+from training.tiny import write_pictures, write_recipe
+
+from .commands import FROSTLINE, Call
+
+COMMANDS = ("demo", "outline", "train", "verify", "report", "recipe list", "recipe show", "recipe new", "recipe schema")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example(command: str, frostline: Call) -> None:
+    found = frostline(*command.split(), "--help")
+    assert (found.code, found.err) == (0, "")
+    assert f"Example: frostline {command}" in found.out
+    assert found.out.startswith(f"Usage: frostline {command} ")
+    assert max(map(len, found.out.splitlines())) <= 200
+
+
+def test_the_help_names_every_command(frostline: Call) -> None:
+    for words in (["--help"], ["-h"]):
+        found = frostline(*words)
+        assert found.code == 0
+        for command in COMMANDS:
+            assert f"  {command.split()[0]} " in found.out
+        assert "Start with: frostline demo" in found.out
+
+
+def test_the_library_is_listed_with_whole_sentences(frostline: Call) -> None:
+    found = frostline("recipe", "list")
+    lines = found.out.splitlines()
+    assert [line.split()[0] for line in lines] == ["digits", "pretrain-glyphs"]
+    assert all(line.endswith(".") for line in lines)
+    assert len({line.index(line.split(maxsplit=1)[1]) for line in lines}) == 1
+    assert list(json.loads(frostline("recipe", "list", "--json").out)) == ["digits", "pretrain-glyphs"]
+
+
+def test_a_recipe_is_shown_as_it_runs(frostline: Call, tmp_path: Path) -> None:
+    found = frostline("recipe", "show", "digits", "phases.0.epochs=5")
+    (tmp_path / "shown.yaml").write_text(found.out)
+    expected = load_recipe("digits", overrides=["phases.0.epochs=5"])
+    assert load_recipe(str(tmp_path / "shown.yaml")) == expected
+    shown = frostline("recipe", "show", "digits", "phases.0.epochs=5", "--json")
+    assert json.loads(shown.out) == expected.model_dump(mode="json")
+
+
+def test_the_schema_is_that_of_the_recipe(frostline: Call) -> None:
+    assert json.loads(frostline("recipe", "schema").out) == Recipe.model_json_schema()
+
+
+def test_a_new_recipe_loads_and_is_not_overwritten(frostline: Call, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "my photos")
+    found = frostline("recipe", "new", "my photos", "--to", "mine.yaml")
+    assert (found.code, found.err) == (0, "")
+    assert "frostline train mine.yaml" in found.out
+    assert load_recipe("mine.yaml").data.train == str(tmp_path / "my photos")
+    (tmp_path / "mine.yaml").write_text("changed")
+    again = frostline("recipe", "new", "my photos", "--to", "mine.yaml")
+    assert again.code == 2
+    assert "a file of that name. choose another with --to" in again.err
+    assert (tmp_path / "mine.yaml").read_text() == "changed"
+    lost = frostline("recipe", "new", "my photos", "--to", "nowhere/mine.yaml")
+    assert lost.code == 2
+    assert "it cannot be written (No such file or directory)" in lost.err
+
+
+def test_the_outline_of_a_network(frostline: Call) -> None:
+    found = frostline("outline", "frostline/glyph_resnet")
+    rows = {line.split()[0]: int(line.split()[-1].replace(",", "")) for line in found.out.splitlines()[2:]}
+    assert list(rows) == ["stem", "stage1", "stage2", "stage3", "head"]
+    plain = json.loads(frostline("outline", "frostline/glyph_resnet", "--json").out)
+    assert [stage["name"] for stage in plain["stages"]] == list(rows)
+    assert f"{sum(rows.values()):,} parameters" in found.out
+    layers = frostline("outline", "frostline/glyph_resnet", "--layers").out.splitlines()[2:]
+    assert [line.split()[2] for line in layers] == ["1", "2", "3", "4", "5"]
+
+
+def test_the_outline_of_a_recipe(frostline: Call, tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    found = frostline("outline", "tiny.yaml", "phases.0.freeze=all")
+    assert found.code == 0
+    assert "phase 1: 2 epochs, freeze all, rate 0.01" in found.out
+    assert "together       27   420" in found.out
+    plain = json.loads(frostline("outline", "tiny.yaml", "--json").out)
+    assert plain["phases"][0]["held_parameters"] == ["bn1.bias", "bn1.weight", "conv1.weight"]
+    user = frostline("outline", f"{tmp_path}/net.py:Net")
+    assert user.out.startswith("Net: ")
+
+
+@pytest.mark.recipe
+def test_train_verify_and_report(frostline: Call, tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    found = frostline("train", "tiny.yaml")
+    assert found.code == 0
+    run = Path("runs/tiny")
+    best, proof, report = found.out.strip().splitlines()
+    record = json.loads((run / "record.json").read_text())
+    assert best.startswith(f"best: epoch {record['best']['epoch']} by validation accuracy, accuracy ")
+    assert proof == f"proof: {record['proof']['line']}"
+    assert report == "report: runs/tiny/report.html"
+    assert found.err.splitlines()[0] == "phase 1 of 1, freeze through: stage1: 2 epochs of 5 steps"
+    assert [line.split()[:2] for line in found.err.splitlines()[1:]] == [["epoch", "1"], ["epoch", "2"]]
+
+    proven = frostline("verify", run)
+    assert (proven.code, proven.err) == (0, "")
+    assert proven.out.count("holds  ") == 7
+    assert "the freeze held: 116 parameters held" in proven.out.splitlines()[-1]
+    assert json.loads(frostline("verify", run, "--json").out)["ok"] is True
+    assert json.loads(frostline("verify", "tiny.yaml", "--json").out)["ok"] is True
+
+    page = (run / "report.html").read_bytes()
+    (run / "report.html").unlink()
+    assert frostline("report", run).out == "report: runs/tiny/report.html\n"
+    assert (run / "report.html").read_bytes() == page
+    assert json.loads(frostline("report", run, "--json").out) == record
+
+    checkpoint = run / "checkpoints/best.safetensors"
+    state = load_file(checkpoint)
+    state["conv1.weight"][0, 0, 0, 0] *= -1
+    save_file(state, checkpoint)
+    broken = frostline("verify", run)
+    assert broken.code == 1
+    assert "FAILS  held tensors did not move: conv1.weight is not what it was" in broken.out
+    (line,) = broken.err.splitlines()
+    assert line == "frostline: verify runs/tiny: held tensors did not move: it fails. do not trust this freeze"
+    plain = frostline("verify", run, "--json")
+    assert plain.code == 1
+    assert json.loads(plain.out)["ok"] is False
+
+
+@pytest.mark.recipe
+def test_train_as_json(frostline: Call, tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    found = frostline("train", "tiny.yaml", "--out", "run", "--json")
+    assert json.loads(found.out) == json.loads((tmp_path / "run/record.json").read_text())
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize(
+    ("network", "changes", "says"),
+    [
+        pytest.param("", ["phases.0.lr=1e30"], "the loss is nan in epoch 1, step 2, at rate 1e+30", id="NaN"),
+        pytest.param(
+            "def before(self):\n    self.bn1.training = True",
+            [],
+            "after the first step: bn1 is in train",
+            id="a freeze",
+        ),
+        pytest.param(
+            "def before(self):\n    self.training and int('x')", [], "ValueError: invalid literal", id="a bug"
+        ),
+    ],
+)
+def test_a_run_that_fails_says_so_in_one_line(
+    network: str, changes: list[str], says: str, frostline: Call, tmp_path: Path
+) -> None:
+    write_recipe(tmp_path, network=network)
+    found = frostline("train", "tiny.yaml", *changes, "--out", "run")
+    assert found.code == 1
+    assert found.out == ""
+    *_, line = found.err.splitlines()
+    assert line.startswith("frostline: ")
+    assert says in line
+    assert "Traceback" not in found.err
+    assert json.loads((tmp_path / "run/record.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.recipe
+def test_ctrl_c(frostline: Call, tmp_path: Path) -> None:
+    write_recipe(tmp_path, network="def before(self):\n    if self.training:\n        raise KeyboardInterrupt")
+    found = frostline("train", "tiny.yaml", "--out", "run")
+    assert found.code == 130
+    assert found.err.splitlines()[-1].startswith("frostline: stopped; ")
+    assert json.loads((tmp_path / "run/record.json").read_text())["failure"] == "stopped by hand"
+
+
+def test_a_full_disk_is_told_in_one_line(frostline: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "runs/a/report.html")
+
+    monkeypatch.setattr("frostline.record.read_record", fail)
+    found = frostline("report", "run", "--json")
+    assert found.code == 1
+    assert found.err == "frostline: runs/a/report.html: No space left on device. make room, or choose another place\n"
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_demo_takes_the_next_free_folder(
+    taken: int, frostline: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def run(recipe: str, *, out: Path, **_: object) -> None:
+        assert recipe == "digits"
+        asked.append(out)
+
+    monkeypatch.setattr(sys.modules["frostline.cli.train"], "run", run)
+    for name in ("demo", "demo-2")[:taken]:
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert frostline("demo").code == 0
+    assert frostline("demo", "--out", "runs/demo").code == 0
+    assert asked == [Path("runs", ("demo", "demo-2", "demo-3")[taken]), Path("runs/demo")]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_is_no_error(unbuffered: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    found = subprocess.run(
+        [FROSTLINE, "recipe", "schema"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(write)
+    assert (found.returncode, found.stderr) == (1, "")

@@ -1,0 +1,65 @@
+"""The public surface: what each folder offers, by name; a change of it is a change of this file."""
+
+import importlib
+
+import pytest
+
+import frostline
+
+SURFACE = {
+    "frostline": "finetune freeze load_recipe outline param_groups verify",
+    "frostline.backbones": "Backbone Channels InputSpec build classifier_name load_weights read_weights refill "
+    "unfilled_norms",
+    "frostline.cli": "main",
+    "frostline.freezing": "FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter apply "
+    "combined confirm digest digests freeze leave_optimizer make_plan merge verify",
+    "frostline.heads": "replace_classifier",
+    "frostline.optimization": "OptimizerName ScheduleName make_optimizer make_schedule param_groups",
+    "frostline.prepare": "Glyphs render_glyphs",
+    "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe assemble check_free dump_recipe finetune "
+    "library_names library_text load_recipe starter verify_recipe verify_run",
+    "frostline.report": "REPORT_FILE render write_report",
+    "frostline.selection": "HEAD NECK STEM ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution Selector "
+    "resolve Stage Words all_tensors call first_tensor outline parse role_of undisturbed",
+    "frostline.tasks": "Batch ImageTask Samples Split read_class_folders split",
+    "frostline.training": "BEST LAST Best Device Display Hooks Logs PhaseResult PhaseSettings Precision Runtime Silent "
+    "checkpoint_bytes display evaluate load_checkpoint predict run_phase save_checkpoint",
+}
+
+
+@pytest.mark.parametrize("folder", SURFACE)
+def test_what_a_folder_offers(folder: str) -> None:
+    module = importlib.import_module(folder)
+    assert sorted(module.__all__) == sorted(SURFACE[folder].split())
+    for name in module.__all__:
+        # A function, a class or a value, and no module that happens to have its name.
+        assert type(getattr(module, name)).__name__ != "module", name
+
+
+def test_every_folder_is_pinned() -> None:
+    from pathlib import Path
+
+    source = Path(frostline.__path__[0])
+    folders = {f"frostline.{path.parent.name}" for path in source.glob("*/__init__.py")}
+    assert folders == SURFACE.keys() - {"frostline"}
+
+
+@pytest.mark.parametrize("folder", ["frostline", "frostline.recipe", "frostline.selection"])
+def test_a_name_that_is_not_there(folder: str) -> None:
+    module = importlib.import_module(folder)
+    with pytest.raises(AttributeError, match=f"module '{folder}' has no attribute 'nonsense'"):
+        _ = module.nonsense
+
+
+def test_the_verbs_are_those_of_the_folders() -> None:
+    from frostline.freezing import freeze, verify
+    from frostline.optimization import param_groups
+    from frostline.recipe import finetune, load_recipe
+    from frostline.selection import outline
+
+    assert frostline.freeze is freeze
+    assert frostline.verify is verify
+    assert frostline.param_groups is param_groups
+    assert frostline.finetune is finetune
+    assert frostline.load_recipe is load_recipe
+    assert frostline.outline is outline
