@@ -160,7 +160,7 @@ def claim(name: str, wrong: Sequence[str], summary: str, evidence: Json | None =
     return Claim(
         name=name,
         status="fails",
-        evidence={"summary": "; ".join(wrong[:SHOWN]) + more, "wrong": list(wrong), **(evidence or {})},
+        evidence={**(evidence or {}), "summary": "; ".join(wrong[:SHOWN]) + more, "wrong": list(wrong)},
     )
 
 

@@ -1,20 +1,12 @@
 """The composition root: a recipe in, a run folder out, with checkpoints, record, proof and report."""
 
-import os
-import platform
-import resource
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from frostline.errors import FrostlineError, ProofError, RunError, RunFailure
 from frostline.freezing import confirm, digests, merge
@@ -49,11 +41,12 @@ from frostline.training import (
     Silent,
     evaluate,
     load_checkpoint,
+    machine,
+    peak_rss_mb,
     run_phase,
     save_checkpoint,
+    versions,
 )
-
-NAMED_VERSIONS = ("frostline", "torch", "torchvision", "timm", "accelerate", "torchmetrics", "safetensors", "numpy")
 
 
 @dataclass(kw_only=True)
@@ -304,26 +297,3 @@ def _close(journal: _Journal, best: Best, *, failure: str | None) -> RunRecord:
     write_report(journal.out)
     # As the file has it: lists, where there were tuples.
     return read_record(journal.out)
-
-
-def peak_rss_mb() -> float:
-    """Peak memory of this process so far, in mebibytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024) if sys.platform == "darwin" else peak / 1024
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what a run computes."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in NAMED_VERSIONS}}
-
-
-def machine() -> dict[str, Any]:
-    """What the run computed on."""
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {
-        "system": platform.system(),
-        "cpu": platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpus": gpus,
-    }

@@ -23,7 +23,11 @@ def by_execution(units: Sequence[Unit]) -> tuple[Stage, ...]:
     """
     head_from = max((index for index, unit in enumerate(units) if unit.weight_layers), default=0)
     body, head = units[:head_from], list(units[head_from:])
-    first_block = next((index for index, unit in enumerate(body) if unit.is_block), min(1, len(body)))
+    # Without any block the stem is the first layer, its norm included.
+    weighted = [index for index, unit in enumerate(body) if unit.weight_layers]
+    first_block = next(
+        (index for index, unit in enumerate(body) if unit.is_block), (*weighted, len(body), len(body))[1]
+    )
     stem, rest = list(body[:first_block]), body[first_block:]
     trunk, neck = _split_neck(rest)
     groups = _by_resolution(trunk)

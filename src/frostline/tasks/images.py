@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from torchmetrics.functional.classification import (
 )
 
 from frostline.backbones import InputSpec
+from frostline.errors import NetworkError
+from frostline.selection import first_tensor
 from frostline.tasks.pictures import read_picture, stretch, to_input
 from frostline.tasks.samples import Samples
 
@@ -39,6 +42,16 @@ class Pictures(Dataset[tuple[Tensor, int, int]]):
         return read_picture(self.samples.paths[index], self.spec), label, index
 
 
+def scores(output: Any) -> Tensor:
+    """Give the class scores N × K of a network's output; where it gives several (auxiliary heads), the first."""
+    tensor = first_tensor(output)
+    if tensor is None:
+        raise NetworkError(
+            "the network's output", found=f"{type(output).__name__} without a tensor", do="let it give class scores"
+        )
+    return tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageTask:
     """Image classification: what a batch costs, and how predictions are judged."""
@@ -59,6 +72,8 @@ class ImageTask:
             Pictures(samples, self.spec),
             batch_size=self.batch_size,
             shuffle=seed is not None,
+            # BatchNorm cannot be trained on one sample; another one is left out in every epoch.
+            drop_last=seed is not None and len(samples) > self.batch_size and len(samples) % self.batch_size == 1,
             generator=None if seed is None else torch.Generator().manual_seed(seed),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
@@ -77,7 +92,7 @@ class ImageTask:
         """Run the network on a batch and give the loss, as the proof asks for it."""
         device = next(model.parameters()).device
         images_NCHW, labels_N, _ = batch
-        return self.loss(model(images_NCHW.to(device)), labels_N.to(device))
+        return self.loss(scores(model(images_NCHW.to(device))), labels_N.to(device))
 
     def metrics(self, logits_NK: Tensor, labels_N: Tensor) -> dict[str, float]:
         """Accuracy, balanced accuracy (mean recall of the classes that have samples) and macro F1, shares of 1."""

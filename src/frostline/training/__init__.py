@@ -3,6 +3,7 @@
 from frostline.training.checkpoint import BEST, LAST, checkpoint_bytes, load_checkpoint, save_checkpoint
 from frostline.training.logs import Logs
 from frostline.training.loop import Best, Hooks, PhaseResult, PhaseSettings, evaluate, predict, run_phase
+from frostline.training.machine import machine, peak_rss_mb, versions
 from frostline.training.progress import Display, Silent, display
 from frostline.training.runtime import Device, Precision, Runtime
 
@@ -23,7 +24,10 @@ __all__ = [
     "display",
     "evaluate",
     "load_checkpoint",
+    "machine",
+    "peak_rss_mb",
     "predict",
     "run_phase",
     "save_checkpoint",
+    "versions",
 ]

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from frostline.errors import NonFiniteLossError, ProofError
 from frostline.freezing import FreezePlan, GradientWatch, PlanHandle, apply, verify
 from frostline.optimization import OptimizerName, ScheduleName, make_optimizer, make_schedule, param_groups
 from frostline.record import EpochRecord, Evaluation, Proof
-from frostline.tasks import Batch, ImageTask, Samples, Split
+from frostline.tasks import Batch, ImageTask, Samples, Split, scores
 from frostline.training.progress import Display
 from frostline.training.runtime import Runtime
 
@@ -120,51 +121,29 @@ def run_phase(
         groups = param_groups(model, plan, lr=settings.lr, weight_decay=settings.weight_decay)
         optimizer = make_optimizer(settings.optimizer, groups, momentum=settings.momentum)
         loader = runtime.loader(task.loader(data.train, seed=settings.seed + settings.index))
-        scheduler = make_schedule(settings.schedule, optimizer, steps=settings.epochs * len(loader))
+        steps = len(loader)
+        scheduler = make_schedule(settings.schedule, optimizer, steps=settings.epochs * steps)
         watch = GradientWatch(model, plan)
         epochs: list[EpochRecord] = []
         waited = 0
-        display.phase(settings.title, epochs=settings.epochs, steps=len(loader))
+        display.phase(settings.title, epochs=settings.epochs, steps=steps)
         with runtime.wrapped(model, optimizer) as (wrapped, stepper):
+            gear = _Gear(
+                handle=handle,
+                network=wrapped,
+                optimizer=optimizer,
+                stepper=stepper,
+                scheduler=scheduler,
+                watch=watch,
+                loader=loader,
+                val_loader=None if data.val is None else runtime.loader(task.loader(data.val)),
+                samples=data.train,
+                task=task,
+                runtime=runtime,
+                display=display,
+            )
             for number in range(first_epoch, first_epoch + settings.epochs):
-                begun = time.perf_counter()
-                lr = optimizer.param_groups[0]["lr"]
-                losses, logits, labels = [], [], []
-                model.train()
-                for step, batch in enumerate(loader, 1):
-                    rate = optimizer.param_groups[0]["lr"]
-                    stepper.zero_grad()
-                    output_NK = wrapped(batch[0])
-                    loss = task.loss(output_NK, batch[1])
-                    value = loss.item()
-                    if not math.isfinite(value):
-                        raise _not_finite(f"the loss is {value}", number, step, rate, batch, data.train)
-                    runtime.backward(loss)
-                    stepper.step()
-                    if not runtime.step_was_skipped:
-                        if watch.steps < WATCHED_STEPS:
-                            watch.observe()
-                            if watch.steps == 1:
-                                _check_first_step(handle, optimizer, scheduler, watch)
-                        scheduler.step()
-                    losses.append(value * len(batch[1]))
-                    logits.append(output_NK.detach().float())
-                    labels.append(batch[1])
-                    display.step(epoch=number, loss=value)
-                train_logits_NK, train_labels_N = torch.cat(logits), torch.cat(labels)
-                record = EpochRecord(
-                    epoch=number,
-                    phase=settings.index,
-                    train_loss=sum(losses) / len(train_labels_N),
-                    train_metrics=task.metrics(train_logits_NK, train_labels_N),
-                    lr=lr,
-                    seconds=0.0,
-                )
-                record = _validated(record, wrapped, task=task, data=data, runtime=runtime, begun=begun)
-                # What the last step did, no training loss has seen.
-                broken = _broken(model, record)
-                if broken is not None:
-                    raise _not_finite(broken, number, step, rate, batch, data.train)
+                record = _run_epoch(gear, number=number, phase=settings.index)
                 epochs.append(record)
                 hooks.last()
                 waited += 1
@@ -186,6 +165,86 @@ def run_phase(
             watch=watch,
         )
     return PhaseResult(epochs=tuple(epochs), proof=proof, stopped_early=len(epochs) < settings.epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Gear:
+    """What the epochs of one phase run with; `network` and `stepper` are the wrapped network and optimizer."""
+
+    handle: PlanHandle
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    stepper: Any
+    scheduler: Any
+    watch: GradientWatch
+    loader: DataLoader[Any]
+    val_loader: DataLoader[Any] | None
+    samples: Samples
+    task: ImageTask
+    runtime: Runtime
+    display: Display
+
+
+def _run_epoch(gear: _Gear, *, number: int, phase: int) -> EpochRecord:
+    """Train one epoch and validate.
+
+    Raises:
+        NonFiniteLossError: a loss is NaN or infinite, or the last step left a tensor that is.
+        ProofError: after the first step the plan is found not to be in force.
+    """
+    begun = time.perf_counter()
+    first_rate = gear.optimizer.param_groups[0]["lr"]
+    losses, logits, labels = [], [], []
+    gear.handle.model.train()
+    for step, batch in enumerate(gear.loader, 1):
+        rate = gear.optimizer.param_groups[0]["lr"]
+        gear.stepper.zero_grad()
+        output_NK = scores(gear.network(batch[0]))
+        loss = gear.task.loss(output_NK, batch[1])
+        value = loss.item()
+        if not math.isfinite(value):
+            raise _not_finite(f"the loss is {value}", number, step, rate, batch, gear.samples)
+        gear.runtime.backward(loss)
+        gear.stepper.step()
+        if not gear.runtime.step_was_skipped:
+            _watch_step(gear)
+            gear.scheduler.step()
+        losses.append(value * len(batch[1]))
+        logits.append(output_NK.detach().float())
+        labels.append(batch[1])
+        gear.display.step(epoch=number, loss=value)
+    train_labels_N = torch.cat(labels)
+    val_loss, metrics = _validate(gear)
+    # What the last step did, no training loss has seen.
+    broken = _broken(gear.handle.model, val_loss)
+    if broken is not None:
+        raise _not_finite(broken, number, step, rate, batch, gear.samples)
+    return EpochRecord(
+        epoch=number,
+        phase=phase,
+        train_loss=sum(losses) / len(train_labels_N),
+        train_metrics=gear.task.metrics(torch.cat(logits), train_labels_N),
+        val_loss=val_loss,
+        metrics=metrics,
+        lr=first_rate,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _watch_step(gear: _Gear) -> None:
+    """Look at the gradients of the first steps, and at the whole freeze after the very first."""
+    if gear.watch.steps >= WATCHED_STEPS:
+        return
+    gear.watch.observe()
+    if gear.watch.steps == 1:
+        _check_first_step(gear.handle, gear.optimizer, gear.scheduler, gear.watch)
+
+
+def _validate(gear: _Gear) -> tuple[float | None, dict[str, float]]:
+    if gear.val_loader is None:
+        return None, {}
+    logits_NK, labels_N = predict(gear.network, gear.val_loader, runtime=gear.runtime)
+    return float(gear.task.loss(logits_NK, labels_N)), gear.task.metrics(logits_NK, labels_N)
 
 
 def evaluate(model: nn.Module, samples: Samples, *, task: ImageTask, runtime: Runtime, split: str) -> Evaluation:
@@ -218,22 +277,11 @@ def predict(model: nn.Module, loader: Iterable[Batch], *, runtime: Runtime) -> t
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        parts = [runtime.gather((model(images_NCHW).float(), labels_N)) for images_NCHW, labels_N, _ in loader]
+        parts = [runtime.gather((scores(model(images_NCHW)).float(), labels_N)) for images_NCHW, labels_N, _ in loader]
     finally:
         for module, training in modes.items():
             module.training = training
     return torch.cat([logits.cpu() for logits, _ in parts]), torch.cat([labels.cpu() for _, labels in parts])
-
-
-def _validated(
-    record: EpochRecord, model: nn.Module, *, task: ImageTask, data: Split, runtime: Runtime, begun: float
-) -> EpochRecord:
-    """Add validation, and the seconds since `begun`, to the record of an epoch."""
-    values: dict[str, Any] = {}
-    if data.val is not None:
-        logits_NK, labels_N = predict(model, runtime.loader(task.loader(data.val)), runtime=runtime)
-        values = {"val_loss": float(task.loss(logits_NK, labels_N)), "metrics": task.metrics(logits_NK, labels_N)}
-    return EpochRecord(**{**vars(record), **values, "seconds": time.perf_counter() - begun})
 
 
 def _check_first_step(
@@ -250,10 +298,10 @@ def _check_first_step(
         )
 
 
-def _broken(model: nn.Module, record: EpochRecord) -> str | None:
+def _broken(model: nn.Module, val_loss: float | None) -> str | None:
     """Say what of a network that was trained is not finite: it must not become a checkpoint."""
-    if record.val_loss is not None and not math.isfinite(record.val_loss):
-        return f"the validation loss is {record.val_loss}"
+    if val_loss is not None and not math.isfinite(val_loss):
+        return f"the validation loss is {val_loss}"
     trained = (item for item in model.named_parameters() if item[1].requires_grad)
     name = next((name for name, parameter in trained if not bool(parameter.isfinite().all())), None)
     return None if name is None else f"{name} is not finite any more"

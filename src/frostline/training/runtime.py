@@ -43,11 +43,6 @@ class Runtime:
         """The device of this process."""
         return torch.device(self._accelerator.device)
 
-    @property
-    def is_main(self) -> bool:
-        """Whether this process is the one that writes files."""
-        return bool(self._accelerator.is_main_process)
-
     def loader(self, loader: DataLoader[Any]) -> DataLoader[Any]:
         """Give this process its part of a loader, batches on its device."""
         prepared: DataLoader[Any] = self._accelerator.prepare_data_loader(loader)
