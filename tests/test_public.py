@@ -21,9 +21,9 @@ SURFACE = {
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "HEAD NECK STEM ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution Selector "
     "resolve Stage Words all_tensors call first_tensor outline parse role_of undisturbed",
-    "frostline.tasks": "Batch ImageTask Samples Split read_class_folders split",
+    "frostline.tasks": "Batch ImageTask Samples Split read_class_folders scores split",
     "frostline.training": "BEST LAST Best Device Display Hooks Logs PhaseResult PhaseSettings Precision Runtime Silent "
-    "checkpoint_bytes display evaluate load_checkpoint predict run_phase save_checkpoint",
+    "checkpoint_bytes display evaluate load_checkpoint machine peak_rss_mb predict run_phase save_checkpoint versions",
 }
 
 

@@ -6,18 +6,10 @@ import sys
 PROGRAM = """
 import sys
 
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in NEVER:
-            raise ImportError(f"{name} is not installed")
-        return None
-
 NEVER = {
     "PIL", "accelerate", "matplotlib", "pydantic", "rich", "ruamel", "safetensors", "scipy", "sklearn",
     "tensorboard", "timm", "torchmetrics", "torchvision", "typer",
 }
-sys.meta_path.insert(0, Refuse())
-
 import torch
 from torch import nn
 import frostline
@@ -34,12 +26,14 @@ proof = frostline.verify(
     loss=lambda net, b: nn.functional.cross_entropy(net(b[0]), b[1]),
 )
 print(proof.ok, [claim.status for claim in proof.claims])
+print(NEVER & {name.partition(".")[0] for name in sys.modules})
 """
 
 
 def test_outline_freeze_param_groups_and_verify_work_with_torch_alone() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.stderr == ""
-    first, second = done.stdout.splitlines()
+    first, second, imported = done.stdout.splitlines()
     assert first == "('stem', 'head')"
     assert second.startswith("True ['holds', 'holds', 'holds', 'holds', 'holds', 'holds', 'not applicable'")
+    assert imported == "set()"

@@ -107,7 +107,7 @@ def test_train_verify_and_report(frostline: Call, tmp_path: Path) -> None:
     assert best.startswith(f"best: epoch {record['best']['epoch']} by validation accuracy, accuracy ")
     assert proof == f"proof: {record['proof']['line']}"
     assert report == "report: runs/tiny/report.html"
-    assert found.err.splitlines()[0] == "phase 1 of 1, freeze through: stage1: 2 epochs of 5 steps"
+    assert found.err.splitlines()[0] == "phase 1 of 1, freeze through: stem: 2 epochs of 5 steps"
     assert [line.split()[:2] for line in found.err.splitlines()[1:]] == [["epoch", "1"], ["epoch", "2"]]
 
     proven = frostline("verify", run)

@@ -122,7 +122,7 @@ MISTAKES: dict[str, tuple[Any, type[FrostlineError], str]] = {
         NetworkError,
         "mobilenet_v2",
     ),
-    "no such stage": (lambda _: frozen({"through": "stage7"}), SelectorError, "stage2"),
+    "no such stage": (lambda _: frozen({"through": "stage7"}), SelectorError, "stage1"),
     "a glob that matches nothing": (lambda _: frozen({"match": ["conv9"]}), SelectorError, "`conv9` matches no"),
     "everything frozen": (lambda _: frozen({"match": ["*"]}), SelectorError, "everything would be frozen"),
     "more layers than there are": (lambda _: frozen({"first": 99}), SelectorError, "layers"),
@@ -240,7 +240,7 @@ def test_the_recipe_says_how_pictures_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("norm", "freeze", "says"),
     [
-        pytest.param("eval", {"through": "stage1"}, "run in train mode, which ruins the network", id="harmed"),
+        pytest.param("eval", {"through": "stem"}, "run in train mode, which ruins the network", id="harmed"),
         pytest.param("eval", "all", "they are held in eval, where that is right", id="held"),
         pytest.param("train", "all", "run in train mode", id="held, and in train by choice"),
         pytest.param("refill", "all", "filled from 18 training pictures", id="refilled"),

@@ -37,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]
     folder = tmp_path_factory.mktemp("finished")
     phases = [
         {"epochs": 2, "freeze": "all", "lr": 0.1},
-        {"epochs": 1, "freeze": {"through": "stage1"}, "lr": 0.01, "start_from": "best"},
+        {"epochs": 1, "freeze": {"through": "stem"}, "lr": 0.01, "start_from": "best"},
     ]
     recipe = tiny_recipe(folder, phases=phases, data={"train": "photos", "val": 0.25, "test": 0.25, "size": 16})
     return folder / "run", finetune(recipe, out=folder / "run")
@@ -83,7 +83,7 @@ def test_the_record(finished: tuple[Path, RunRecord]) -> None:
     assert [(epoch.epoch, epoch.phase, epoch.lr) for epoch in record.epochs] == [(1, 1, 0.1), (2, 1, 0.1), (3, 2, 0.01)]
     assert [(phase.freeze, phase.start_from) for phase in record.phases] == [
         ("all", "last"),
-        ({"through": "stage1"}, "best"),
+        ({"through": "stem"}, "best"),
     ]
     assert {"total", "preparation", "training", "evaluation"} == record.seconds.keys()
     parts = sum(seconds for part, seconds in record.seconds.items() if part != "total")
@@ -198,7 +198,7 @@ def is_good(checkpoint: Path) -> bool:
 
 
 def phase(lr: float, epochs: int = 1) -> dict[str, Any]:
-    return {"epochs": epochs, "freeze": {"through": "stage1"}, "lr": lr}
+    return {"epochs": epochs, "freeze": {"through": "stem"}, "lr": lr}
 
 
 @pytest.mark.recipe
@@ -283,7 +283,7 @@ def test_a_network_that_breaks_the_freeze_fails_the_run(network: str, says: str,
 @pytest.mark.recipe
 def test_dropout_that_never_rests_in_the_held_part_fails_the_proof(tmp_path: Path) -> None:
     network = "def between(self, x):\n    return F.dropout(x, 0.5, training=True)"
-    freeze = {"through": "stage2"}
+    freeze = {"through": "stage1"}
     error, record = failed(tmp_path, ProofError, network=network, phases=[{"epochs": 1, "freeze": freeze, "lr": 0.01}])
     assert "conv2 gives another output in train mode" in str(error)
     assert record.proof is not None

@@ -23,7 +23,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     phases = [
         {"epochs": 1, "freeze": "all", "lr": 0.1},
-        {"epochs": 1, "freeze": {"through": "stage1"}, "lr": 0.05},
+        {"epochs": 1, "freeze": {"through": "stem"}, "lr": 0.05},
     ]
     finetune(tiny_recipe(folder, phases=phases), out=folder / "run")
     return folder / "run"
@@ -77,7 +77,7 @@ def test_a_run_whose_start_was_another_fails(run: Path) -> None:
     ("old", "new"),
     [
         pytest.param("freeze: all", "freeze: none", id="less is held"),
-        pytest.param("through: stage1", "through: stage2", id="more is held"),
+        pytest.param("through: stem", "through: stage1", id="more is held"),
         pytest.param("norm: eval", "norm: train", id="statistics may move"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_recipe_holds_and_nothing_is_written(tmp_path: Path) -> None:
 
 
 def test_every_phase_of_a_recipe_is_tried(tmp_path: Path) -> None:
-    phases = [{"epochs": 1, "freeze": words, "lr": 0.1} for words in ("all", {"through": "stage1"}, "none")]
+    phases = [{"epochs": 1, "freeze": words, "lr": 0.1} for words in ("all", {"through": "stem"}, "none")]
     proof = verify_recipe(tiny_recipe(tmp_path, phases=phases))
     assert (proof.ok, proof.phases) == (True, 3)
     seen = {claim.name: [phase["status"] for phase in claim.evidence["phases"]] for claim in proof.claims}

@@ -16,7 +16,7 @@ from frostline.training import Best
 from training.tiny import Twin, read_pictures, tiny_recipe, train_by_hand, twin_at_start, write_recipe
 
 SEED = 3
-# What `through: stage1` leaves to train, with the weight decay of each: norms and biases have none.
+# What `through: stem` leaves to train, with the weight decay of each: norms and biases have none.
 TRAINED = {"conv2.weight": 1.0, "bn2.weight": 0.0, "bn2.bias": 0.0, "fc.weight": 1.0, "fc.bias": 0.0}
 EPOCHS = 3
 STEPS = 5  # 18 pictures in batches of 4
@@ -47,7 +47,7 @@ def by_hand(
 
 
 def phases(**changes: Any) -> list[dict[str, Any]]:
-    return [{"epochs": EPOCHS, "freeze": {"through": "stage1"}, "lr": 0.05, **changes}]
+    return [{"epochs": EPOCHS, "freeze": {"through": "stem"}, "lr": 0.05, **changes}]
 
 
 @pytest.mark.recipe
@@ -102,7 +102,7 @@ def test_a_second_phase_starts_from_the_checkpoint_that_it_names(
 ) -> None:
     path, first = overshot
     words = json.loads(path.read_text())
-    words["phases"].append({"epochs": 1, "freeze": {"through": "stage1"}, "lr": 0.01, "start_from": start_from})
+    words["phases"].append({"epochs": 1, "freeze": {"through": "stem"}, "lr": 0.01, "start_from": start_from})
     both = path.with_name(f"{start_from}.yaml")
     both.write_text(json.dumps(words))
     record = finetune(load_recipe(str(both)), out=tmp_path / "two")
@@ -128,7 +128,7 @@ def test_a_second_phase_starts_from_the_checkpoint_that_it_names(
 
 @pytest.mark.recipe
 def test_the_best_epoch_is_the_best_of_all_phases(tmp_path: Path) -> None:
-    spoiled = [*phases(), {"epochs": 2, "freeze": {"through": "stage1"}, "lr": 30.0}]
+    spoiled = [*phases(), {"epochs": 2, "freeze": {"through": "stem"}, "lr": 30.0}]
     record = finetune(tiny_recipe(tmp_path, phases=spoiled, metric="loss"), out=tmp_path / "run")
     losses = [epoch.val_loss for epoch in record.epochs]
     assert record.best["epoch"] == losses.index(min(losses)) + 1

@@ -84,7 +84,7 @@ def write_recipe(folder: Path, *, network: str = "", **keys: Any) -> Path:
         "task": "images",
         "data": {"train": "photos", "val": 0.25, "size": SIDE},
         "model": {"name": write_network(folder, network)},
-        "phases": [{"epochs": 2, "freeze": {"through": "stage1"}, "lr": 0.01}],
+        "phases": [{"epochs": 2, "freeze": {"through": "stem"}, "lr": 0.01}],
         "optimizer": {"name": "sgd"},
         "schedule": "constant",
         "batch_size": 4,
