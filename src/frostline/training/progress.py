@@ -45,7 +45,7 @@ class Lines:
 
 
 class Bars:
-    """A bar a phase: epoch, steps, steps a second, time left, loss; above it a line for every epoch that is done."""
+    """A bar a phase: epoch, steps, steps a second, time left, loss, last metric; above it a line for each epoch."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -55,6 +55,7 @@ class Bars:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[metric]}"),
             console=console,
             transient=True,
         )
@@ -70,7 +71,7 @@ class Bars:
         self._progress.console.print(
             f"{title}: {epochs} epochs of {steps} steps", highlight=False, markup=False, soft_wrap=True
         )
-        self._task = self._progress.add_task("", total=epochs * steps, epoch="1", loss="…", rate="")
+        self._task = self._progress.add_task("", total=epochs * steps, epoch="1", loss="…", rate="", metric="")
         self._begun, self._steps = time.monotonic(), 0
 
     def step(self, *, epoch: int, loss: float) -> None:
@@ -81,6 +82,9 @@ class Bars:
         self._progress.update(self._task, advance=1, epoch=str(epoch), loss=f"{loss:.4f}", rate=f"{rate:.1f} steps/s")
 
     def epoch(self, record: EpochRecord) -> None:
+        if self._task is not None and record.metrics:
+            name, value = next(iter(record.metrics.items()))
+            self._progress.update(self._task, metric=f"val {name.replace('_', ' ')} {value:.4f}")
         self._progress.console.print(_line(record), highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
