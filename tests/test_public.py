@@ -11,7 +11,8 @@ SURFACE = {
     "frostline.backbones": "Backbone Channels InputSpec build classifier_name load_weights read_weights refill "
     "unfilled_norms",
     "frostline.cli": "main",
-    "frostline.freezing": "FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter apply "
+    "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "
+    "against_record apply "
     "combined confirm digest digests freeze leave_optimizer make_plan merge verify",
     "frostline.heads": "replace_classifier",
     "frostline.optimization": "OptimizerName ScheduleName make_optimizer make_schedule param_groups",
@@ -21,7 +22,7 @@ SURFACE = {
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "HEAD NECK STEM ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution Selector "
     "resolve Stage Words all_tensors call first_tensor outline parse role_of undisturbed",
-    "frostline.tasks": "Batch ImageTask Samples Split read_class_folders scores split",
+    "frostline.tasks": "Batch ImageTask Samples Split check_pictures read_class_folders scores split",
     "frostline.training": "BEST LAST Best Device Display Hooks Logs PhaseResult PhaseSettings Precision Runtime Silent "
     "checkpoint_bytes display evaluate load_checkpoint machine peak_rss_mb predict run_phase save_checkpoint versions",
 }

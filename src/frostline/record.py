@@ -61,7 +61,8 @@ class Proof:
         """One line that a person can quote."""
         count = {status: sum(claim.status == status for claim in self.claims) for status in ("holds", "fails")}
         held, trained = (sum(getattr(row, what) for row in self.stages) for what in ("held", "trained"))
-        word = "the freeze held" if self.ok else "THE FREEZE DID NOT HOLD"
+        held_word = "the freeze held" if held or self.phases > 1 else "nothing was frozen"
+        word = held_word if self.ok else "THE FREEZE DID NOT HOLD"
         where = f" in {self.phases} phases; in the last" if self.phases > 1 else ":"
         failing = [claim.name for claim in self.claims if claim.status == "fails"]
         return (
@@ -128,7 +129,8 @@ class RunRecord:
     """Everything one run leaves behind.
 
     Losses are means over samples, metrics shares of 1, times seconds, memory mebibytes (the peak of the process).
-    `status` is "finished", or "failed" with the reason in `failure`.
+    `status` is "finished", or "failed" with the reason in `failure`. `digests` has the SHA-256 of tensors by name:
+    under `start` of what every phase held, before the first; under `final` of the whole network as the run ended.
     """
 
     name: str
@@ -148,6 +150,7 @@ class RunRecord:
     versions: dict[str, str]
     machine: dict[str, Any]
     started: str
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     status: Literal["finished", "failed"] = "finished"
     failure: str | None = None

@@ -362,3 +362,10 @@ def test_the_shipped_weights_are_strictly_those_of_our_network():
     for name, tensor in built.model.state_dict().items():
         assert torch.equal(tensor, stored[name])
         assert tensor.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_auxiliary_classifiers_are_taken_off(name: str) -> None:
+    model = build(f"torchvision/{name}", weights="none").model
+    assert [part for part, _ in model.named_parameters() if part.lower().startswith("aux")] == []
+    assert isinstance(model.train()(torch.zeros(2, 3, 299, 299)), torch.Tensor)

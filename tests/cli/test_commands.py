@@ -112,7 +112,7 @@ def test_train_verify_and_report(frostline: Call, tmp_path: Path) -> None:
 
     proven = frostline("verify", run)
     assert (proven.code, proven.err) == (0, "")
-    assert proven.out.count("holds  ") == 7
+    assert proven.out.count("holds  ") == 6
     assert "the freeze held: 116 parameters held" in proven.out.splitlines()[-1]
     assert json.loads(frostline("verify", run, "--json").out)["ok"] is True
     assert json.loads(frostline("verify", "tiny.yaml", "--json").out)["ok"] is True

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from frostline.errors import SelectorError
-from frostline.freezing import make_plan
+from frostline.freezing import freeze, make_plan, verify
 from frostline.selection import outline, parse
 from networks import FEATURES, NeedsAGraph, SmallResNet, TiedLanguageModel, Tokens, mlp, trees
 
@@ -215,3 +215,35 @@ def test_strict_makes_an_error_of_too_many_stages():
     assert len(plan_of(SmallResNet(), {"frozen_stages": 3}).notes) == 2
     with pytest.raises(SelectorError, match="has 2 stages"):
         plan_of(SmallResNet(), {"frozen_stages": 3}, strict=True)
+
+
+def test_a_norm_of_which_one_tensor_is_held_stays_in_eval() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    with freeze(network, match=["0", "1.weight"], example_input=torch.zeros(2, 4)) as handle:
+        network.train()
+        before = network[1].running_mean.clone()
+        network(torch.randn(8, 4) + 3)
+        assert torch.equal(network[1].running_mean, before)
+        assert "1.running_mean" in handle.before
+
+
+def test_a_buffer_on_a_partly_held_module_that_moves_is_a_warning() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+            self.register_buffer("shift", torch.zeros(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                self.shift += x.mean(0).detach()
+            return self.head(self.body(x) + self.shift)
+
+    network = Counting()
+    handle = freeze(network, "all", example_input=torch.zeros(2, 4))
+    assert verify(handle).warnings == ()
+    network.train()
+    network(torch.randn(2, 4))
+    (warning,) = verify(handle).warnings
+    assert "1 buffers on modules that are held in part moved" in warning
+    assert warning.endswith(": shift")

@@ -268,3 +268,28 @@ def test_files_that_are_no_pictures_are_told(tmp_path: Path) -> None:
     write_pictures(tmp_path / "photos")
     (tmp_path / "photos/red/notes.txt").touch()
     assert any(warning.startswith("1 files in") for warning in assemble(tiny_recipe(tmp_path)).warnings)
+
+
+def test_damaged_pictures_are_all_named_before_anything_is_written(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path)
+    pictures = sorted((tmp_path / "photos").rglob("*.png"))
+    pictures[0].write_bytes(pictures[0].read_bytes()[:60])
+    pictures[-1].write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        finetune(recipe, out=tmp_path / "run")
+    assert all(str(path) in str(caught.value) for path in (pictures[0], pictures[-1]))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("key", ["val", "test"])
+def test_the_training_folder_judges_nothing(key: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"data.{key}: .*the training folder itself"):
+        assemble(tiny_recipe(tmp_path, f"data.{key}={tmp_path / 'photos'}"))
+
+
+def test_a_class_with_one_picture_is_refused_whatever_validates(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, "data.val=null")
+    for path in sorted((tmp_path / "photos" / "red").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(DataError, match="class red has one picture"):
+        assemble(recipe)

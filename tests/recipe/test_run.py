@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from frostline.errors import DataError, NonFiniteLossError, ProofError, RunError, RunFailure
+from frostline.errors import NonFiniteLossError, ProofError, RunError, RunFailure
 from frostline.recipe import check_free, finetune, load_recipe
 from frostline.record import RunRecord, read_record
 from training.tiny import CLASSES, Twin, tiny_recipe, write_recipe
@@ -325,15 +325,6 @@ def test_an_error_in_the_users_network_is_told_in_one_line_with_its_place(tmp_pa
     assert f"net.py, line {line})" in str(error)
     assert isinstance(error.__cause__, ValueError)
     assert record.epochs == ()
-
-
-@pytest.mark.recipe
-def test_a_picture_that_cannot_be_read_is_named_and_noted(tmp_path: Path) -> None:
-    write_recipe(tmp_path)
-    damaged = tmp_path / "photos/red/0.png"
-    damaged.write_bytes(damaged.read_bytes()[:200])
-    error, _ = failed(tmp_path, DataError, phases=[phase(0.01)], data={"train": "photos", "val": None, "size": 16})
-    assert str(damaged) in str(error)
 
 
 @pytest.mark.recipe

@@ -43,7 +43,8 @@ def test_a_run_holds_and_is_left_as_it_is(finished: Path) -> None:
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     proof = verify_run(finished)
     assert proof.ok
-    assert [claim.status for claim in proof.claims] == ["holds"] * 7 + ["not applicable"]
+    statuses = [claim.status for claim in proof.claims]
+    assert statuses == ["holds", "not applicable", *["holds"] * 5, "not applicable"]
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
@@ -59,18 +60,42 @@ def test_one_bit_of_a_held_tensor_is_seen(name: str, run: Path) -> None:
     assert found["held tensors did not move"].startswith(f"{name} is not what it was before the run")
 
 
-def test_a_trained_tensor_may_be_anything(run: Path) -> None:
-    path = run / "checkpoints/best.safetensors"
-    state = load_file(path)
-    state["conv2.weight"] += 1
-    save_file(state, path)
-    assert verify_run(run).ok
+def test_a_trained_tensor_that_is_not_what_the_run_ended_with_is_seen(run: Path) -> None:
+    change(run, "conv2.weight")
+    found = failing(verify_run(run))
+    assert found == {"held tensors did not move": "conv2.weight is not what the run ended with"}
 
 
-def test_a_run_whose_start_was_another_fails(run: Path) -> None:
+def test_a_network_built_anew_that_is_another_is_a_warning(run: Path) -> None:
     recipe = run / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("seed: 3", "seed: 4"))
-    assert "conv1.weight is not what it was" in failing(verify_run(run))["held tensors did not move"]
+    proof = verify_run(run)
+    assert proof.ok
+    assert "held tensors of the network built anew are not what this run started from" in proof.warnings[-1]
+
+
+def test_a_change_is_seen_where_no_tensor_was_held_in_every_phase(tmp_path: Path) -> None:
+    phases = [{"epochs": 1, "freeze": words, "lr": 0.01} for words in ("none", "all")]
+    finetune(tiny_recipe(tmp_path, phases=phases), out=tmp_path / "run")
+    assert verify_run(tmp_path / "run").ok
+    change(tmp_path / "run", "bn1.running_mean")
+    assert failing(verify_run(tmp_path / "run")) == {
+        "held tensors did not move": "bn1.running_mean is not what the run ended with"
+    }
+
+
+def test_a_record_without_digests_proves_nothing_about_them(run: Path) -> None:
+    write_json(run / "record.json", {**read_record(run).to_json(), "digests": {}})
+    (claim,) = [claim for claim in verify_run(run).claims if claim.name == "held tensors did not move"]
+    assert claim.status == "not applicable"
+
+
+def change(run: Path, name: str) -> None:
+    """Add 1 to a tensor of the best checkpoint."""
+    path = run / "checkpoints/best.safetensors"
+    state = load_file(path)
+    state[name] += 1
+    save_file(state, path)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
@@ -48,6 +49,7 @@ def build(name: str, *, weights: str = "pretrained") -> Backbone:
         fresh = load_weights(backbone.model, read_weights(path), path=path, free=classifier_tensors(backbone.model))
         if fresh:
             notes = (*notes, f"{path.name} has no weights that fit {', '.join(fresh)}: they are new")
+    _drop_auxiliary_heads(backbone.model)
     backbone.model.eval()
     return Backbone(name=name, model=backbone.model, input=backbone.input, notes=notes)
 
@@ -79,6 +81,15 @@ def classifier_tensors(model: nn.Module) -> tuple[str, ...]:
     """Name the weight and bias of the layer that classifies: a new head replaces them anyway."""
     name = classifier_name(model)
     return tuple(f"{name}.{tensor}" for tensor, _ in model.get_submodule(name).named_parameters())
+
+
+def _drop_auxiliary_heads(model: nn.Module) -> None:
+    """Take off the classifiers that torchvision's GoogLeNet and Inception have beside their last one."""
+    if getattr(model, "aux_logits", None) is True:
+        setattr(model, "aux_logits", False)  # noqa: B010 - mypy takes it for a tensor
+        for name in ("aux1", "aux2", "AuxLogits"):
+            if hasattr(model, name):
+                setattr(model, name, None)
 
 
 def _build(name: str, *, pretrained: bool) -> Backbone:
@@ -152,7 +163,10 @@ def _from_torchvision(name: str, *, pretrained: bool) -> Backbone:
         raise _unknown(f"torchvision/{name}", known, "torchvision.models.list_models() lists them")
     published = models.get_model_weights(name).DEFAULT
     try:
-        model = models.get_model(name, weights=published if pretrained else None)
+        with warnings.catch_warnings():
+            # Of an initialisation that will change some day.
+            warnings.simplefilter("ignore", FutureWarning)
+            model = models.get_model(name, weights=published if pretrained else None)
     except Exception as error:
         raise _not_made(f"torchvision/{name}", error, pretrained=pretrained) from None
     transforms = published.transforms()

@@ -41,6 +41,7 @@ def run(recipe: str, *, overrides: Sequence[str], out: Path, as_json: bool) -> N
     from rich.console import Console
 
     from frostline.cli import show
+    from frostline.errors import RunFailure
     from frostline.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides=overrides)
@@ -49,7 +50,11 @@ def run(recipe: str, *, overrides: Sequence[str], out: Path, as_json: bool) -> N
     from frostline.training import display
 
     check_free(out)
-    record = finetune(loaded, out=out, show=display(Console(stderr=True)), warn=show.warn)
+    try:
+        record = finetune(loaded, out=out, show=display(Console(stderr=True)), warn=show.warn)
+    except RunFailure:
+        show.warn([f"the run failed; what it left is in {out}, and its page is {out / 'report.html'}"])
+        raise
     if as_json:
         show.as_json(record.to_json())
     else:

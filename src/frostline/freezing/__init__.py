@@ -3,10 +3,11 @@
 from frostline.freezing.apply import PlanHandle, apply, freeze, leave_optimizer
 from frostline.freezing.digests import combined, digest, digests
 from frostline.freezing.plan import FreezePlan, NormMode, PlannedModule, PlannedParameter, make_plan
-from frostline.freezing.proof import confirm, merge, verify
-from frostline.freezing.trial import GradientWatch, Loss
+from frostline.freezing.proof import against_record, confirm, merge, verify
+from frostline.freezing.trial import GRADIENTS, GradientWatch, Loss
 
 __all__ = [
+    "GRADIENTS",
     "FreezePlan",
     "GradientWatch",
     "Loss",
@@ -14,6 +15,7 @@ __all__ = [
     "PlanHandle",
     "PlannedModule",
     "PlannedParameter",
+    "against_record",
     "apply",
     "combined",
     "confirm",

@@ -28,11 +28,13 @@ class PlanHandle:
         model: the network.
         plan: what is in force.
         before: digests of every held parameter and buffer, taken when the plan was applied.
+        beside: digests of buffers on modules that are held in part only; if they move, the proof warns.
     """
 
     model: nn.Module
     plan: FreezePlan
     before: Mapping[str, str]
+    beside: Mapping[str, str]
     _requires_grad: dict[nn.Parameter, bool] = field(repr=False)
     _gradients: dict[nn.Parameter, Tensor] = field(repr=False)
     _modes: dict[nn.Module, bool] = field(repr=False)
@@ -150,6 +152,7 @@ def apply(model: nn.Module, plan: FreezePlan) -> PlanHandle:
         model=model,
         plan=plan,
         before=digests(model, [*sorted(plan.held_names), *plan.held_buffers]),
+        beside=digests(model, plan.partly_held_buffers),
         _requires_grad={parameter: parameter.requires_grad for parameter in parameters.values()},
         _gradients={parameter: parameter.grad for parameter in held if parameter.grad is not None},
         _modes={module: module.training for module in modules.values()},

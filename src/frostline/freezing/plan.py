@@ -30,7 +30,8 @@ class PlannedParameter:
 class PlannedModule:
     """One module under a plan: held (kept in eval), trained, or mixed (something below it is held, something trained).
 
-    `evaluates` says whether it is kept in eval mode: held, and no norm layer that was asked to stay in train mode.
+    `evaluates` says whether it is kept in eval mode: what is held is, and a norm layer as soon as one of its own
+    tensors is; but no norm layer that was asked to stay in train mode.
     """
 
     name: str
@@ -88,6 +89,12 @@ class FreezePlan:
     def held_buffers(self) -> tuple[str, ...]:
         """Names of the buffers that must not move: those of modules that are kept in eval."""
         return tuple(name for module in self.modules if module.evaluates for name in module.buffers)
+
+    @cached_property
+    def partly_held_buffers(self) -> tuple[str, ...]:
+        """Names of buffers on modules that are held in part: they may move, and the proof says if they did."""
+        mixed = (module for module in self.modules if module.state == "mixed" and not module.evaluates)
+        return tuple(name for module in mixed for name in module.buffers)
 
     def numel(self, *, held: bool) -> int:
         """Number of elements held, or trained."""
@@ -247,11 +254,17 @@ def _plan_modules(outline: Outline, held: set[str], norm: NormMode) -> tuple[Pla
             kind=module.kind,
             role=module.role,
             state=state_of[module.name],
-            evaluates=state_of[module.name] == "held" and not (module.role == "norm" and norm == "train"),
+            evaluates=_evaluates(module, state_of[module.name], held, norm),
             buffers=module.buffers,
         )
         for module in outline.modules
     )
+
+
+def _evaluates(module: ModuleEntry, state: State, held: set[str], norm: NormMode) -> bool:
+    if module.role == "norm":
+        return norm == "eval" and (state == "held" or any(name in held for name in module.parameters))
+    return state == "held"
 
 
 def _state(module: ModuleEntry, states: dict[str, set[bool]], owners: list[tuple[int, bool]]) -> State:

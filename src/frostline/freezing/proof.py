@@ -60,7 +60,18 @@ def verify(
             claims.processes_claim(model, plan),
         ),
         stages=found_rows(handle),
-        warnings=watch.warnings(),
+        warnings=(*watch.warnings(), *_moved_beside(handle)),
+    )
+
+
+def _moved_beside(handle: PlanHandle) -> tuple[str, ...]:
+    now = digests(handle.model, handle.beside)
+    moved = [name for name in now if now[name] != handle.beside[name]]
+    if not moved:
+        return ()
+    shown = ", ".join(moved[: claims.SHOWN]) + (" …" if len(moved) > claims.SHOWN else "")
+    return (
+        f"{len(moved)} buffers on modules that are held in part moved, and what is held may depend on them: {shown}",
     )
 
 
@@ -116,13 +127,36 @@ def confirm(proof: Proof, model: nn.Module, *, before: Mapping[str, str]) -> Pro
         return proof
     now = digests(model, before)
     moved = [name for name in before if now[name] != before[name]]
-    number = next(index for index, claim in enumerate(proof.claims) if claim.name == claims.DIGESTS)
-    old = proof.claims[number]
+    old = next(claim for claim in proof.claims if claim.name == claims.DIGESTS)
     if moved:
-        new = claims.claim(
-            claims.DIGESTS, [f"{name} is not what it was before the run" for name in moved], "", old.evidence
-        )
-    else:
-        final = f"in the final network {len(before)} tensors that every phase held are as before the run"
-        new = replace(old, evidence={**old.evidence, "summary": f"{old.evidence['summary']}; {final}"})
-    return replace(proof, claims=(*proof.claims[:number], new, *proof.claims[number + 1 :]))
+        wrong = [f"{name} is not what it was before the run" for name in moved]
+        return _with_digests(proof, claims.claim(claims.DIGESTS, wrong, "", old.evidence))
+    final = f"in the final network {len(before)} tensors that every phase held are as before the run"
+    return _with_digests(
+        proof, replace(old, evidence={**old.evidence, "summary": f"{old.evidence['summary']}; {final}"})
+    )
+
+
+def against_record(
+    proof: Proof, now: Mapping[str, str], *, start: Mapping[str, str], final: Mapping[str, str]
+) -> Proof:
+    """Hold a finished network against the digests that its run recorded.
+
+    Args:
+        proof: of the network at rest, whose claim about digests is made anew.
+        now: digests of the network as its checkpoint has it.
+        start: digests, before the run, of what every phase held.
+        final: digests of the network as the run ended.
+    """
+    if not final:
+        return _with_digests(proof, claims.not_applicable(claims.DIGESTS, "the run's record keeps no digests"))
+    wrong = [f"{name} is not what it was before the run" for name in start if now.get(name) != start[name]]
+    wrong += [
+        f"{name} is not what the run ended with" for name in final if now.get(name) != final[name] and name not in start
+    ]
+    summary = f"{len(final)} tensors are as the run ended, {len(start)} that every phase held as before the run"
+    return _with_digests(proof, claims.claim(claims.DIGESTS, wrong, summary, {"tensors": len(final)}))
+
+
+def _with_digests(proof: Proof, new: Claim) -> Proof:
+    return replace(proof, claims=tuple(new if old.name == claims.DIGESTS else old for old in proof.claims))

@@ -14,11 +14,12 @@ from frostline.freezing import FreezePlan, make_plan
 from frostline.heads import replace_classifier
 from frostline.recipe.schema import Phase, Recipe
 from frostline.selection import Outline, outline, undisturbed
-from frostline.tasks import ImageTask, Samples, Split, read_class_folders, split
+from frostline.tasks import ImageTask, Samples, Split, check_pictures, read_class_folders, split
 
 # Statistics of a channel are steady after some tens of images.
 REFILL_IMAGES = 256
 GLYPHS_PER_CLASS = 800
+FEWEST_OF_A_CLASS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,15 +115,30 @@ def with_head(backbone: Backbone, *, num_classes: int) -> nn.Module:
 def read_data(recipe: Recipe) -> Split:
     """Read the samples of a recipe and split them."""
     train = _samples(recipe.data.train, seed=recipe.seed)
+    for name, count in zip(train.classes, np.bincount(train.labels, minlength=len(train.classes)), strict=True):
+        if count < FEWEST_OF_A_CLASS:
+            raise DataError(
+                f"data {recipe.data.train}",
+                found=f"class {name} has one picture",
+                do="add some, or take its folder away",
+            )
 
-    def other(part: float | str | None) -> float | str | Samples | None:
-        is_folder = isinstance(part, str) and part != "rest"
-        return read_class_folders(Path(str(part)), classes=train.classes) if is_folder else part
+    def other(key: str, part: float | str | None) -> float | str | Samples | None:
+        if not isinstance(part, str) or part == "rest":
+            return part
+        if Path(part).resolve() == Path(recipe.data.train).resolve():
+            raise DataError(
+                f"data.{key}: {part}", found="the training folder itself", do="name another folder, or give a share"
+            )
+        return read_class_folders(Path(part), classes=train.classes)
 
-    val = other(recipe.data.val)
+    val = other("val", recipe.data.val)
     if isinstance(val, str):
         raise DataError(f"data.val: {val}", found="validation is no rest", do="give a share or a folder")
-    return split(train, val=val, test=other(recipe.data.test), per_class=recipe.data.per_class, seed=recipe.seed)
+    test = other("test", recipe.data.test)
+    parts = split(train, val=val, test=test, per_class=recipe.data.per_class, seed=recipe.seed)
+    check_pictures([path for part in (parts.train, parts.val, parts.test) if part is not None for path in part.paths])
+    return parts
 
 
 def mend_norms(
@@ -179,7 +195,7 @@ def _check_channels(model: nn.Module, spec: InputSpec, name: str) -> None:
         raise NetworkError(
             f"network {name}",
             found=f"it takes {first.in_channels} channels, and `channels: {spec.channels}` gives {spec.num_channels}",
-            do="write `channels: grey` for one channel, `rgb` or `bgr` for three",
+            do=f"write `channels: {'grey' if first.in_channels == 1 else 'rgb'}`, or name another network",
         )
     if len(spec.mean) not in (1, spec.num_channels):
         raise DataError(

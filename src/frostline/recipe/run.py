@@ -63,6 +63,7 @@ class _Journal:
     proofs: list[Proof] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     proof: Proof | None = None
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -116,6 +117,7 @@ class _Journal:
             versions=versions(),
             machine=machine(),
             started=self.started,
+            digests=self.digests,
             warnings=assembly.warnings,
             status="finished" if failure is None else "failed",
             failure=failure,
@@ -200,7 +202,7 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
     assembly, out = journal.assembly, journal.out
     recipe, model = assembly.recipe, assembly.model.to(runtime.device)
     best_path, last_path = (out / CHECKPOINTS / name for name in (BEST, LAST))
-    before = digests(model, always_held(assembly))
+    before = journal.digests["start"] = digests(model, always_held(assembly))
     metrics = ("accuracy", "balanced_accuracy", "macro_f1") if assembly.data.val is not None else ()
     with Logs(out, metrics=metrics) as logs:
 
@@ -259,6 +261,7 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
     if best.value is not None:
         load_checkpoint(model, best_path)
     journal.proof = confirm(merge(journal.proofs), model, before=before)
+    journal.digests["final"] = digests(model, model.state_dict())
     with journal.timed("evaluation"):
         for name, samples in (("val", assembly.data.val), ("test", assembly.data.test)):
             if samples is not None:

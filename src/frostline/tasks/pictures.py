@@ -1,5 +1,7 @@
 """One picture file → the tensor that a network takes."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from frostline.backbones import InputSpec
 from frostline.errors import DataError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SHOWN = 5
+_UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def read_picture(path: Path, spec: InputSpec) -> Tensor:
@@ -30,9 +34,10 @@ def read_picture(path: Path, spec: InputSpec) -> Tensor:
         with Image.open(path) as opened:
             picture = _eight_bit(opened).convert("L" if spec.channels == "grey" else "RGB")
             picture = picture.resize((spec.size_px, spec.size_px), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "no kind of picture is like it" if isinstance(error, UnidentifiedImageError) else str(error)[:120]
-        raise DataError(f"picture {path}", found=f"it cannot be read ({reason})", do="mend it or take it out") from None
+    except _UNREADABLE as error:
+        raise DataError(
+            f"picture {path}", found=f"it cannot be read ({_reason(error)})", do="mend it or take it out"
+        ) from None
     return to_input(np.asarray(picture, dtype=np.float32) / 255.0, spec)
 
 
@@ -48,6 +53,33 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
         raise ValueError(f"its values have 32 bits and no known range, mode {picture.mode}")
     # Pillow warns of a palette with degrees of transparency; the way over RGBA gives the same colours.
     return picture.convert("RGBA") if picture.mode == "P" and "transparency" in picture.info else picture
+
+
+def check_pictures(paths: Sequence[Path]) -> None:
+    """Read every picture once, small where its format allows that, so that no damaged one ends a training.
+
+    Raises:
+        DataError: some cannot be read; the first few are named, all counted.
+    """
+    with ThreadPoolExecutor() as pool:
+        damaged = [fault for fault in pool.map(_fault, paths) if fault is not None]
+    if damaged:
+        more = f" … ({len(damaged)} in all)" if len(damaged) > SHOWN else ""
+        raise DataError("pictures", found="; ".join(damaged[:SHOWN]) + more, do="mend them or take them out")
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        with Image.open(path) as opened:
+            opened.draft("RGB", (opened.width // 8, opened.height // 8))
+            _eight_bit(opened).load()
+    except _UNREADABLE as error:
+        return f"{path} cannot be read ({_reason(error)})"
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return "no kind of picture is like it" if isinstance(error, UnidentifiedImageError) else str(error)[:120]
 
 
 def stretch(pixels: np.ndarray, size_px: int) -> np.ndarray:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from frostline.errors import NonFiniteLossError, ProofError
-from frostline.freezing import FreezePlan, GradientWatch, PlanHandle, apply, verify
+from frostline.errors import NonFiniteLossError, ProofError, RunFailure
+from frostline.freezing import GRADIENTS, FreezePlan, GradientWatch, PlanHandle, apply, verify
 from frostline.optimization import OptimizerName, ScheduleName, make_optimizer, make_schedule, param_groups
 from frostline.record import EpochRecord, Evaluation, Proof
 from frostline.tasks import Batch, ImageTask, Samples, Split, scores
@@ -154,6 +154,10 @@ def run_phase(
                 display.epoch(record)
                 if settings.patience is not None and waited >= settings.patience:
                     break
+        if not watch.steps:
+            raise RunFailure(
+                settings.title, found="every step overflowed and was left out", do="write `precision: bf16`, or `fp32`"
+            )
         proof = verify(
             handle,
             optimizer=optimizer,
@@ -291,10 +295,12 @@ def _check_first_step(
     proof = verify(handle, optimizer=optimizer, scheduler=scheduler, watch=watch)
     failing = [claim for claim in proof.claims if claim.status == "fails"]
     if failing:
+        unused = failing[0].name == GRADIENTS
+        cure = "hold what the network's forward does not use" if unused else "mend the forward that changes it"
         raise ProofError(
             f"freeze: {handle.plan.selector}",
             found=f"after the first step: {failing[0].evidence['summary']}",
-            do="mend the network's forward, or hold what it does not use; `frostline verify` shows all claims",
+            do=f"{cure}; `frostline verify` shows all claims",
         )
 
 
@@ -302,8 +308,10 @@ def _broken(model: nn.Module, val_loss: float | None) -> str | None:
     """Say what of a network that was trained is not finite: it must not become a checkpoint."""
     if val_loss is not None and not math.isfinite(val_loss):
         return f"the validation loss is {val_loss}"
-    trained = (item for item in model.named_parameters() if item[1].requires_grad)
-    name = next((name for name, parameter in trained if not bool(parameter.isfinite().all())), None)
+    trained = [item for item in model.named_parameters() if item[1].requires_grad]
+    name = next(
+        (name for name, tensor in [*trained, *model.named_buffers()] if not bool(tensor.isfinite().all())), None
+    )
     return None if name is None else f"{name} is not finite any more"
 
 
