@@ -123,9 +123,8 @@ def in_eval_after_train(model: nn.Module, names: Iterable[str]) -> set[str]:
 
 def digests_claim(model: nn.Module, plan: FreezePlan, *, before: Mapping[str, str]) -> Claim:
     """Claim 6: every held parameter and buffer has the bits it had when the plan was applied."""
-    name = DIGESTS
     if not before:
-        return not_applicable(name, "nothing is held")
+        return not_applicable(DIGESTS, "nothing is held")
     now = digests(model, before)
     wrong = [f"{tensor} {'moved' if now[tensor] else 'is gone'}" for tensor in before if now[tensor] != before[tensor]]
     buffers = len(before) - len(plan.held_names)
@@ -133,7 +132,7 @@ def digests_claim(model: nn.Module, plan: FreezePlan, *, before: Mapping[str, st
     summary = f"{len(plan.held_names)} parameters and {buffers} buffers have the same SHA-256 before and after"
     if left_out:
         summary += f"; {left_out} buffers of held norm layers may move by choice (norm: train)"
-    return claim(name, wrong, summary, {"tensors": len(before), "before": combined(before), "after": combined(now)})
+    return claim(DIGESTS, wrong, summary, {"tensors": len(before), "before": combined(before), "after": combined(now)})
 
 
 def processes_claim(model: nn.Module, plan: FreezePlan) -> Claim:

@@ -203,7 +203,7 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
     recipe, model = assembly.recipe, assembly.model.to(runtime.device)
     best_path, last_path = (out / CHECKPOINTS / name for name in (BEST, LAST))
     before = journal.digests["start"] = digests(model, always_held(assembly))
-    metrics = ("accuracy", "balanced_accuracy", "macro_f1") if assembly.data.val is not None else ()
+    metrics = assembly.task.metric_names if assembly.data.val is not None else ()
     with Logs(out, metrics=metrics) as logs:
 
         def note(epoch: EpochRecord) -> None:
@@ -228,7 +228,6 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
                         momentum=recipe.optimizer.momentum or 0.0,
                         weight_decay=recipe.optimizer.weight_decay,
                         schedule=recipe.schedule,
-                        metric=recipe.metric,
                         patience=recipe.patience,
                         seed=recipe.seed,
                     ),

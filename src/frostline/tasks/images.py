@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,8 @@ def scores(output: Any) -> Tensor:
 class ImageTask:
     """Image classification: what a batch costs, and how predictions are judged."""
 
+    metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "macro_f1")
+
     classes: tuple[str, ...]
     spec: InputSpec
     batch_size: int
@@ -98,11 +100,12 @@ class ImageTask:
         """Accuracy, balanced accuracy (mean recall of the classes that have samples) and macro F1, shares of 1."""
         count = len(self.classes)
         recalls_K = multiclass_recall(logits_NK, labels_N, count, average=None)
-        return {
-            "accuracy": float(multiclass_accuracy(logits_NK, labels_N, count, average="micro")),
-            "balanced_accuracy": float(recalls_K[torch.bincount(labels_N, minlength=count) > 0].mean()),
-            "macro_f1": float(multiclass_f1_score(logits_NK, labels_N, count, average="macro")),
-        }
+        values = (
+            multiclass_accuracy(logits_NK, labels_N, count, average="micro"),
+            recalls_K[torch.bincount(labels_N, minlength=count) > 0].mean(),
+            multiclass_f1_score(logits_NK, labels_N, count, average="macro"),
+        )
+        return {name: float(value) for name, value in zip(self.metric_names, values, strict=True)}
 
     def confusion(self, logits_NK: Tensor, labels_N: Tensor) -> tuple[tuple[int, ...], ...]:
         """Count predictions by class: rows are the truth, columns the predictions."""

@@ -36,7 +36,6 @@ class PhaseSettings:
     momentum: float = 0.0
     weight_decay: float = 0.0
     schedule: ScheduleName = "cosine"
-    metric: str = "accuracy"
     patience: int | None = None
     seed: int = 0
 
