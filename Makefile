@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 ENV := $(VENV)/.made-from-requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet clean
+.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-outlines table-predict-speed sheet-odd-pictures clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,6 +57,18 @@ table-digits: $(ENV)  ## Make the table of docs/studies/digits.md again (minutes
 
 table-trashnet: $(ENV)  ## Make the table of docs/studies/trashnet.md again (needs ../shared/data)
 	$(BIN)/python studies/trashnet.py
+
+table-augmentation: $(ENV)  ## Make the table of docs/studies/augmentation.md again (an hour; needs ../shared/data)
+	OMP_NUM_THREADS=1 $(BIN)/python studies/augmentation.py
+
+table-outlines: $(ENV)  ## Make the table of docs/studies/outlines.md again (minutes)
+	$(BIN)/python studies/outlines.py
+
+table-predict-speed: $(ENV)  ## Make the table of docs/studies/predict_speed.md again (minutes)
+	$(BIN)/python studies/predict_speed.py
+
+sheet-odd-pictures: $(ENV)  ## Make docs/studies/odd_pictures.png again
+	$(BIN)/python studies/odd_pictures.py
 
 clean:  ## Remove the environment and what tools left behind; runs stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -12,9 +12,9 @@ from time import perf_counter
 import numpy as np
 from sklearn.svm import SVC
 
+from frostline.data import Samples
 from frostline.recipe import finetune, load_recipe
-from frostline.recipe.assembly import read_data
-from frostline.tasks import Samples
+from frostline.recipe.data import gather
 from tables import spread, write_table
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/studies/digits.md"
@@ -59,7 +59,7 @@ def _accuracies(overrides: list[str]) -> Iterator[tuple[float, float]]:
 
 def _svc(overrides: list[str]) -> float:
     """Test accuracy of a support vector machine on the same pixels (0 … 16) and split."""
-    data = read_data(load_recipe("digits", overrides=overrides))
+    data = gather(load_recipe("digits", overrides=overrides)).parts
     if data.test is None:
         raise SystemExit("the recipe digits has no test set")
     machine = SVC(C=10).fit(_pixels(data.train), data.train.labels)

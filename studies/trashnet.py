@@ -15,8 +15,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
+from frostline.data import Samples
 from frostline.recipe import Recipe, assemble, finetune
-from frostline.tasks import ImageTask, Samples
+from frostline.tasks import ImageTask
 from tables import spread, write_table
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,10 +24,13 @@ def test_the_loop_in_the_readme_runs_and_its_proof_has_no_failing_claim(capsys: 
 
 
 def test_the_recipe_in_the_readme_loads(tmp_path: Path) -> None:
-    (recipe,) = blocks("yaml")
+    recipe, *additions = blocks("yaml")
     (tmp_path / "photos.yaml").write_text(recipe, encoding="utf-8")
     loaded = load_recipe(str(tmp_path / "photos.yaml"))
     assert [str(phase.freeze) for phase in loaded.phases] == ["all", "through: stage4"]
+    for addition in additions:
+        (tmp_path / "more.yaml").write_text(recipe + addition, encoding="utf-8")
+        assert load_recipe(str(tmp_path / "more.yaml")).augment != loaded.augment
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -8,23 +8,27 @@ import frostline
 
 SURFACE = {
     "frostline": "finetune freeze load_recipe outline param_groups verify",
-    "frostline.backbones": "Backbone Channels InputSpec build classifier_name load_weights read_weights refill "
-    "unfilled_norms",
+    "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name elsewhere load_huggingface "
+    "load_weights read_weights refill save_huggingface unfilled_norms",
     "frostline.cli": "main",
+    "frostline.data": "Augment Fault Mix Samples Split Words class_weights find_faults harmless_flip list_pictures "
+    "open_picture policy read_picture read_samples refuse split",
+    "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder",
     "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "
     "against_record apply "
     "combined confirm digest digests freeze leave_optimizer make_plan merge verify",
-    "frostline.heads": "replace_classifier",
+    "frostline.heads": "HeadName replace_classifier",
     "frostline.optimization": "OptimizerName ScheduleName make_optimizer make_schedule param_groups",
     "frostline.prepare": "Glyphs render_glyphs",
     "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe assemble check_free dump_recipe finetune "
     "library_names library_text load_recipe starter verify_recipe verify_run",
     "frostline.report": "REPORT_FILE render write_report",
-    "frostline.selection": "HEAD NECK STEM ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution Selector "
-    "resolve Stage Words all_tensors call first_tensor outline parse role_of undisturbed",
-    "frostline.tasks": "Batch ImageTask Samples Split check_pictures read_class_folders scores split",
+    "frostline.selection": "HEAD NECK STEM Convention ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution "
+    "Selector resolve Stage Words all_tensors call first_tensor outline parse role_of undisturbed",
+    "frostline.tasks": "Batch ImageTask scores worst_mistakes",
     "frostline.training": "BEST LAST Best Device Display Hooks Logs PhaseResult PhaseSettings Precision Runtime Silent "
-    "checkpoint_bytes display evaluate load_checkpoint machine peak_rss_mb predict run_phase save_checkpoint versions",
+    "checkpoint_bytes checkpoint_of display evaluate load_checkpoint machine peak_rss_mb predict run_phase "
+    "save_checkpoint versions",
 }
 
 

@@ -72,7 +72,11 @@ class WeightsError(NetworkError):
 
 
 class DataError(UserError):
-    """A data folder that is missing, empty or cannot be split as asked."""
+    """A data folder that is missing, empty or cannot be split as asked; `items` has what is wrong, one line each."""
+
+    def __init__(self, asked: str, *, found: str = "", do: str = "", items: Iterable[str] = ()) -> None:
+        super().__init__(asked, found=found, do=do)
+        self.items = tuple(" ".join(item.splitlines()) for item in items)
 
 
 class RunError(UserError):
@@ -103,3 +107,15 @@ def nearest(name: str, known: Iterable[str], *, most: int = 3) -> str:
         return f"the nearest {'is' if len(close) == 1 else 'are'} {', '.join(close)}"
     shown = ", ".join(names[:12]) + (f" … ({len(names)} in all)" if len(names) > 12 else "")
     return f"there is {shown}" if names else "there is nothing to choose from"
+
+
+def missing(asked: str, error: ModuleNotFoundError) -> str:
+    """Say what to install where a package is not there; what is missing of frostline itself is raised as it is.
+
+    >>> missing("frostline.finetune", ModuleNotFoundError(name="ruamel"))
+    'frostline.finetune: ruamel is not installed. `pip install frostline` installs all that it needs'
+    """
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "frostline"):
+        raise error
+    return f"{asked}: {package} is not installed. `pip install frostline` installs all that it needs"

@@ -114,14 +114,40 @@ class EpochRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """A sample that a network was wrong about: its name, the two classes, and a small JPEG of it in base64.
+
+    `confidence` is how sure the network was of the wrong class, a share of 1.
+    """
+
+    sample: str
+    truth: str
+    predicted: str
+    confidence: float
+    picture: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A network judged on one set: loss, metrics, and the confusion matrix (rows: truth, columns: prediction)."""
+    """A network judged on one set: loss, metrics, and the confusion matrix (rows: truth, columns: prediction).
+
+    `mistakes` are those that it was surest of.
+    """
 
     split: str
     samples: int
     loss: float
     metrics: dict[str, float]
     confusion: tuple[tuple[int, ...], ...]
+    mistakes: tuple[Mistake, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A picture that could not be used and was left out, and why."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +157,7 @@ class RunRecord:
     Losses are means over samples, metrics shares of 1, times seconds, memory mebibytes (the peak of the process).
     `status` is "finished", or "failed" with the reason in `failure`. `digests` has the SHA-256 of tensors by name:
     under `start` of what every phase held, before the first; under `final` of the whole network as the run ended.
+    `augmentation` has the random changes to training pictures with all their arguments.
     """
 
     name: str
@@ -151,6 +178,8 @@ class RunRecord:
     machine: dict[str, Any]
     started: str
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
+    augmentation: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     status: Literal["finished", "failed"] = "finished"
     failure: str | None = None
@@ -173,7 +202,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         path: where the file belongs; its folder exists.
         content: text (written as UTF-8) or bytes.
     """
-    data = content.encode() if isinstance(content, str) else content
+    # Names of files may be no text at all.
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -82,7 +82,10 @@ def test_what_timm_publishes_without_a_classifier_gets_one_and_says_so():
 
 
 UNKNOWN = {
-    "no source": ("resnet18", "no such source; there is timm, torchvision, frostline. write timm/NAME"),
+    "no source": (
+        "resnet18",
+        "no such source; there is timm, torchvision, hf, ultralytics, frostline. write timm/NAME",
+    ),
     "a near source": ("tim/resnet18", "no such source; the nearest is timm"),
     "a source alone": ("timm/", "no name behind the source"),
     "a source without a slash": ("timm", "no name behind the source"),

@@ -1,5 +1,7 @@
 """The commands where all is well: what they print, what they write, and how they end when somebody leaves early."""
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -9,12 +11,14 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from frostline.recipe import Recipe, load_recipe
-from training.tiny import write_pictures, write_recipe
+from frostline.deployment import evaluate_run, load_run, predict_folder
+from frostline.recipe import Recipe, finetune, load_recipe
+from training.tiny import CLASSES, tiny_recipe, write_pictures, write_recipe
 
 from .commands import FROSTLINE, Call
 
-COMMANDS = ("demo", "outline", "train", "verify", "report", "recipe list", "recipe show", "recipe new", "recipe schema")
+RECIPES = ("recipe list", "recipe show", "recipe new", "recipe schema")
+COMMANDS = ("demo", "outline", "train", "verify", "evaluate", "predict", "report", *RECIPES)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -144,6 +148,99 @@ def test_train_as_json(frostline: Call, tmp_path: Path) -> None:
     assert json.loads(found.out) == json.loads((tmp_path / "run/record.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    finetune(tiny_recipe(folder, "phases.0.epochs=1"), out=folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.recipe
+def test_evaluate_prints_what_was_found_and_taken_for_what(trained: Path, frostline: Call, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "new", classes=["blue", "red"], count=5, seed=4)
+    wanted, _ = evaluate_run(load_run(trained), Path("new"))
+    found = frostline("evaluate", trained, "new")
+    assert (found.code, found.err) == (0, "")
+    first, empty, header, *rows = found.out.splitlines()
+    metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in wanted.metrics.items())
+    assert (first, empty) == (f"10 pictures in new: {metrics}", "")
+    assert header.split("  ")[0] == "class"
+    for label, (name, row) in enumerate(zip(CLASSES, rows, strict=True)):
+        of_class = wanted.confusion[label]
+        called = sum(other[label] for other in wanted.confusion)
+        recall = f"{of_class[label] / sum(of_class):.3f}" if sum(of_class) else "–"
+        precision = f"{of_class[label] / called:.3f}" if called else "–"
+        assert row.split()[:5] == [name, str(sum(of_class)), str(of_class[label]), recall, precision]
+    plain = json.loads(frostline("evaluate", trained, "new", "--json").out)
+    assert tuple(map(tuple, plain["confusion"])) == wanted.confusion
+    assert (plain["classes"], plain["skipped"], plain["samples"]) == (list(CLASSES), [], 10)
+
+
+@pytest.mark.recipe
+def test_evaluate_leaves_out_bad_pictures_where_that_is_asked(trained: Path, frostline: Call, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "new", count=2)
+    (tmp_path / "new/red/bad.png").touch()
+    found = frostline("evaluate", trained, "new", "--skip-bad")
+    assert (found.code, found.err) == (0, "warning: new/red/bad.png was left out: empty: zero bytes\n")
+    assert found.out.startswith("6 pictures in new: ")
+    (skipped,) = json.loads(frostline("evaluate", trained, "new", "--skip-bad", "--json").out)["skipped"]
+    assert skipped == {"name": "new/red/bad.png", "reason": "empty: zero bytes"}
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+@pytest.mark.recipe
+def test_predict_writes_classes_and_probabilities(trained: Path, frostline: Call, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "new", classes=["blue", 'a name, with "signs"'], count=2, seed=4)
+    (tmp_path / "new/blue/bad.png").touch()
+    seen = list(predict_folder(load_run(trained), Path("new")))
+    found = frostline("predict", trained, "new")
+    assert (found.code, found.err) == (
+        0,
+        "warning: 1 of 5 pictures cannot be used; the column `fault` says why\n",
+    )
+    assert found.out.splitlines()[0] == "path,class,probability,blue,green,red,fault"
+    rows = rows_of(found.out)
+    assert [row["path"] for row in rows] == [one.name for one in seen]
+    for row, one in zip(rows, seen, strict=True):
+        assert row["fault"] == (one.fault or "")
+        assert row["class"] == (one.predicted or "")
+        shares = [float(row[name]) for name in CLASSES if row[name]]
+        assert shares == pytest.approx(list(one.probabilities), abs=1e-6)
+        if one.fault is None:
+            assert row["class"] == CLASSES[shares.index(max(shares))]
+            assert float(row["probability"]) == max(shares)
+        else:
+            assert (row["probability"], shares) == ("", [])
+
+    (tmp_path / "seen.csv").write_text("what was there")
+    written = frostline("predict", trained, "new", "--to", "seen.csv")
+    assert (written.code, written.out) == (0, "5 pictures: seen.csv\n")
+    assert (tmp_path / "seen.csv").read_text() == found.out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "seen.csv"]
+
+
+@pytest.mark.recipe
+def test_predict_writes_names_that_are_no_text_as_they_are(
+    trained: Path, frostline: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path / "new", classes=["blue"], count=1)
+    strange = os.fsencode(tmp_path / "new/blue") + b"/\xff.png"
+    try:
+        os.rename(tmp_path / "new/blue/0.png", strange)
+    except OSError:
+        pytest.skip("the file system takes only text as names")
+    assert frostline("predict", trained, "new", "--to", "seen.csv").code == 0
+    header, row = (tmp_path / "seen.csv").read_bytes().splitlines()
+    assert row.startswith(b"new/blue/\xff.png,")
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="utf-8"))
+    assert frostline("predict", trained, "new").code == 0
+    assert printed.getvalue().splitlines() == [header, row]
+
+
 @pytest.mark.recipe
 @pytest.mark.parametrize(
     ("network", "changes", "says"),
@@ -191,6 +288,37 @@ def test_a_full_disk_is_told_in_one_line(frostline: Call, monkeypatch: pytest.Mo
     found = frostline("report", "run", "--json")
     assert found.code == 1
     assert found.err == "frostline: runs/a/report.html: No space left on device. make room, or choose another place\n"
+
+
+@pytest.mark.recipe
+def test_a_disk_that_is_full_when_predictions_are_written_keeps_what_was_there(
+    trained: Path, frostline: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path / "new", classes=["blue"], count=1)
+    (tmp_path / "seen.csv").write_text("what was there")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    found = frostline("predict", trained, "new", "--to", "seen.csv")
+    assert found.code == 2
+    assert found.err == (
+        "frostline: predictions seen.csv: it cannot be written (No space left on device). choose another with --to\n"
+    )
+    assert (tmp_path / "seen.csv").read_text() == "what was there"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "seen.csv"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here: a device without room")
+def test_a_full_device_is_told_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(
+            [FROSTLINE, "recipe", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert found.returncode == 1
+    (line,) = found.stderr.splitlines()
+    assert "No space left on device" in line
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])

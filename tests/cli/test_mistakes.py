@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from training.tiny import SIDE, write_pictures, write_recipe
+from frostline.recipe import finetune
+from training.tiny import SIDE, tiny_recipe, write_pictures, write_recipe
 
 from .commands import FROSTLINE, Call, Outcome
 
@@ -45,6 +47,17 @@ MISTAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "channels that do not fit": (("data.channels=grey",), ("takes 3 channels", "gives 1")),
     "a GPU where there is none": (("device=cuda",), ("device: cuda: no GPU",)),
     "fp16 without a GPU": (("precision=fp16", "device=cpu"), ("precision: fp16: no GPU", "bf16")),
+    "an unknown policy": (("augment=strang",), ("augment=strang: the text `strang`", "the nearest is strong")),
+    "an unknown transform": (("augment=[Resise]",), ("augment: Resise: no transform", "the nearest are Resize")),
+    "a transform that pictures cannot pass": (
+        ("augment=[{RandomCrop: {size: 99}}]",),
+        ("augment: ", "photos/blue/0.png cannot pass it", "Required crop size (99, 99)"),
+    ),
+    "a weight of no class": (
+        ("loss.class_weights={rde: 2}",),
+        ("loss.class_weights: no class rde", "the nearest are red"),
+    ),
+    "an unknown head": (("head=fewshot",), ("head=fewshot: the text `fewshot`", "the nearest is few_shot")),
     "a change that is none": (("nonsense",), ("nonsense: no `=`",)),
 }
 
@@ -68,6 +81,67 @@ def test_a_mistake_in_what_is_asked(
 ) -> None:
     is_one_clear_line(frostline("train", "tiny.yaml", *changes, "--out", "new/run"), says)
     assert not (prepared / "new").exists()
+
+
+def test_all_bad_pictures_at_once_a_line_each(frostline: Call, prepared: Path) -> None:
+    bad = [prepared / "photos" / name for name in ("blue/1.png", "green/2.png", "red/3.png")]
+    bad[0].write_bytes(b"")
+    bad[1].write_bytes(bad[1].read_bytes()[:70])
+    Image.new("RGB", (1, 1)).save(bad[2])
+    outcome = frostline("train", "tiny.yaml", "--out", "run")
+    assert (outcome.code, outcome.out) == (2, "")
+    first, *items = outcome.err.splitlines()
+    assert first.startswith("frostline: pictures: 3 pictures cannot be used. ")
+    assert "`data.on_bad: skip`" in first
+    assert [item.partition(": ")[0] for item in items] == [f"  {path}" for path in bad]
+    assert not (prepared / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    finetune(tiny_recipe(folder, "phases.0.epochs=1"), out=folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize(
+    ("command", "folder", "says"),
+    [
+        pytest.param("predict", "nowhere", ("pictures nowhere: no such folder or file",), id="predict nothing"),
+        pytest.param("predict", "empty", ("pictures empty: no pictures in it",), id="predict an empty folder"),
+        pytest.param("evaluate", "nowhere", ("data nowhere: no such folder",), id="evaluate nothing"),
+        pytest.param("evaluate", "empty", ("data empty: it is empty",), id="evaluate an empty folder"),
+        pytest.param("evaluate", "others", ("classes that the training data does not have: violet",), id="others"),
+    ],
+)
+def test_pictures_that_no_run_can_use(
+    command: str, folder: str, says: tuple[str, ...], finished: Path, frostline: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_pictures(tmp_path / "others", classes=["blue", "violet"], count=1)
+    is_one_clear_line(frostline(command, finished, folder), says)
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        pytest.param("nowhere/seen.csv", "No such file or directory", id="a folder that is not there"),
+        pytest.param("there.csv/seen.csv", "Not a directory", id="below a file"),
+        pytest.param("photos", "a folder of that name", id="a folder"),
+        pytest.param("/proc/seen.csv", "it cannot be written", id="where nobody may write"),
+    ],
+)
+def test_predictions_that_cannot_be_written_are_told_before_any_is_made(
+    to: str, says: str, finished: Path, frostline: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frostline.deployment.predict_folder", lambda *_: pytest.fail("a picture was looked at"))
+    (tmp_path / "there.csv").write_text("what was there")
+    write_pictures(tmp_path / "photos", classes=["blue"], count=1)
+    is_one_clear_line(frostline("predict", finished, "photos", "--to", to), (f"predictions {to}", says, "with --to"))
+    assert (tmp_path / "there.csv").read_text() == "what was there"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "there.csv"]
 
 
 def test_several_mistakes_all_at_once_with_their_lines(frostline: Call, tmp_path: Path) -> None:
@@ -130,10 +204,11 @@ def test_a_folder_that_cannot_be_written(out: str, says: str, frostline: Call, t
     assert (tmp_path / "taken/recipe.yaml").read_text() == "mine"
 
 
-@pytest.mark.parametrize("command", ["report", "verify"])
+@pytest.mark.parametrize("command", ["report", "verify", "evaluate", "predict"])
 def test_a_folder_that_is_no_run(command: str, frostline: Call, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    is_one_clear_line(frostline(command, "photos"), ("run photos: no record.json there", "--out DIR"))
+    words = ["photos"] if command in ("evaluate", "predict") else []
+    is_one_clear_line(frostline(command, "photos", *words), ("run photos: no record.json there", "--out DIR"))
     assert list((tmp_path / "photos").iterdir()) == []
 
 
@@ -154,7 +229,15 @@ def test_changes_to_what_is_no_recipe(frostline: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("trian", "digits"), ("train",), ("train", "digits", "--outt", "x"), ("report",), ("recipe", "shwo")]
+    "words",
+    [
+        ("trian", "digits"),
+        ("train",),
+        ("train", "digits", "--outt", "x"),
+        ("report",),
+        ("recipe", "shwo"),
+        ("predict", "a"),
+    ],
 )
 def test_a_mistake_in_the_words_of_a_command(words: tuple[str, ...], frostline: Call) -> None:
     outcome = frostline(*words)

@@ -98,6 +98,19 @@ def no_callable(folder: Path) -> dict[str, Any]:
     return {"model": {"name": f"{folder}/net.py:Nett"}}
 
 
+def on_grey(**changes: Any) -> dict[str, Any]:
+    return {
+        "model": {"name": "frostline/glyph_resnet", "weights": "none"},
+        "data": {"train": "builtin/digits"},
+        "phases": [{"epochs": 1, "freeze": "all", "lr": 0.1}],
+        **changes,
+    }
+
+
+def augmented(*words: Any) -> Any:
+    return lambda _: {"augment": list(words)}
+
+
 def frozen(words: Any) -> dict[str, Any]:
     return {"phases": [{"epochs": 1, "freeze": words, "lr": 0.1}]}
 
@@ -139,6 +152,24 @@ MISTAKES: dict[str, tuple[Any, type[FrostlineError], str]] = {
         DataError,
         "3 values for 1 channels",
     ),
+    "no such transform": (augmented("ColourJitter"), UserError, "the nearest are ColorJitter"),
+    "an argument that is not taken": (augmented({"ColorJitter": {"hu": 0.1}}), UserError, "it takes no hu"),
+    "a transform of numbers of another type": (
+        augmented({"Normalize": {"mean": [0.5], "std": [0.5]}}),
+        UserError,
+        "cannot pass it (TypeError: Input tensor should be a float tensor",
+    ),
+    "a crop that is larger than the pictures": (
+        augmented({"RandomCrop": {"size": 99}}),
+        UserError,
+        "Required crop size (99, 99) is larger than input image size (16, 16)",
+    ),
+    "colours for a grey network": (lambda _: on_grey(augment=["RGB"]), UserError, "digits[0] cannot pass it"),
+    "a weight of a class that is not there": (
+        lambda _: {"loss": {"class_weights": {"redd": 2.0}}},
+        UserError,
+        "loss.class_weights: no class redd; the nearest is red",
+    ),
 }
 
 
@@ -167,9 +198,9 @@ NETWORKS = {
         "def between(self, x):\n    return x.view(-1, 4, 99, 99)",
         "it takes no pictures of 1 × 3 ×",
     ),
-    "gives a tuple": (
-        "def forward(self, x):\n    return (self.fc(x.mean((2, 3, 1)).repeat(1, 8)),)",
-        "takes no|gives tuple",
+    "gives no tensor": (
+        "def forward(self, x):\n    self.fc(self.conv2(self.conv1(x)).mean((2, 3)))\n    return {'scores': 'none'}",
+        "the network's output: dict without a tensor",
     ),
     "gives a map": ("def forward(self, x):\n    return self.conv2(self.conv1(x))", "it gives 1 × 8 × 8 × 8 for one"),
     "has its classifier in the middle": (
@@ -185,6 +216,67 @@ def test_a_network_that_cannot_classify_these_pictures(network: str, says: str, 
     with pytest.raises(NetworkError, match=says) as caught:
         assemble(tiny_recipe(tmp_path, network=network))
     assert "\n" not in str(caught.value)
+
+
+def test_of_several_outputs_the_first_is_the_scores(tmp_path: Path) -> None:
+    body = "def between(self, x):\n    return x\ndef __call__(self, x):\n    return super().__call__(x), x"
+    assembly = assemble(tiny_recipe(tmp_path, network=body))
+    output = assembly.model(assembly.task.spec.example())
+    assert isinstance(output, tuple)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flips", "told"),
+    [
+        pytest.param(lambda _: {"augment": "light"}, ["RandomHorizontalFlip"], False, id="things"),
+        pytest.param(lambda _: on_grey(augment="light"), [], True, id="digits"),
+        pytest.param(
+            lambda _: on_grey(augment={"policy": "light", "flip": "both"}),
+            ["RandomHorizontalFlip", "RandomVerticalFlip"],
+            False,
+            id="digits, flipped because that is asked for",
+        ),
+        pytest.param(lambda _: {"augment": {"policy": "light", "flip": "none"}}, [], False, id="things, not flipped"),
+    ],
+)
+def test_pictures_are_mirrored_where_that_is_harmless(
+    recipe: Any, flips: list[str], told: bool, tmp_path: Path
+) -> None:
+    assembly = assemble(tiny_recipe(tmp_path, **recipe(tmp_path)))
+    assert assembly.task.augment is not None
+    names = [words.partition("(")[0] for words in assembly.task.augment.description]
+    assert names == ["FramedCrop", *flips]
+    notes = [warning for warning in assembly.warnings if "no picture is mirrored" in warning]
+    assert len(notes) == told
+    assert all("letters or numbers" in note for note in notes)
+
+
+def test_what_a_batch_costs_is_what_the_recipe_says(tmp_path: Path) -> None:
+    plain = assemble(tiny_recipe(tmp_path)).task
+    assert (plain.augment, plain.mix, plain.class_weights, plain.label_smoothing) == (None, None, None, 0.0)
+    assert plain.sampling == "shuffled"
+    words = {
+        "augment": {"mixup": 0.2},
+        "loss": {"label_smoothing": 0.1, "class_weights": {"red": 3}},
+        "sampling": "balanced",
+    }
+    assembly = assemble(tiny_recipe(tmp_path, **words))
+    task = assembly.task
+    assert task.augment is None
+    assert task.mix is not None
+    assert task.mix.description == ("MixUp(alpha=0.2)",)
+    assert task.class_weights is not None
+    assert (task.class_weights.tolist(), task.label_smoothing, task.sampling) == ([1.0, 1.0, 3.0], 0.1, "balanced")
+    assert any("classes are balanced twice" in warning for warning in assembly.warnings)
+
+
+def test_freeze_all_holds_all_but_the_few_shot_head(tmp_path: Path) -> None:
+    assembly = assemble(tiny_recipe(tmp_path, head="few_shot", **frozen("all")))
+    (plan,) = assembly.plans
+    head = {"fc.0.weight", "fc.0.bias", "fc.3.weight", "fc.3.bias"}
+    assert set(dict(assembly.model.named_parameters())) - plan.held_names == head
+    assert assembly.outline.stage_names[-1] == "head"
+    assert assembly.rebuild().state_dict().keys() == assembly.model.state_dict().keys()
 
 
 def test_what_is_assembled(tmp_path: Path) -> None:
@@ -277,13 +369,14 @@ def test_damaged_pictures_are_all_named_before_anything_is_written(tmp_path: Pat
     pictures[-1].write_bytes(b"")
     with pytest.raises(DataError) as caught:
         finetune(recipe, out=tmp_path / "run")
-    assert all(str(path) in str(caught.value) for path in (pictures[0], pictures[-1]))
+    listed = [item.partition(": ")[0] for item in caught.value.items]
+    assert listed == [str(pictures[0]), str(pictures[-1])]
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("key", ["val", "test"])
 def test_the_training_folder_judges_nothing(key: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"data.{key}: .*the training folder itself"):
+    with pytest.raises(DataError, match=f"data.{key}: .*: what data.train names. name another place"):
         assemble(tiny_recipe(tmp_path, f"data.{key}={tmp_path / 'photos'}"))
 
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from frostline.errors import SelectorError
 from frostline.recipe import Data, Optimizer, Phase, Recipe
-from frostline.recipe.words import FREEZE_SCHEMA
+from frostline.recipe.schema import Augment, Columns, Loss
+from frostline.recipe.words import FREEZE_SCHEMA, TRANSFORM_SCHEMA
 from frostline.selection.selector import BARE, COUNTED, GLOBBED, NAMED, Selector, parse
 
 MINIMAL: dict[str, Any] = {
@@ -26,6 +27,7 @@ MINIMAL: dict[str, Any] = {
 def changed(**values: Any) -> dict[str, Any]:
     """The minimal recipe with other values; `data__val` stands for data.val, `phases__1` for a second phase."""
     words = copy.deepcopy(MINIMAL)
+    words |= {key.partition("__")[0]: {} for key in values if key.startswith(("augment__", "loss__"))}
     for key, value in values.items():
         *parents, last = key.split("__")
         here: Any = words
@@ -52,6 +54,9 @@ def test_defaults_are_the_documented_ones() -> None:
             "train": "photos",
             "val": 0.2,
             "test": None,
+            "columns": None,
+            "on_bad": "stop",
+            "follow_links": False,
             "per_class": None,
             "size": None,
             "normalize": None,
@@ -64,7 +69,9 @@ def test_defaults_are_the_documented_ones() -> None:
         "phases": ({"epochs": 5, "freeze": "all", "lr": 1e-3, "start_from": "last"},),
         "optimizer": {"name": "adamw", "weight_decay": 0.01, "momentum": None},
         "schedule": "cosine",
-        "augment": "none",
+        "augment": {"policy": "none", "transforms": None, "flip": "auto", "mixup": 0.0, "cutmix": 0.0},
+        "sampling": "shuffled",
+        "loss": {"label_smoothing": 0.0, "class_weights": "none"},
         "precision": "fp32",
         "batch_size": 32,
         "replay": "auto",
@@ -126,6 +133,40 @@ def test_optimizer_has_one_normal_form(words: Any, normal: tuple[Any, ...]) -> N
 
 
 @pytest.mark.parametrize(
+    ("words", "normal"),
+    [
+        pytest.param("light", {"policy": "light"}, id="a-policy"),
+        pytest.param({"policy": "strong", "flip": "both"}, {"policy": "strong", "flip": "both"}, id="mapping"),
+        pytest.param({"mixup": 1, "cutmix": 0.5}, {"mixup": 1.0, "cutmix": 0.5}, id="mixes-alone"),
+        pytest.param(["Resize"], {"transforms": ("Resize",)}, id="a-list"),
+        pytest.param(["Resize", {"Pad": None}], {"transforms": ("Resize", {"Pad": {}})}, id="without-arguments"),
+        pytest.param(
+            {"transforms": [{"RandomApply": {"transforms": ["RandomInvert"], "p": 0.1}}], "mixup": 0.2},
+            {"transforms": ({"RandomApply": {"transforms": ["RandomInvert"], "p": 0.1}},), "mixup": 0.2},
+            id="transforms-inside",
+        ),
+    ],
+)
+def test_augment_has_one_normal_form(words: Any, normal: dict[str, Any]) -> None:
+    augment = Recipe.model_validate(changed(augment=words)).augment
+    plain = {"policy": "none", "transforms": None, "flip": "auto", "mixup": 0.0, "cutmix": 0.0}
+    assert augment.model_dump() == {**plain, **normal}
+    assert Augment.model_validate(augment.model_dump()) == augment
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        pytest.param("balanced", "balanced", id="balanced"),
+        pytest.param({"glass": 2}, {"glass": 2.0}, id="by-class"),
+        pytest.param({7: 2}, {"7": 2.0}, id="a-class-that-is-a-number"),
+    ],
+)
+def test_class_weights(words: Any, kept: Any) -> None:
+    assert Recipe.model_validate(changed(loss={"class_weights": words})).loss.class_weights == kept
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         pytest.param("seed", True, id="bool-for-int"),
@@ -163,6 +204,28 @@ def test_optimizer_has_one_normal_form(words: Any, normal: tuple[Any, ...]) -> N
         pytest.param("optimizer", {"weight_decay": -1}, id="decay-below-0"),
         pytest.param("optimizer", {"name": []}, id="optimizer-name-a-list"),
         pytest.param("seed", 2**32, id="seed-too-large"),
+        pytest.param("augment__policy", "medium", id="policy-unknown"),
+        pytest.param("augment__flip", "vertical", id="flip-unknown"),
+        pytest.param("augment__mixup", -0.1, id="mixup-below-0"),
+        pytest.param("augment__cutmix", True, id="cutmix-true"),
+        pytest.param("augment__transforms", [], id="no-transforms"),
+        pytest.param("augment__transforms", [3], id="transform-a-number"),
+        pytest.param("augment__transforms", ["v2.Resize"], id="transform-dotted"),
+        pytest.param("augment__transforms", [{"Resize": {}, "Pad": {}}], id="two-transforms-in-one"),
+        pytest.param("augment__transforms", [{"Resize": 3}], id="arguments-without-names"),
+        pytest.param("sampling", "uniform", id="sampling-unknown"),
+        pytest.param("loss__label_smoothing", 1, id="smoothing-all"),
+        pytest.param("loss__label_smoothing", -0.1, id="smoothing-below-0"),
+        pytest.param("loss__class_weights", "equal", id="class-weights-unknown"),
+        pytest.param("loss__class_weights", {}, id="no-class-weights"),
+        pytest.param("loss__class_weights", {"glass": 0}, id="class-weight-0"),
+        pytest.param("loss__class_weights", {"glass": True}, id="class-weight-true"),
+        pytest.param("loss__class_weights", {"glass": float("nan")}, id="class-weight-nan"),
+        pytest.param("data__on_bad", "ignore", id="on_bad-unknown"),
+        pytest.param("data__follow_links", 1, id="follow_links-a-number"),
+        pytest.param("data__columns", {"path": "file"}, id="columns-without-label"),
+        pytest.param("data__columns", {"path": "", "label": "y"}, id="column-empty"),
+        pytest.param("head", "mlp", id="head-unknown"),
         pytest.param("patience", 0, id="patience-0"),
         pytest.param("replay", False, id="replay-false"),
         pytest.param("frozen_stages", 2, id="unknown-key"),
@@ -203,6 +266,18 @@ def test_refused_where_it_stands(key: str, value: Any) -> None:
             {"optimizer": {"name": "adam", "momentum": 0.5}}, "optimizer.momentum", "belongs to sgd", id="adam-momentum"
         ),
         pytest.param({"optimizer": {"momentum": 0.5}}, "optimizer.momentum", "adamw takes none", id="adamw-momentum"),
+        pytest.param(
+            {"augment": {"policy": "light", "transforms": ["Resize"]}},
+            "augment.policy",
+            "light, and transforms are a policy of their own",
+            id="policy-and-transforms",
+        ),
+        pytest.param(
+            {"augment": {"flip": "both", "transforms": ["Resize"]}},
+            "augment.flip",
+            "write RandomHorizontalFlip among them",
+            id="flip-and-transforms",
+        ),
     ],
 )
 def test_contradictions(changes: dict[str, Any], where: str, says: str) -> None:
@@ -274,7 +349,10 @@ def test_the_json_schema_explains_every_key_and_forbids_others() -> None:
     schema = Recipe.model_json_schema()
     mappings = {"Recipe": schema, **schema["$defs"]}
     mappings["Optimizer"] = mappings["Optimizer"]["oneOf"][1]
-    assert set(mappings) == {"Recipe", "Data", "Normalize", "Model", "Phase", "Optimizer"}
+    mappings["Augment"] = mappings["Augment"]["oneOf"][2]
+    assert set(mappings) == {
+        "Recipe", "Data", "Columns", "Normalize", "Model", "Phase", "Optimizer", "Augment", "Loss"
+    }  # fmt: skip
     for name, mapping in mappings.items():
         assert mapping["additionalProperties"] is False, name
         for key, value in mapping["properties"].items():
@@ -282,9 +360,12 @@ def test_the_json_schema_explains_every_key_and_forbids_others() -> None:
     assert schema["$defs"]["Phase"]["properties"]["freeze"]["oneOf"] == FREEZE_SCHEMA["oneOf"]
     assert schema["$defs"]["Optimizer"]["oneOf"][0]["enum"] == ["adamw", "adam", "sgd"]
     assert schema["properties"]["phases"]["minItems"] == 1
+    policies, transforms, _ = schema["$defs"]["Augment"]["oneOf"]
+    assert policies == {"type": "string", "enum": ["none", "light", "standard", "strong"]}
+    assert (transforms["type"], transforms["minItems"], transforms["items"]) == ("array", 1, TRANSFORM_SCHEMA)
 
 
-@pytest.mark.parametrize("model", [Data, Phase, Optimizer, Recipe])
+@pytest.mark.parametrize("model", [Augment, Columns, Data, Loss, Phase, Optimizer, Recipe])
 def test_every_model_is_strict(model: type[BaseModel]) -> None:
     assert model.model_config["extra"] == "forbid"
     assert model.model_config["strict"]

@@ -2,8 +2,8 @@
 
 from html.parser import HTMLParser
 
-INLINE = {"a", "b", "code", "em", "span", "use"}
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+INLINE = {"a", "b", "bdi", "code", "em", "span", "use", "wbr"}
+VOID = {"meta", "link", "br", "img", "input", "hr", "wbr"}
 POINTING = {"src", "srcset", "href", "xlink:href", "data", "action", "formaction", "poster", "background", "ping"}
 
 

@@ -1,17 +1,23 @@
 """Records of runs that never were: a small factory for the tests of the report."""
 
+import base64
 import dataclasses
 import random
+from io import BytesIO
 from typing import Any
+
+from PIL import Image
 
 from frostline.record import (
     Claim,
     EpochRecord,
     Evaluation,
     Json,
+    Mistake,
     PhaseRecord,
     Proof,
     RunRecord,
+    Skipped,
     StageOutline,
     StageRow,
     Status,
@@ -80,9 +86,37 @@ def confusion(classes: int, *, samples: int = 40, seed: int = 0) -> tuple[tuple[
     return tuple(map(tuple, matrix))
 
 
-def evaluation(split: str, matrix: tuple[tuple[int, ...], ...], **metrics: float) -> Evaluation:
+def jpeg(width: int = 128, height: int = 96, *, colour: str = "teal") -> str:
+    """Make a picture as a record holds it."""
+    file = BytesIO()
+    Image.new("RGB", (width, height), colour).save(file, "JPEG")
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def mistake(number: int, **changes: Any) -> Mistake:
+    """Make a mistake, less sure for larger numbers, with some fields changed."""
+    made = Mistake(
+        sample=f"/photos/rose/IMG_{number:04}.jpg",
+        truth="rose",
+        predicted="tulip",
+        confidence=0.99 / (1 + number / 10),
+        picture=jpeg(),
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def evaluation(
+    split: str, matrix: tuple[tuple[int, ...], ...], *, mistakes: tuple[Mistake, ...] = (), **metrics: float
+) -> Evaluation:
     """Judge a matrix, with metrics as given."""
-    return Evaluation(split=split, samples=sum(map(sum, matrix)), loss=0.2731, metrics=metrics, confusion=matrix)
+    return Evaluation(
+        split=split,
+        samples=sum(map(sum, matrix)),
+        loss=0.2731,
+        metrics=metrics,
+        confusion=matrix,
+        mistakes=mistakes,
+    )
 
 
 def record(**changes: Any) -> RunRecord:
@@ -140,7 +174,13 @@ def record(**changes: Any) -> RunRecord:
         best={"epoch": 11, "phase": 1, "metrics": dict(epochs[10].metrics), "by": "val accuracy"},
         evaluations=(
             evaluation("val", matrix, accuracy=0.9167, **{"macro F1": 0.9161}),
-            evaluation("test", ((37, 3, 0), (2, 36, 2), (1, 0, 39)), accuracy=0.93333, **{"macro F1": 0.9332}),
+            evaluation(
+                "test",
+                ((37, 3, 0), (2, 36, 2), (1, 0, 39)),
+                mistakes=tuple(mistake(number) for number in range(5)),
+                accuracy=0.93333,
+                **{"macro F1": 0.9332},
+            ),
         ),
         seconds={"total": 80.4, "prefix store": 9.1, "train": 48.6, "val": 11.2, "proof": 6.3},
         peak_rss_mb=1450.0,
@@ -155,6 +195,11 @@ def record(**changes: Any) -> RunRecord:
         versions={"frostline": "0.1.0", "torch": "2.9.1", "torchvision": "0.24.1", "python": "3.11.7"},
         machine={"system": "Linux", "cpu": "2 cores", "gpu": None, "devices": ["cpu"]},
         started="2025-11-21T03:45:10+00:00",
+        augmentation=("RandomHorizontalFlip(p=0.5)", "MixUp(alpha=0.2)"),
+        skipped=(
+            Skipped(name="/photos/rose/empty.jpg", reason="empty: zero bytes"),
+            Skipped(name="/photos/tulip/cut.jpg", reason="image file is truncated"),
+        ),
     )
     return dataclasses.replace(made, **changes)
 
@@ -268,7 +313,20 @@ def hostile() -> RunRecord:
             dataclasses.replace(phase, freeze={attack: [attack]}, start_from=attack) for phase in record().phases
         ),
         outline=(StageOutline(name=attack, parameters=10, layers=(attack,)),),
-        evaluations=(evaluation(attack, ((1, 2, 3), (0, 0, 0), (0, 1, 0)), **{attack: 0.5}),),
+        evaluations=(
+            evaluation(
+                attack,
+                ((1, 2, 3), (0, 0, 0), (0, 1, 0)),
+                mistakes=(
+                    Mistake(sample=attack, truth=attack, predicted=attack, confidence=0.9, picture=jpeg()),
+                    Mistake(sample="/" + attack, truth="{{ 7 * 7 }}", predicted=attack, confidence=0.8, picture=attack),
+                    mistake(2, picture=jpeg() + '" onerror="alert(1)'),
+                ),
+                **{attack: 0.5},
+            ),
+        ),
+        augmentation=(attack,),
+        skipped=(Skipped(name=attack, reason=attack),),
         best={"epoch": 3, "phase": 0, "metrics": {attack: 0.5}, "by": attack},
         proof={"claims": [{"name": attack, "status": attack, "evidence": {"summary": attack, attack: [attack]}}]},
     )
@@ -289,6 +347,15 @@ def unbroken() -> RunRecord:
         seconds={"total": 2.0, name: 1.0},
         phases=tuple(dataclasses.replace(phase, freeze=name, start_from=name) for phase in record().phases),
         outline=(StageOutline(name=name, parameters=10, layers=()),),
+        evaluations=(
+            evaluation(
+                "val",
+                ((1, 1, 0), (0, 1, 0), (0, 0, 1)),
+                mistakes=(mistake(0, sample=name, truth=name, predicted=name + "y"),),
+            ),
+        ),
+        augmentation=(name,),
+        skipped=tuple(Skipped(name=f"{name}{number}", reason=name) for number in range(2)),
         proof={**proof(), "line": name, "warnings": [name]},
     )
 

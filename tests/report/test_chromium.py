@@ -68,3 +68,27 @@ def test_a_page_too_wide_is_noticed(tmp_path: Path) -> None:
 def test_the_policy_of_the_page_stops_every_script(tmp_path: Path) -> None:
     text = render(records.record()).replace("</body>", MEASURE)
     assert load(text, tmp_path, width=1280) == "no script ran"
+
+
+PICTURES = (
+    "<script>onload = () => parent.postMessage([...document.images].map(one => `${one.naturalWidth} wide, "
+    "${one.clientWidth} by ${one.clientHeight} drawn, ${getComputedStyle(one).imageRendering}`).join('; '), '*')"
+    "</script></body>"
+)
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_the_policy_of_the_page_lets_its_pictures_in(width: int, tmp_path: Path) -> None:
+    mistakes = (records.mistake(0), records.mistake(1, picture=records.jpeg(8, 8)))
+    made = records.record(evaluations=(records.evaluation("test", ((1, 2), (0, 1)), mistakes=mistakes),))
+    policy = "default-src 'none'; "
+    text = render(made)
+    assert policy in text
+    text = text.replace(policy, f"{policy}script-src 'unsafe-inline'; ").replace("</body>", PICTURES)
+    drawn = "128 by 128 drawn, pixelated"
+    assert load(text, tmp_path, width=width) == f"128 wide, {drawn}; 8 wide, {drawn}"
+
+
+def test_a_picture_that_the_policy_keeps_out_is_noticed(tmp_path: Path) -> None:
+    text = render(records.record()).replace("img-src data:", "script-src 'unsafe-inline'").replace("</body>", PICTURES)
+    assert load(text, tmp_path, width=1280).startswith("0 wide")

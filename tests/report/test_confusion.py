@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from frostline.record import Evaluation
 from frostline.report import render
-from frostline.report.confusion import class_scores, heat, judge, worst_mistakes
+from frostline.report.confusion import class_scores, heat, judge, worst_confusions
 
 from . import records
 from .html_page import Page
@@ -41,14 +41,14 @@ def test_recall_and_precision_as_scikit_learn_counts_them(matrix) -> None:
 def test_the_worst_confusions_as_numpy_sorts_them() -> None:
     matrix = np.array(records.confusion(100))
     names = [str(number) for number in range(100)]
-    mistakes = worst_mistakes(matrix.tolist(), names)
+    found = worst_confusions(matrix.tolist(), names)
     beside = np.where(np.eye(100, dtype=bool), 0, matrix)
-    assert [mistake.count for mistake in mistakes] == sorted(beside.ravel().tolist(), reverse=True)[:10]
-    for mistake in mistakes:
-        row, column = int(mistake.truth), int(mistake.taken_for)
+    assert [one.count for one in found] == sorted(beside.ravel().tolist(), reverse=True)[:10]
+    for one in found:
+        row, column = int(one.truth), int(one.taken_for)
         assert row != column
-        assert mistake.count == matrix[row, column]
-        assert mistake.share == pytest.approx(matrix[row, column] / matrix[row].sum())
+        assert one.count == matrix[row, column]
+        assert one.share == pytest.approx(matrix[row, column] / matrix[row].sum())
 
 
 def test_the_heat_map_of_many_classes_has_every_cell_once_in_its_colour() -> None:

@@ -16,7 +16,7 @@ from . import records
 from .html_page import Page
 
 EVERY = pytest.mark.parametrize("make", records.EVERY.values(), ids=records.EVERY.keys())
-SECTIONS = ["frost", "curves", "confusion", "proof", "recipe", "cost"]
+SECTIONS = ["frost", "curves", "confusion", "mistakes", "proof", "recipe", "cost"]
 
 
 def test_the_public_names() -> None:
@@ -40,8 +40,10 @@ def test_the_reader_of_these_tests_is_strict(text: str) -> None:
 @EVERY
 def test_asks_nothing_of_the_network_and_runs_nothing(make) -> None:
     page = Page(render(make()))
-    assert not page.tags & {"script", "img", "iframe", "object", "embed", "base", "form", "audio", "video", "image"}
-    assert all(target.startswith("#") or target == "data:," for target in page.points)
+    assert not page.tags & {"script", "iframe", "object", "embed", "base", "form", "audio", "video", "image"}
+    pictures = [attributes["src"] for tag, attributes in page.elements if tag == "img"]
+    assert all(re.fullmatch(r"data:image/jpeg;base64,/9j/[A-Za-z0-9+/]+=*", picture) for picture in pictures)
+    assert all(target.startswith("#") or target in ("data:,", *pictures) for target in page.points)
     assert all(target[1:] in page.ids for target in page.points if target.startswith("#"))
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
     assert not re.search(r"@import|url\(|https?:|//", "".join(page.styles))
@@ -51,7 +53,7 @@ def test_asks_nothing_of_the_network_and_runs_nothing(make) -> None:
 
 def test_a_page_without_addresses_in_its_record_has_none_at_all() -> None:
     text = render(records.record())
-    assert not re.search(r"https?://|\bsrc=|@import", text)
+    assert not re.search(r"https?://|\bsrc=(?!\"data:image/jpeg;base64,)|@import", text)
 
 
 @EVERY
@@ -61,6 +63,7 @@ def test_every_figure_says_what_it_shows(make) -> None:
         assert (
             tag != "svg" or attributes.get("aria-label") or "aria-hidden" in attributes or not is_outermost(attributes)
         )
+    assert all(attributes["alt"] for tag, attributes in page.elements if tag == "img")
     figures = [attributes for _, attributes in page.elements if attributes.get("role") in ("img", "region")]
     assert all(figure.get("aria-label") for figure in figures)
 

@@ -1,1 +1,1 @@
-"""Tests of how samples are read, split and judged."""
+"""Tests of what a batch costs and how predictions are judged."""

@@ -11,18 +11,19 @@ from PIL import Image
 from sklearn import metrics as sklearn
 
 from frostline.backbones import InputSpec
-from frostline.errors import DataError
-from frostline.tasks import ImageTask, Samples, read_class_folders
-from frostline.tasks.pictures import read_picture
+from frostline.data import Augment, Mix, Samples, policy, read_samples
+from frostline.data.pictures import read_picture
+from frostline.errors import DataError, NetworkError
+from frostline.tasks import ImageTask, scores
 from networks import SmallResNet
 
 SPEC = InputSpec(size_px=8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 GREY = InputSpec(size_px=4, mean=(0.5,), std=(0.25,), channels="grey")
 
 
-def task_of(classes, *, batch_size=4, spec=GREY, workers=0):
+def task_of(classes, *, batch_size=4, spec=GREY, workers=0, **changes):
     names = tuple(f"c{label}" for label in range(classes))
-    return ImageTask(classes=names, spec=spec, batch_size=batch_size, workers=workers)
+    return ImageTask(classes=names, spec=spec, batch_size=batch_size, workers=workers, **changes)
 
 
 def in_memory(count, *, classes=3):
@@ -98,6 +99,69 @@ def test_the_loss_of_a_batch_is_that_of_the_networks_logits():
     assert network.conv1.weight.grad is not None
 
 
+def loss_by_hand(logits, shares, *, smoothing, weights):
+    """Cross-entropy in double precision, share by share: Szegedy et al., arXiv:1512.00567, section 7."""
+    total = 0.0
+    for row, share_K in zip(logits.tolist(), shares, strict=True):
+        most = max(row)
+        log_sum = most + math.log(math.fsum(math.exp(value - most) for value in row))
+        for label, share in enumerate(share_K):
+            smoothed = (1 - smoothing) * share + smoothing / len(row)
+            total += weights[label] * smoothed * (log_sum - row[label])
+    return total
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 4.0]])
+def test_the_training_loss_is_that_of_a_loop_in_double_precision(smoothing, weights):
+    generator = torch.Generator().manual_seed(3)
+    logits, labels = torch.randn(9, 3, generator=generator) * 3, torch.tensor([0, 1, 2, 0, 0, 1, 2, 2, 2])
+    task = task_of(3, label_smoothing=smoothing, class_weights=None if weights is None else torch.tensor(weights))
+    by_class = weights or [1.0] * 3
+    total = loss_by_hand(logits, np.eye(3)[labels].tolist(), smoothing=smoothing, weights=by_class)
+    # The mean counts each sample as its class does.
+    wanted = total / sum(by_class[label] for label in labels)
+    assert float(task.loss(logits, labels)) == pytest.approx(wanted, rel=1e-5)
+    # Of mixed pictures the mean is over samples.
+    shares = torch.rand(9, 3, generator=generator)
+    shares /= shares.sum(1, keepdim=True)
+    wanted = loss_by_hand(logits, shares.tolist(), smoothing=smoothing, weights=by_class) / 9
+    assert float(task.loss(logits, shares)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_what_is_judged_costs_the_same_however_it_was_trained():
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 0, 1])
+    changed = task_of(3, label_smoothing=0.3, class_weights=torch.tensor([9.0, 1.0, 1.0]))
+    assert not torch.equal(changed.loss(logits, labels), task_of(3).loss(logits, labels))
+    for task in (changed, task_of(3)):
+        assert torch.equal(task.judged_loss(logits, labels), task_of(3).loss(logits, labels))
+
+
+def test_mixed_batches_have_labels_in_shares_and_places_as_they_were():
+    batch = (torch.randn(4, 1, 4, 4), torch.tensor([0, 1, 2, 0]), torch.arange(4))
+    assert task_of(3).mixed(batch, seed=(1, 2)) is batch
+    assert task_of(3).labels(batch) is batch[1]
+    mix = Mix(mixup=1.0, cutmix=1.0, num_classes=3)
+    task = task_of(3, mix=mix)
+    images, shares, places = mixed = task.mixed(batch, seed=(1, 2))
+    assert places is batch[2]
+    assert images.shape == batch[0].shape
+    torch.testing.assert_close(shares.sum(1), torch.ones(4))
+    assert task.labels(mixed).tolist() == [max(range(3), key=row.__getitem__) for row in shares.tolist()]
+    assert torch.equal(task.mixed(batch, seed=(1, 2))[0], images)
+    assert not torch.equal(task.mixed(batch, seed=(1, 3))[0], images)
+
+
+@pytest.mark.parametrize("output", [(torch.eye(2),), {"logits": torch.eye(2), "aux": None}, [torch.eye(2), 1]])
+def test_scores_are_the_first_tensor_that_a_network_gives(output):
+    assert torch.equal(scores(output), torch.eye(2))
+
+
+def test_an_output_without_a_tensor_is_no_score():
+    with pytest.raises(NetworkError, match="the network's output: dict without a tensor"):
+        scores({"logits": "none"})
+
+
 def places(loader):
     return [place for _, _, batch in loader for place in batch.tolist()]
 
@@ -126,6 +190,63 @@ def test_the_order_is_that_of_the_seed_and_another_in_every_epoch():
     assert places(task.loader(samples, seed=6)) != first
 
 
+def drawn(samples, *, seed=5, epochs=2, **changes):
+    """The images of some epochs in the order in which they were drawn, and their places."""
+    loader = task_of(3, spec=SPEC, augment=Augment(policy("strong", flip="both", spec=SPEC), SPEC), **changes).loader(
+        samples, seed=seed
+    )
+    seen = []
+    for _ in range(epochs):
+        batches = list(loader)
+        seen.append((torch.cat([images for images, _, _ in batches]), [int(p) for *_, own in batches for p in own]))
+    return seen
+
+
+@pytest.mark.parametrize("sampling", ["shuffled", "balanced"])
+def test_training_pictures_are_the_same_bits_whatever_reads_them_and_in_whatever_batches(sampling):
+    samples = in_memory(14)
+    first, second = seen = drawn(samples, sampling=sampling)
+    for changes in ({}, {"batch_size": 3}, {"batch_size": 14}, {"workers": 2}):
+        for (images, order), (others, other_order) in zip(
+            seen, drawn(samples, sampling=sampling, **changes), strict=True
+        ):
+            assert order == other_order
+            assert torch.equal(images, others)
+    assert first[1] != second[1]
+    ((other, _),) = drawn(samples, sampling=sampling, seed=6, epochs=1)
+    assert not torch.equal(first[0], other)
+
+
+def test_a_picture_changes_anew_in_every_epoch_and_draw():
+    ((first, order), (second, again)) = drawn(in_memory(6), sampling="balanced", epochs=2)
+    images = [image.numpy().tobytes() for image in (*first, *second)]
+    assert len({*order, *again}) < len(images)
+    assert len(set(images)) == len(images)
+
+
+def test_what_judges_is_never_changed():
+    samples, augment = in_memory(6), Augment(policy("strong", flip="both", spec=GREY), GREY)
+    plain, changing = task_of(3), task_of(3, augment=augment, sampling="balanced")
+    assert torch.equal(next(iter(changing.loader(samples)))[0], next(iter(plain.loader(samples)))[0])
+    assert torch.equal(next(changing.images(samples)), next(plain.images(samples)))
+    shuffled = {tuple(places(changing.loader(samples))) for _ in range(3)}
+    assert shuffled == {tuple(range(6))}
+
+
+def test_a_last_batch_of_one_is_left_out_of_training_alone():
+    loader = task_of(3, batch_size=4).loader(in_memory(9), seed=1)
+    assert [len(labels) for _, labels, _ in loader] == [4, 4]
+    assert [len(labels) for _, labels, _ in task_of(3, batch_size=4).loader(in_memory(9))] == [4, 4, 1]
+    assert [len(labels) for _, labels, _ in task_of(3, batch_size=4).loader(in_memory(1), seed=1)] == [1]
+
+
+def test_loading_for_training_leaves_torchs_random_state():
+    loader = task_of(3, augment=Augment(["RandomInvert"], GREY)).loader(in_memory(9), seed=1)
+    before = torch.random.get_rng_state()
+    assert len(list(loader)) == len(list(loader)) == 2
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
 def test_a_shuffled_sample_keeps_its_label():
     samples = in_memory(40)
     for images, labels, batch in task_of(3).loader(samples, seed=1):
@@ -144,7 +265,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_picture_files_are_loaded_also_by_other_processes(folder, workers):
-    samples = read_class_folders(folder, classes=("cat", "dog"))
+    samples = read_samples(folder, classes=("cat", "dog"))
     (images, labels, batch), *rest = task_of(2, spec=SPEC, workers=workers).loader(samples)
     assert rest == []
     assert (labels.tolist(), batch.tolist()) == ([0, 0, 1], [0, 1, 2])

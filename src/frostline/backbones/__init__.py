@@ -1,18 +1,25 @@
 """A name → a pretrained network with its weights, its input, and BatchNorm that can be trained."""
 
 from frostline.backbones.batchnorm import refill, unfilled_norms
-from frostline.backbones.build import build, classifier_name
+from frostline.backbones.build import build
+from frostline.backbones.classifier import classifier_name
+from frostline.backbones.elsewhere import Elsewhere, elsewhere
 from frostline.backbones.network import Backbone, Channels, InputSpec
+from frostline.backbones.to_huggingface import load_huggingface, save_huggingface
 from frostline.backbones.weights import load_weights, read_weights
 
 __all__ = [
     "Backbone",
     "Channels",
+    "Elsewhere",
     "InputSpec",
     "build",
     "classifier_name",
+    "elsewhere",
+    "load_huggingface",
     "load_weights",
     "read_weights",
     "refill",
+    "save_huggingface",
     "unfilled_norms",
 ]

@@ -3,18 +3,32 @@
 import os
 import signal
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
 from frostline.cli.demo import demo
+from frostline.cli.evaluate import evaluate
+from frostline.cli.export import export
 from frostline.cli.outline import outline
+from frostline.cli.predict import predict
 from frostline.cli.recipe import app as recipe_app
 from frostline.cli.report import report
 from frostline.cli.train import train
 from frostline.cli.verify import verify
-from frostline.errors import FrostlineError, RecipeError, UserError
+from frostline.errors import DataError, FrostlineError, RecipeError, UserError, missing
 
 STOPPED = 128 + signal.SIGINT
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"frostline {metadata.version('frostline')}")
+        raise typer.Exit
+
+
+VERSION = typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
 
 app = typer.Typer(
     name="frostline",
@@ -26,7 +40,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, outline, train, verify, report):
+
+
+@app.callback()
+def _options(version: Annotated[bool, VERSION] = False) -> None:
+    """Fine-tune pretrained networks: say what stays frozen, prove that it held."""
+
+
+for command in (demo, outline, train, verify, evaluate, predict, export, report):
     app.command()(command)
 app.add_typer(recipe_app, name="recipe")
 
@@ -41,6 +62,9 @@ def main() -> None:
     except FrostlineError as error:
         print(f"frostline: {_text(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
+    except ModuleNotFoundError as error:
+        print(missing("frostline", error), file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:
         # The reader (head, less) has gone; Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,7 +81,9 @@ def main() -> None:
 
 
 def _text(error: FrostlineError) -> str:
-    """Write an error on one line, or a recipe's mistakes on one line each."""
+    """Write an error on one line; a recipe's mistakes and bad pictures on one line each."""
     if isinstance(error, RecipeError) and len(error.mistakes) > 1:
         return "\n  ".join([f"{error.asked}: {len(error.mistakes)} mistakes", *error.mistakes, f"{error.do}"])
+    if isinstance(error, DataError) and error.items:
+        return "\n  ".join([str(error), *error.items])
     return str(error)

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-WHAT = typer.Argument(metavar="MODEL|RECIPE", help="timm/…, torchvision/…, file.py:callable, or a recipe.")
+WHAT = typer.Argument(
+    metavar="MODEL|RECIPE", help="timm/…, torchvision/…, hf/…, ultralytics/…, file.py:callable, or a recipe."
+)
 CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
 LAYERS = typer.Option("--layers", help="Print the layers of each stage too; their numbers are those of `first: N`.")
 JSON = typer.Option("--json", help="Print JSON.")
@@ -36,9 +38,10 @@ def outline(
     from frostline.backbones import build
     from frostline.selection import outline as read
 
-    # A callable comes with its own weights; for all others the outline needs none.
-    backbone = build(what, weights="pretrained" if ".py:" in what else "none")
-    result = read(backbone.model, example_input=backbone.input.example())
+    # A callable comes with its own weights, and says nothing of the size it takes; all others need no weights here.
+    own = ".py:" in what
+    backbone = build(what, weights="pretrained" if own else "none")
+    result = read(backbone.model, example_input=None if own else backbone.input.example())
     if json:
         show.as_json(result.to_json())
     else:

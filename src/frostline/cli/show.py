@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frostline.record import Proof, RunRecord, StageRow
+    from frostline.record import Evaluation, Proof, RunRecord, StageRow
     from frostline.selection import Outline
 
 MARKS = {"holds": "holds", "fails": "FAILS", "not applicable": "n/a"}
@@ -90,6 +90,21 @@ def show_run(record: "RunRecord", out: Path) -> None:
         print(f"proof: {record.proof['line']}")
         warn(record.proof["warnings"])
     print(f"report: {out / 'report.html'}")
+
+
+def show_evaluation(evaluation: "Evaluation", classes: Sequence[str]) -> None:
+    """Print how a network was judged: the metrics, and for each class how many of its pictures were told right."""
+    print(f"{evaluation.samples:,} pictures in {evaluation.split}: {_metrics(evaluation.metrics)}")
+    print()
+    rows = []
+    for number, (name, row) in enumerate(zip(classes, evaluation.confusion, strict=True)):
+        called = sum(other[number] for other in evaluation.confusion)
+        recall = f"{row[number] / sum(row):.3f}" if sum(row) else "–"
+        precision = f"{row[number] / called:.3f}" if called else "–"
+        others = [(count, classes[at]) for at, count in enumerate(row) if at != number and count]
+        taken = f"{max(others)[1]} ({max(others)[0]})" if others else ""
+        rows.append((name, sum(row), row[number], recall, precision, taken))
+    table(("class", "pictures", "right", "recall", "precision", "most often taken for"), rows)
 
 
 def warn(messages: Iterable[str]) -> None:

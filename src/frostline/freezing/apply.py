@@ -71,6 +71,7 @@ def freeze(
     norm: NormMode = "eval",
     strict: bool = False,
     example_input: ExampleInput | None = None,
+    head: str | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     **selector: Any,
 ) -> PlanHandle:
@@ -84,6 +85,7 @@ def freeze(
         norm: what norm layers of held parts do: stay in eval, or keep their statistics moving (`train`).
         strict: make an error of what is otherwise only noted (fewer stages than `frozen_stages` asks for).
         example_input: what the network's forward takes, where its first layer does not tell.
+        head: dotted name of the module that classifies, where it is more than the last layer (a head of your own).
         optimizer: an optimizer that already exists; held tensors leave its groups and its state.
         **selector: one of `through`, `first`, `train_first`, `match`, `train`, `frozen_stages`.
 
@@ -102,7 +104,7 @@ def freeze(
     asked = parse(selector if words is None else words) if not (words and selector) else parse({words: 1, **selector})
     _check_free(model, asked)  # before what it holds is taken for what the user had frozen
     plan = make_plan(
-        outline(model, example_input=example_input),
+        outline(model, example_input=example_input, head=head),
         asked,
         norm=norm,
         strict=strict,

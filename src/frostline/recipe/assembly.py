@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from frostline.backbones import Backbone, InputSpec, build, classifier_name, refill, unfilled_norms
-from frostline.errors import DataError, NetworkError
+from frostline.data import Augment, Fault, Mix, Samples, Split, Words, class_weights, harmless_flip, policy
+from frostline.errors import DataError, NetworkError, UserError
 from frostline.freezing import FreezePlan, make_plan
 from frostline.heads import replace_classifier
+from frostline.recipe.data import gather
 from frostline.recipe.schema import Phase, Recipe
 from frostline.selection import Outline, outline, undisturbed
-from frostline.tasks import ImageTask, Samples, Split, check_pictures, read_class_folders, split
+from frostline.tasks import ImageTask, scores
 
 # Statistics of a channel are steady after some tens of images.
 REFILL_IMAGES = 256
-GLYPHS_PER_CLASS = 800
-FEWEST_OF_A_CLASS = 2
+TRIED_DRAWS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class Assembly:
         recipe: what was asked.
         task: loss and metrics, with the input that the network takes.
         data: the samples, split.
+        skipped: pictures that could not be used and were left out.
         model: the network with its new head, on the CPU.
         outline: its stages.
         plans: one for each phase.
@@ -40,6 +41,7 @@ class Assembly:
     recipe: Recipe
     task: ImageTask
     data: Split
+    skipped: tuple[Fault, ...]
     model: nn.Module
     outline: Outline
     plans: tuple[FreezePlan, ...]
@@ -51,37 +53,54 @@ def assemble(recipe: Recipe) -> Assembly:
     """Read the data, build the network and make the plans of a recipe.
 
     Raises:
-        DataError: folders or classes that cannot be trained on.
+        DataError: folders, classes or pictures that cannot be trained on.
         NetworkError: no such network, or one that does not take these pictures.
         WeightsError: weights that cannot be read, or are of another architecture.
         SelectorError: a freeze that fits nothing, or everything.
+        UserError: an augmentation that cannot be done.
     """
-    data = read_data(recipe)
+    gathered = gather(recipe)
+    data = gathered.parts
     torch.manual_seed(recipe.seed)
     backbone = build(recipe.model.name, weights=recipe.model.weights)
     spec = input_spec(recipe, backbone)
     classes = data.train.classes
-    model = with_head(backbone, num_classes=len(classes))
+    model, head = with_head(backbone, recipe, num_classes=len(classes))
     _check_channels(model, spec, recipe.model.name)
-    task = ImageTask(classes=classes, spec=spec, batch_size=recipe.batch_size, workers=recipe.data.workers)
-    read = outline(model, example_input=spec.example())
-    _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name)
+    task, remarks = image_task(recipe, data.train, spec)
+    read = outline(model, example_input=spec.example(), head=head)
+    _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name, head=head)
     before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
     warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
-    if data.train.ignored:
-        warnings.append(f"{data.train.ignored} files in {recipe.data.train} are no pictures and were passed over")
-    warnings += mend_norms(recipe, model, plans, task=task, samples=data.train)
+    warnings += [*gathered.notes, *remarks, *mend_norms(recipe, model, plans, task=task, samples=data.train)]
     return Assembly(
         recipe=recipe,
         task=task,
         data=data,
+        skipped=gathered.skipped,
         model=model,
         outline=read,
         plans=plans,
         warnings=tuple(warnings),
-        rebuild=lambda: with_head(build(recipe.model.name, weights=_unloaded(recipe)), num_classes=len(classes)),
+        rebuild=lambda: rebuilt(recipe, num_classes=len(classes))[0],
     )
+
+
+def rebuilt(recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, InputSpec]:
+    """Build the network of a recipe without its data and weights, for a checkpoint to be loaded into.
+
+    Args:
+        recipe: what to build.
+        num_classes: number of outputs.
+
+    Returns:
+        The network with its head, on the CPU in eval mode, and the input that the recipe means.
+    """
+    # A callable comes with its own weights; all others are filled from the checkpoint anyway.
+    backbone = build(recipe.model.name, weights="pretrained" if ".py:" in recipe.model.name else "none")
+    model, _ = with_head(backbone, recipe, num_classes=num_classes)
+    return model.eval(), input_spec(recipe, backbone)
 
 
 def always_held(assembly: Assembly) -> list[str]:
@@ -106,39 +125,63 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
     return replace(spec, size_px=asked.size or spec.size_px)
 
 
-def with_head(backbone: Backbone, *, num_classes: int) -> nn.Module:
-    """Give the network a new linear classifier for so many classes."""
-    replace_classifier(backbone.model, classifier_name(backbone.model), num_classes=num_classes)
-    return backbone.model
+def with_head(backbone: Backbone, recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, str]:
+    """Give the network its new head for so many classes; also gives the head's name."""
+    name = classifier_name(backbone.model)
+    replace_classifier(backbone.model, name, num_classes=num_classes, head=recipe.head)
+    return backbone.model, name
 
 
-def read_data(recipe: Recipe) -> Split:
-    """Read the samples of a recipe and split them."""
-    train = _samples(recipe.data.train, seed=recipe.seed)
-    for name, count in zip(train.classes, np.bincount(train.labels, minlength=len(train.classes)), strict=True):
-        if count < FEWEST_OF_A_CLASS:
-            raise DataError(
-                f"data {recipe.data.train}",
-                found=f"class {name} has one picture",
-                do="add some, or take its folder away",
-            )
+def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTask, list[str]]:
+    """Say what a batch costs and how its pictures are changed; also what a person should be told.
 
-    def other(key: str, part: float | str | None) -> float | str | Samples | None:
-        if not isinstance(part, str) or part == "rest":
-            return part
-        if Path(part).resolve() == Path(recipe.data.train).resolve():
-            raise DataError(
-                f"data.{key}: {part}", found="the training folder itself", do="name another folder, or give a share"
-            )
-        return read_class_folders(Path(part), classes=train.classes)
+    Raises:
+        UserError: a transform that is not there or does not work on these pictures, or weights for a class that is not
+            there.
+    """
+    asked = recipe.augment
+    remarks: list[str] = []
+    words: Sequence[Words] = asked.transforms or ()
+    if asked.policy != "none":
+        flip, why = (asked.flip, "") if asked.flip != "auto" else harmless_flip(train.classes)
+        words = policy(asked.policy, flip=flip, spec=spec)
+        if flip == "none" and why:
+            remarks.append(f"augment: no picture is mirrored: {why}; `augment.flip: horizontal` mirrors all the same")
+    augment = Augment(words, spec) if words else None
+    if augment is not None:
+        _check_augment(augment, train, spec)
+    mixes = asked.mixup > 0 or asked.cutmix > 0
+    task = ImageTask(
+        classes=train.classes,
+        spec=spec,
+        batch_size=recipe.batch_size,
+        workers=recipe.data.workers,
+        sampling=recipe.sampling,
+        augment=augment,
+        mix=Mix(mixup=asked.mixup, cutmix=asked.cutmix, num_classes=len(train.classes)) if mixes else None,
+        label_smoothing=recipe.loss.label_smoothing,
+        class_weights=class_weights(recipe.loss.class_weights, train),
+    )
+    if recipe.sampling == "balanced" and recipe.loss.class_weights != "none":
+        remarks.append("classes are balanced twice, by `sampling: balanced` and by `loss.class_weights`")
+    return task, remarks
 
-    val = other("val", recipe.data.val)
-    if isinstance(val, str):
-        raise DataError(f"data.val: {val}", found="validation is no rest", do="give a share or a folder")
-    test = other("test", recipe.data.test)
-    parts = split(train, val=val, test=test, per_class=recipe.data.per_class, seed=recipe.seed)
-    check_pictures([path for part in (parts.train, parts.val, parts.test) if part is not None for path in part.paths])
-    return parts
+
+def _check_augment(augment: Augment, train: Samples, spec: InputSpec) -> None:
+    """Try the transforms on one picture: they must give what the network takes."""
+    try:
+        picture = train.open(0, at_least_px=spec.size_px)
+        # Some transforms do something in some of the draws only.
+        tried = [augment(picture, seed) for seed in range(TRIED_DRAWS)][-1]
+    except Exception as error:  # whatever a transform raises that pictures cannot pass
+        raise UserError(
+            "augment",
+            found=f"{train.name(0)} cannot pass it ({type(error).__name__}: {str(error).partition(chr(10))[0][:160]})",
+            do="take out the transform that fails, or mend its arguments",
+        ) from None
+    wanted = tuple(spec.example().shape[1:])
+    if tuple(tried.shape) != wanted:
+        raise UserError("augment", found=f"it gives {_shape(tried)}, wanted {_shape(spec.example()[0])}", do="mend it")
 
 
 def mend_norms(
@@ -165,30 +208,6 @@ def mend_norms(
     return [f"{count}, and {len(harmed)} of them run in train mode, which ruins the network: write `norm: refill`"]
 
 
-def _samples(source: str, *, seed: int) -> Samples:
-    if source == "builtin/digits":
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        return Samples(
-            source=source,
-            classes=tuple(str(digit) for digit in digits.target_names),
-            labels=digits.target.astype(np.int64),
-            pixels=(digits.images / 16.0).astype(np.float32),
-        )
-    if source == "builtin/glyphs":
-        from frostline.prepare import render_glyphs
-
-        glyphs = render_glyphs(per_class=GLYPHS_PER_CLASS, seed=seed)
-        return Samples(
-            source=source,
-            classes=glyphs.classes,
-            labels=glyphs.labels,
-            pixels=(glyphs.images / 16.0).astype(np.float32),
-        )
-    return read_class_folders(Path(source))
-
-
 def _check_channels(model: nn.Module, spec: InputSpec, name: str) -> None:
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if first is not None and first.in_channels != spec.num_channels:
@@ -203,13 +222,13 @@ def _check_channels(model: nn.Module, spec: InputSpec, name: str) -> None:
         )
 
 
-def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: str) -> None:
+def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: str, head: str) -> None:
     """Try the network on one picture: it must take it, and give one score for each class."""
     example = spec.example()
     try:
         with undisturbed(model), torch.no_grad():
             model.eval()
-            scores = model(example)
+            output = model(example)
     except Exception as error:
         raise NetworkError(
             f"network {name}",
@@ -217,11 +236,11 @@ def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: 
             f"{str(error).strip().partition(chr(10))[0][:160]})",
             do="`data.size` and `data.channels` say what it is given",
         ) from None
-    found = _shape(scores) if isinstance(scores, Tensor) else type(scores).__name__
+    found = _shape(scores(output))
     if found != f"1 × {num_classes}":
         raise NetworkError(
             f"network {name}",
-            found=f"with a new {classifier_name(model)} it gives {found} for one picture, wanted 1 × {num_classes}: "
+            found=f"with a new {head} it gives {found} for one picture, wanted 1 × {num_classes}: "
             "one score for each class",
             do="name a network whose last linear layer or convolution is its classifier",
         )
@@ -229,11 +248,6 @@ def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: 
 
 def _shape(tensor: Tensor) -> str:
     return " × ".join(map(str, tensor.shape))
-
-
-def _unloaded(recipe: Recipe) -> str:
-    """Weights for a network that is filled from a checkpoint anyway: none, but a callable comes with its own."""
-    return "pretrained" if ".py:" in recipe.model.name else "none"
 
 
 def _is_fresh(model: nn.Module, norms: tuple[str, ...]) -> bool:

@@ -148,6 +148,9 @@ def _located(recipe: Recipe, source: Source, folder: Path | None) -> Recipe:
     network: dict[str, str] = {}
     if model.weights not in NO_FILE:
         network["weights"] = absolute(model.weights, "model", "weights")
+    hub, _, place = model.name.partition("/")
+    if hub == "hf" and os.path.isdir(folder_of_network := absolute(place, "model", "name")):
+        network["name"] = f"hf/{folder_of_network}"
     if is_local(model.name):
         file, _, attribute = model.name.rpartition(":")
         network["name"] = f"{absolute(file, 'model', 'name')}:{attribute}"

@@ -36,6 +36,7 @@ _ALSO_CALLED = {
     "amp": "precision",
 }
 _WANTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "bool_type": lambda _: "true or false",
     "int_type": lambda _: "a whole number",
     "float_type": lambda _: "a number",
     "string_type": lambda _: "text",

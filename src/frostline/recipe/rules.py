@@ -28,6 +28,9 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield from _normalize(data.get("normalize"))
         validates = data.get("val", DEFAULT_VAL) is not None and not _is_zero(data.get("val"))
     yield from _phases(words.get("phases"), validates=validates)
+    augment = words.get("augment")
+    if isinstance(augment, Mapping) and augment.get("transforms") is not None:
+        yield from _own_transforms(augment)
     optimizer = words.get("optimizer")
     if isinstance(optimizer, Mapping) and optimizer.get("momentum") is not None:
         name = optimizer.get("name", "adamw")
@@ -35,6 +38,13 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield ("optimizer", "momentum"), f"{name} takes none; momentum belongs to sgd"
     if words.get("patience") is not None and not validates:
         yield ("patience",), "there is no validation to be patient about; give data.val a share or a folder"
+
+
+def _own_transforms(augment: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    if augment.get("policy", "none") != "none":
+        yield ("augment", "policy"), f"{augment['policy']}, and transforms are a policy of their own; leave one out"
+    if augment.get("flip", "auto") not in ("auto", "none"):
+        yield ("augment", "flip"), "transforms are taken as they are; write RandomHorizontalFlip among them"
 
 
 def _splits(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -23,12 +23,14 @@ from frostline.record import (
     PhaseRecord,
     Proof,
     RunRecord,
+    Skipped,
     StageOutline,
     read_record,
     write_atomically,
     write_json,
 )
 from frostline.report import write_report
+from frostline.tasks import ImageTask
 from frostline.training import (
     BEST,
     LAST,
@@ -118,6 +120,8 @@ class _Journal:
             machine=machine(),
             started=self.started,
             digests=self.digests,
+            augmentation=_augmentation(assembly.task),
+            skipped=tuple(Skipped(name=fault.name, reason=fault.reason) for fault in assembly.skipped),
             warnings=assembly.warnings,
             status="finished" if failure is None else "failed",
             failure=failure,
@@ -265,6 +269,10 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
         for name, samples in (("val", assembly.data.val), ("test", assembly.data.test)):
             if samples is not None:
                 journal.evaluations.append(evaluate(model, samples, task=assembly.task, runtime=runtime, split=name))
+
+
+def _augmentation(task: ImageTask) -> tuple[str, ...]:
+    return (*(task.augment.description if task.augment else ()), *(task.mix.description if task.mix else ()))
 
 
 def _unproven(proof: Proof | None, recipe: Recipe) -> RunFailure | None:

@@ -10,11 +10,13 @@ from frostline.recipe.rules import DEFAULT_VAL, contradictions
 from frostline.recipe.words import (
     ChannelSpreads,
     ChannelValues,
+    ClassWeights,
     Count,
     Freeze,
     NetworkName,
     Split,
     Train,
+    Transform,
     Weights,
     contradicting,
     wrong,
@@ -40,16 +42,36 @@ class Normalize(_Strict):
     std: ChannelSpreads = Field(description="the standard deviation of each channel: as many numbers as mean, above 0")
 
 
+class Columns(_Strict):
+    """The columns of a manifest or data set that hold the pictures and their labels."""
+
+    path: Annotated[str, Field(min_length=1)] = Field(description="the column of picture files, or of pictures")
+    label: Annotated[str, Field(min_length=1)] = Field(description="the column of classes")
+
+
 class Data(_Strict):
     """The images: where they are and how they are split and read."""
 
-    train: Train = Field(description="a folder with one folder of images a class, or builtin/digits, builtin/glyphs")
+    train: Train = Field(
+        description="a folder with one folder of images a class, a CSV file of paths and labels, a folder written by "
+        "Hugging Face datasets, or builtin/digits, builtin/glyphs"
+    )
     val: Split = Field(
         default=DEFAULT_VAL,
-        description="validation: a share of the training images (stratified, seeded), a folder, or null for none",
+        description="validation: a share of the training images (stratified, seeded), a place like train, or null for "
+        "none",
     )
     test: Split = Field(
-        default=None, description="test: a share, a folder, `rest` (what per_class leaves), or null for none"
+        default=None, description="test: a share, a place like train, `rest` (what per_class leaves), or null for none"
+    )
+    columns: Columns | None = Field(
+        default=None, description="path and label: columns of a CSV file or data set; null: by their usual names"
+    )
+    on_bad: Literal["stop", "skip"] = Field(
+        default="stop", description="pictures that cannot be used: stop and list them, or skip and count them"
+    )
+    follow_links: bool = Field(
+        default=False, description="follow links that lead out of a folder; false: such pictures cannot be used"
     )
     per_class: Count | None = Field(default=None, description="train on that many images of each class; null: on all")
     size: Count | None = Field(default=None, description="pixels of the square image; null: what the network publishes")
@@ -63,7 +85,9 @@ class Data(_Strict):
 class Model(_Strict):
     """The network and the weights that it starts from."""
 
-    name: NetworkName = Field(description="timm/…, torchvision/…, frostline/…, or path/to/file.py:callable")
+    name: NetworkName = Field(
+        description="timm/…, torchvision/…, hf/ORG/NAME or hf/FOLDER, frostline/…, or path/to/file.py:callable"
+    )
     weights: Weights = Field(default="pretrained", description="pretrained, none, or the path of a file of weights")
 
 
@@ -81,14 +105,69 @@ class Phase(_Strict):
     )
 
 
-def _some(phases: Any) -> Any:
-    if isinstance(phases, list | tuple) and not phases:
-        raise wrong("an empty list, wanted at least one phase")
-    return phases
+def _some(what: str) -> BeforeValidator:
+    """Refuse an empty list. Not min_length: pydantic counts valid items only, and calls a list of one bad too short."""
+
+    def check(items: Any) -> Any:
+        if isinstance(items, list | tuple) and not items:
+            raise wrong(f"an empty list, wanted at least one {what}")
+        return items
+
+    return BeforeValidator(check)
 
 
-# Not min_length: pydantic counts the valid items only, and would call a list with one bad phase too short.
-Phases = Annotated[tuple[Phase, ...], Field(strict=False, json_schema_extra={"minItems": 1}), BeforeValidator(_some)]
+_SOME = {"minItems": 1}
+Phases = Annotated[tuple[Phase, ...], Field(strict=False, json_schema_extra=_SOME), _some("phase")]
+Transforms = Annotated[tuple[Transform, ...], Field(strict=False, json_schema_extra=_SOME), _some("transform")]
+
+
+class Augment(_Strict):
+    """Random changes to training images; a policy alone, or a list of transforms alone, stands for its defaults."""
+
+    policy: Literal["none", "light", "standard", "strong"] = Field(
+        default="none",
+        description="none; light (crops, flips); standard (smaller crops, flips, colour); strong (smaller crops still, "
+        "flips, RandAugment, erasing)",
+    )
+    transforms: Transforms | None = Field(
+        default=None,
+        description="in place of a policy: transforms of torchvision.transforms.v2 by name, each alone or with its "
+        "arguments, such as {ColorJitter: {brightness: 0.3}}",
+    )
+    flip: Literal["auto", "none", "horizontal", "both"] = Field(
+        default="auto",
+        description="mirrored images in a policy; auto: horizontal, none where classes are letters, numbers or sides",
+    )
+    mixup: Annotated[float, Field(ge=0)] = Field(default=0.0, description="alpha of mixup, such as 0.2; 0: none")
+    cutmix: Annotated[float, Field(ge=0)] = Field(default=0.0, description="alpha of cutmix, such as 1.0; 0: none")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"policy": value}
+        return {"transforms": value} if isinstance(value, list | tuple) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Say that a policy or a list alone is enough."""
+        mapping = handler.resolve_ref_schema(handler(core_schema))
+        own = mapping["properties"]
+        transforms = next(form for form in own["transforms"]["anyOf"] if form.get("type") == "array")
+        return {"oneOf": [{"type": "string", "enum": own["policy"]["enum"]}, transforms, mapping]}
+
+
+class Loss(_Strict):
+    """What a training image costs: cross-entropy, with these changes."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="the share of each label that is spread over all classes"
+    )
+    class_weights: ClassWeights = Field(
+        default="none",
+        description="how much an image of each class counts: none (all the same), balanced (inversely to their number) "
+        "or weights by class, 1 where not named",
+    )
 
 
 class Optimizer(_Strict):
@@ -127,7 +206,11 @@ class Recipe(_Strict):
     task: Literal["images"] = Field(description="what is learned; images: a class for each image")
     data: Data = Field(description="the images: train, and how to split and read them")
     model: Model = Field(description="the network: name, and weights to start from")
-    head: Literal["linear"] = Field(default="linear", description="the new head; linear: one linear layer")
+    head: Literal["linear", "few_shot"] = Field(
+        default="linear",
+        description="the new head; linear: one linear layer; few_shot: a linear layer to 256, ReLU, dropout 0.5, and "
+        "one to the classes",
+    )
     norm: Literal["eval", "train", "refill"] = Field(
         default="eval",
         description="norm layers of frozen parts: eval (statistics stay), train (statistics move), refill (as eval, "
@@ -136,7 +219,15 @@ class Recipe(_Strict):
     phases: Phases = Field(description="one after the other, each with epochs, freeze and lr")
     optimizer: Optimizer = Field(default=Optimizer(), description="adamw, adam, sgd, or a mapping with its settings")
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="the rate over the steps of a phase")
-    augment: Literal["none"] = Field(default="none", description="random changes to training images")
+    augment: Augment = Field(
+        default=Augment(), description="random changes to training images: a policy, a list of transforms, or a mapping"
+    )
+    sampling: Literal["shuffled", "balanced"] = Field(
+        default="shuffled",
+        description="training images of an epoch: shuffled (each once), balanced (as many, drawn so that classes are "
+        "equally likely)",
+    )
+    loss: Loss = Field(default=Loss(), description="what an image costs in training: label smoothing, class weights")
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="numbers to compute with")
     batch_size: Count = Field(default=32, description="images in a step")
     replay: Literal["auto", "off"] = Field(

@@ -12,8 +12,8 @@ from frostline.optimization import make_optimizer, make_schedule, param_groups
 from frostline.recipe.assembly import Assembly, always_held, assemble
 from frostline.recipe.load import load_recipe
 from frostline.recipe.schema import Recipe
-from frostline.record import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, Proof, read_record
-from frostline.training import BEST, LAST, checkpoint_bytes, load_checkpoint
+from frostline.record import RECIPE_FILE, RECORD_FILE, Proof, read_record
+from frostline.training import checkpoint_bytes, checkpoint_of, load_checkpoint
 
 TRIAL_STEPS = 3
 
@@ -45,9 +45,7 @@ def verify_run(run: Path) -> Proof:
         UserError: the data, network or weights that the run's recipe names are gone.
     """
     record = read_record(run)
-    checkpoint = next((path for name in (BEST, LAST) if (path := run / CHECKPOINTS / name).is_file()), None)
-    if checkpoint is None:
-        raise RunError(f"run {run}", found="no checkpoint there", do="run the training again")
+    checkpoint = checkpoint_of(run)
     recipe = load_recipe(str(run / RECIPE_FILE))
     # Not all of it: data and weights may have moved to another folder since.
     if any(recipe.model_dump(mode="json")[key] != record.recipe.get(key) for key in ("phases", "norm")):

@@ -23,7 +23,7 @@ from frostline.selection.selector import BARE, COUNTED, GLOBBED, NAMED, Selector
 
 BUILTIN = "builtin/"
 BUILTINS = ("builtin/digits", "builtin/glyphs")
-NETWORK_PREFIXES = ("timm/", "torchvision/", "frostline/")
+NETWORK_PREFIXES = ("timm/", "torchvision/", "hf/", "frostline/")
 NETWORK_FORMS = f"{'…, '.join(NETWORK_PREFIXES)}… or path/to/file.py:callable"
 NO_FILE = ("pretrained", "none")
 
@@ -152,6 +152,28 @@ def _freeze(value: Any) -> Selector:
         raise wrong(f"{error.found}{do}", at=place) from None
 
 
+def _transform(value: Any) -> Any:
+    """Read a transform: its name, or its name and its arguments; which there are, torchvision knows."""
+    if isinstance(value, str) and value.isidentifier():
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        name, arguments = next(iter(value.items()))
+        if isinstance(name, str) and name.isidentifier() and isinstance(arguments, dict | None):
+            return {name: arguments or {}}
+    raise wrong(f"{found(value)}, wanted a transform: its name, or {{NAME: {{argument: value}}}}")
+
+
+def _class_weights(value: Any) -> Any:
+    if value in ("none", "balanced"):
+        return value
+    if not isinstance(value, dict) or not value:
+        raise wrong(f"{found(value)}, wanted none, balanced, or weights by class such as {{glass: 2.0}}")
+    for name, weight in value.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+            raise wrong(f"{found(weight)}, wanted a weight above 0", at=(name,))
+    return {str(name): float(weight) for name, weight in value.items()}
+
+
 def _channel_values(value: tuple[float, ...]) -> tuple[float, ...]:
     if len(value) not in (1, 3):
         raise wrong(f"{len(value)} numbers, wanted 3 (one a channel) or 1 (for all channels)")
@@ -173,6 +195,22 @@ FREEZE_SCHEMA: dict[str, Any] = {
     ]
 }
 
+_WEIGHTS_BY_CLASS = {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}}
+CLASS_WEIGHTS_SCHEMA: dict[str, Any] = {
+    "oneOf": [{"enum": ["none", "balanced"], "type": "string"}, {**_WEIGHTS_BY_CLASS, "minProperties": 1}]
+}
+TRANSFORM_SCHEMA: dict[str, Any] = {
+    "oneOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "object",
+            "additionalProperties": {"type": ["object", "null"]},
+            "minProperties": 1,
+            "maxProperties": 1,
+        },
+    ]
+}
+
 Count = Annotated[int, Field(ge=1)]
 Train = Annotated[str, AfterValidator(_train)]
 Split = Annotated[Annotated[float, Field(ge=0, lt=1)] | str | None, BeforeValidator(_split)]
@@ -182,6 +220,8 @@ ChannelValues = Annotated[tuple[float, ...], Field(strict=False), AfterValidator
 ChannelSpreads = Annotated[
     tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False), AfterValidator(_channel_values)
 ]
+Transform = Annotated[str | dict[str, Any], PlainValidator(_transform), WithJsonSchema(TRANSFORM_SCHEMA)]
+ClassWeights = Annotated[str | dict[str, float], PlainValidator(_class_weights), WithJsonSchema(CLASS_WEIGHTS_SCHEMA)]
 Freeze = Annotated[
     Selector,
     PlainValidator(_freeze),

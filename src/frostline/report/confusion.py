@@ -26,7 +26,7 @@ class ClassScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mistake:
+class Confusion:
     """One cell beside the diagonal: `count` samples of `truth`, a `share` of them all, were taken for another."""
 
     truth: str
@@ -42,7 +42,7 @@ class Judged:
     evaluation: Evaluation
     names: tuple[str, ...]
     scores: tuple[ClassScore, ...]
-    mistakes: tuple[Mistake, ...]
+    confusions: tuple[Confusion, ...]
 
     @property
     def numbered(self) -> bool:
@@ -77,11 +77,14 @@ def judge(evaluation: Evaluation, record: RunRecord) -> Judged:
     matrix = evaluation.confusion
     size = len(matrix)
     if not size or any(len(row) != size for row in matrix):
-        return Judged(evaluation=evaluation, names=(), scores=(), mistakes=())
+        return Judged(evaluation=evaluation, names=(), scores=(), confusions=())
     fits = len(record.classes) == size
     names = record.classes if fits else tuple(f"class {number}" for number in range(size))
     return Judged(
-        evaluation=evaluation, names=names, scores=class_scores(matrix, names), mistakes=worst_mistakes(matrix, names)
+        evaluation=evaluation,
+        names=names,
+        scores=class_scores(matrix, names),
+        confusions=worst_confusions(matrix, names),
     )
 
 
@@ -109,19 +112,19 @@ def class_scores(matrix: Matrix, names: Sequence[str]) -> tuple[ClassScore, ...]
     )
 
 
-def worst_mistakes(matrix: Matrix, names: Sequence[str], *, most: int = 10) -> tuple[Mistake, ...]:
+def worst_confusions(matrix: Matrix, names: Sequence[str], *, most: int = 10) -> tuple[Confusion, ...]:
     """Name the confusions that cost most samples, the largest first.
 
-    >>> [(mistake.truth, mistake.taken_for, mistake.share) for mistake in worst_mistakes([[3, 1], [0, 2]], "ab")]
+    >>> [(one.truth, one.taken_for, one.share) for one in worst_confusions([[3, 1], [0, 2]], "ab")]
     [('a', 'b', 0.25)]
     """
-    mistakes = [
-        Mistake(truth=names[place], taken_for=names[other], count=cell, share=cell / sum(row))
+    confusions = [
+        Confusion(truth=names[place], taken_for=names[other], count=cell, share=cell / sum(row))
         for place, row in enumerate(matrix)
         for other, cell in enumerate(row)
         if cell and other != place
     ]
-    return tuple(sorted(mistakes, key=lambda mistake: (-mistake.count, -mistake.share))[:most])
+    return tuple(sorted(confusions, key=lambda one: (-one.count, -one.share))[:most])
 
 
 def heat(share: float) -> float:

@@ -15,6 +15,8 @@ from frostline.report.curves import charts
 from frostline.report.frost import frost_map, phase_numbers
 from frostline.report.headline import tiles
 from frostline.report.listing import as_yaml
+from frostline.report.mistakes import gallery
+from frostline.report.skipped import left_out
 
 REPORT_FILE = "report.html"
 
@@ -56,6 +58,8 @@ def render(record: RunRecord) -> str:
             phase_numbers=phase_numbers(record),
             metric_names=list(dict.fromkeys(name for epoch in record.epochs for name in epoch.metrics)),
             judged=[judge(evaluation, record) for evaluation in record.evaluations],
+            gallery=gallery(record),
+            left_out=left_out(record),
             recipe=as_yaml(record.recipe),
             parts=parts(record.seconds),
             facts=facts(record),

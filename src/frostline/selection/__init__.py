@@ -5,16 +5,17 @@ Importing this folder does not import torch; `outline` and what reads a network 
 
 from typing import TYPE_CHECKING, Any
 
-from frostline.selection.parts import HEAD, NECK, STEM, Layer, ModuleEntry, Outline, ParameterEntry, Stage
+from frostline.selection.parts import HEAD, NECK, STEM, Convention, Layer, ModuleEntry, Outline, ParameterEntry, Stage
 from frostline.selection.resolve import Resolution, resolve
 from frostline.selection.selector import Selector, Words, parse
 
 if TYPE_CHECKING:
+    from frostline.selection.inputs import ExampleInput
     from frostline.selection.network import outline, role_of
-    from frostline.selection.trace import ExampleInput, all_tensors, call, first_tensor, undisturbed
+    from frostline.selection.trace import all_tensors, call, first_tensor, undisturbed
 
 _LAZY = {
-    "ExampleInput": "trace",
+    "ExampleInput": "inputs",
     "all_tensors": "trace",
     "call": "trace",
     "first_tensor": "trace",
@@ -27,6 +28,7 @@ __all__ = [
     "HEAD",
     "NECK",
     "STEM",
+    "Convention",
     "ExampleInput",
     "Layer",
     "ModuleEntry",

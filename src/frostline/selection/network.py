@@ -1,17 +1,25 @@
 """Read the outline of a torch network: its stages, layers, parameters and modules, in the order they run."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from frostline.errors import NetworkError
-from frostline.selection.parts import ModuleEntry, Outline, ParameterEntry, Role
-from frostline.selection.stages import by_execution, by_publication
-from frostline.selection.trace import ExampleInput, Trace, trace
+from frostline.selection.conventions import convention_of
+from frostline.selection.inputs import ExampleInput
+from frostline.selection.layer_list import by_layer_list, find_layer_list
+from frostline.selection.parts import ModuleEntry, Outline, ParameterEntry, Role, Stage
+from frostline.selection.published import by_publication
+from frostline.selection.regions import regions
+from frostline.selection.series import stage_series
+from frostline.selection.stages import by_execution
+from frostline.selection.trace import Trace, trace
 from frostline.selection.units import unfold
 
+# Networks that share whole modules tie tensors by the dozen; more notes than this nobody reads.
+MOST_TIES = 5
 _NORMS = (
     nn.modules.batchnorm._NormBase,  # BatchNorm and InstanceNorm in 1, 2 and 3 dimensions, SyncBatchNorm
     nn.LayerNorm,
@@ -21,13 +29,15 @@ _NORMS = (
 )
 
 
-def outline(model: nn.Module, *, example_input: ExampleInput | None = None) -> Outline:
+def outline(model: nn.Module, *, example_input: ExampleInput | None = None, head: str | None = None) -> Outline:
     """Read the ordered, named stages and layers of a network.
 
     Args:
         model: any network; it is left as it was.
         example_input: what its forward takes, one sample is enough: a tensor, a sequence of arguments or a mapping of
             keyword arguments. Needed only where the network's first layer does not tell.
+        head: dotted name of the module that classifies, where it is more or another than the network says: all its
+            parameters are the stage `head`.
 
     Returns:
         The outline. `source` says where the stage names come from; a network that could not be run is outlined in
@@ -35,7 +45,8 @@ def outline(model: nn.Module, *, example_input: ExampleInput | None = None) -> O
 
     Raises:
         NetworkError: the network has no parameters, some that have no shape yet or that it does not list, or it is
-            wrapped (DDP, torch.compile).
+            wrapped (DDP, torch.compile, the YOLO of ultralytics).
+        NetworkError: there is no module `head`.
 
     >>> import torch
     >>> small = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
@@ -45,16 +56,14 @@ def outline(model: nn.Module, *, example_input: ExampleInput | None = None) -> O
     """
     _check_unwrapped(model)
     named = _parameters(model)
+    listed = find_layer_list(model)
     seen = trace(model, example_input)
+    stages, source = _stages(model, seen, named=named, head=head, listed=listed)
     notes = []
-    stages = by_publication(model, aliases={entry.name: entry.aliases for entry in named})
-    source = "the network's own group_matcher (timm)"
-    if stages is None:
-        stages = by_execution(unfold(model, seen))
-        source = "one forward pass: where the resolution halves" if seen.calls else "the order it is written in"
     if seen.failure is not None:
         notes.append(f"no forward pass could be made ({seen.failure}), so modules stand in the order they are written")
-    notes += [f"{entry.name} is tied to {', '.join(entry.aliases)}" for entry in named if entry.aliases]
+    tied = [f"{entry.name} is tied to {', '.join(entry.aliases)}" for entry in named if entry.aliases]
+    notes += tied if len(tied) <= MOST_TIES else [*tied[:MOST_TIES], f"{len(tied) - MOST_TIES} more tensors are tied"]
     return Outline(
         network=type(model).__name__,
         stages=stages,
@@ -62,7 +71,31 @@ def outline(model: nn.Module, *, example_input: ExampleInput | None = None) -> O
         modules=_modules(model, seen),
         source=source,
         notes=tuple(notes),
+        frozen_stages=convention_of(model),
     )
+
+
+def _stages(
+    model: nn.Module, seen: Trace, *, named: Sequence[ParameterEntry], head: str | None, listed: str | None
+) -> tuple[tuple[Stage, ...], str]:
+    """Group into stages, the surest way first; and say which way that was."""
+    said = regions(model, seen, head=head)
+    if listed is not None:
+        return by_layer_list(model, listed, seen, said), "the network's own list of layers (ultralytics)"
+    stages = by_publication(model, aliases={entry.name: entry.aliases for entry in named}, heads=said.head)
+    if stages is not None:
+        return stages, "the network's own group_matcher (timm)"
+    series = stage_series(model, seen, backbone=said.backbone)
+    opened = (*said.opened, *said.head, *said.neck)
+    units = unfold(
+        model, seen, open_also=[name for name in opened if "." in name or name in said.opened], stages=series
+    )
+    if series:
+        return by_execution(
+            units, regions=said, series=series
+        ), f"the network's own stages ({series[0]} … {series[-1]})"
+    source = "one forward pass: where the resolution halves" if seen.calls else "the order it is written in"
+    return by_execution(units, regions=said), source
 
 
 def role_of(module: nn.Module) -> Role:

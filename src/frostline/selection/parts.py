@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 Role = Literal["norm", "dropout", "other"]
+# Whose meaning of `frozen_stages: N` holds; `selection/frozen_stages.py` says what each is.
+Convention = Literal["mmdetection", "PP-HGNetV2", "PP-LCNetV3"]
 
 STEM = "stem"
 NECK = "neck"
@@ -51,7 +53,10 @@ class ModuleEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer: the name of its first part, and all names under which its parameters are reached."""
+    """One layer: the name of its first part, and all names under which its parameters are reached.
+
+    A network that numbers its layers itself (ultralytics) may count some that have no parameters.
+    """
 
     name: str
     parameters: tuple[str, ...]
@@ -75,7 +80,7 @@ class Outline:
     """The ordered, named stages and layers of a network, input first, head last.
 
     Every name of every parameter stands in exactly one layer. `notes` says what was odd about the network or how it
-    was read; `source` says where the stage names come from.
+    was read; `source` says where the stage names come from; `frozen_stages` says whose meaning `frozen_stages: N` has.
     """
 
     network: str
@@ -84,6 +89,7 @@ class Outline:
     modules: tuple[ModuleEntry, ...]
     source: str
     notes: tuple[str, ...] = ()
+    frozen_stages: Convention = "mmdetection"
 
     @cached_property
     def stage_names(self) -> tuple[str, ...]:
@@ -120,6 +126,7 @@ class Outline:
             "network": self.network,
             "parameters": self.numel,
             "source": self.source,
+            "frozen_stages": self.frozen_stages,
             "notes": list(self.notes),
             "stages": [
                 {

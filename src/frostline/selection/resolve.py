@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from frostline.errors import SelectorError, nearest
-from frostline.selection.parts import HEAD, NECK, STEM, Outline, Stage
+from frostline.selection.frozen_stages import frozen_stages, numbered_stages
+from frostline.selection.parts import HEAD, NECK, Outline
 from frostline.selection.selector import Selector
 
 
@@ -184,35 +185,27 @@ def _prefixes(names: Iterable[str]) -> Iterable[str]:
 
 
 def _frozen_stages(outline: Outline, selector: Selector) -> Picked:
-    """Hold the stem and the first N stages, as mmdetection counts them (0: the stem alone, -1: nothing)."""
     number = int(str(selector.value))
-    stages = _numbered_stages(outline)
-    if number < 0:
-        return set(), [f"frozen_stages: {number} holds nothing"]
-    taken = [stage for stage in outline if stage.name == STEM] + stages[:number]
-    layers = ", ".join(layer.name for stage in taken for layer in stage.layers) or "nothing"
-    notes = [
-        f"frozen_stages: {number} counts as mmdetection does (0: the stem, N: the stem and N stages); holds {layers}"
-    ]
-    if number > len(stages):
+    meant = frozen_stages(outline, number)
+    layers = ", ".join(layer.name for stage in meant.stages for layer in stage.layers) or "nothing"
+    notes = [f"frozen_stages: {number} counts as {outline.frozen_stages} does ({meant.meaning}); holds {layers}"]
+    if meant.missing:
         notes.append(
-            f"frozen_stages: {number} asks for more than the {len(stages)} stages of {outline.network}: all are held"
+            f"frozen_stages: {number} asks for more than the {len(numbered_stages(outline))} stages of "
+            f"{outline.network}: {', '.join(stage.name for stage in meant.stages) or 'none'} are held"
         )
-    return {name for stage in taken for name in stage.parameters}, notes
+    return {name for stage in meant.stages for name in stage.parameters}, notes
 
 
 def _check_stage_count(outline: Outline, selector: Selector) -> None:
-    stages = _numbered_stages(outline)
-    if int(str(selector.value)) > len(stages):
+    number = int(str(selector.value))
+    missing = frozen_stages(outline, number).missing
+    if missing:
         raise SelectorError(
             f"freeze: {selector}",
-            found=f"{outline.network} has {len(stages)} stages after its stem",
-            do=f"give a number from -1 to {len(stages)}",
+            found=f"{outline.network} has {len(numbered_stages(outline))} stages after its stem",
+            do=f"give a number from -1 to {number - missing}",
         )
-
-
-def _numbered_stages(outline: Outline) -> list[Stage]:
-    return [stage for stage in outline if stage.name not in (STEM, NECK, HEAD)]
 
 
 _KINDS: dict[str, Callable[[Outline, Selector], Picked]] = {

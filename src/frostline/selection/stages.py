@@ -1,149 +1,161 @@
-"""Group the parts of a network into stages: as it publishes them, else by where the resolution halves as it runs."""
+"""Group the units of a network into stages: as it publishes them by how it is written, else by where it halves."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
 from frostline.selection.parts import HEAD, NECK, STEM, Layer, Stage
-from frostline.selection.units import Unit
+from frostline.selection.regions import Regions
+from frostline.selection.series import HALVED
+from frostline.selection.units import GENERIC, Unit, is_below
 
-# Positions after ÷ positions before: at most HALVED and the resolution has halved (a border lost to an unpadded
-# convolution has not), at least GROWN and it grows again (a class token beside 196 patches does not).
-HALVED = 0.6
+# Positions after ÷ positions before: at least this, and the resolution grows again (a class token beside 196 patches
+# does not make it grow).
 GROWN = 1.5
 
+Units = Sequence[Unit]
 
-def by_execution(units: Sequence[Unit]) -> tuple[Stage, ...]:
+
+def by_execution(units: Units, *, regions: Regions | None = None, series: Sequence[str] = ()) -> tuple[Stage, ...]:
     """Name the stages of a network from its units in the order they run.
 
     The stem is what runs before the first block, a stage ends where the resolution halves, the neck begins where it
     grows again, the head is the last layer with weights and what follows it. Where the resolution never halves (a
     plain transformer) every block is a stage of its own, `block1` …. A network without weight layers is all head.
-    """
-    head_from = max((index for index, unit in enumerate(units) if unit.weight_layers), default=0)
-    body, head = units[:head_from], list(units[head_from:])
-    # Without any block the stem is the first layer, its norm included.
-    weighted = [index for index, unit in enumerate(body) if unit.weight_layers]
-    first_block = next(
-        (index for index, unit in enumerate(body) if unit.is_block), (*weighted, len(body), len(body))[1]
-    )
-    stem, rest = list(body[:first_block]), body[first_block:]
-    trunk, neck = _split_neck(rest)
-    groups = _by_resolution(trunk)
-    if len(groups) == 1 and sum(unit.is_block for unit in trunk) > 1:
-        named = {f"block{number}": group for number, group in enumerate(_by_block(trunk), 1)}
-    else:
-        named = {f"stage{number}": group for number, group in enumerate(groups, 1)}
-    every = {STEM: stem, **named, NECK: neck, HEAD: head}
-    return tuple(Stage(name=name, layers=_layers(group)) for name, group in every.items() if group)
-
-
-def by_publication(model: nn.Module, *, aliases: dict[str, tuple[str, ...]]) -> tuple[Stage, ...] | None:
-    """Name the stages as a timm network publishes them (`group_matcher`), or give None where it does not or cannot.
-
-    The classifier (`get_classifier`) is the head; what else the last group holds (a last norm or convolution) belongs
-    to the stage before it.
 
     Args:
-        model: any network.
-        aliases: listed name of a parameter → its other names.
+        units: the parts of the network, in the order they run.
+        regions: what the network says of its head, its neck and its backbone; that goes before what is seen.
+        series: the modules that it publishes as its stages; they go before the resolution.
     """
-    publish, classifier = getattr(model, "group_matcher", None), getattr(model, "get_classifier", None)
-    if not callable(publish) or not callable(classifier):
-        return None
-    try:
-        from timm.models import group_parameters
-
-        coarse: dict[str, int] = group_parameters(model, publish(coarse=True), reverse=True)
-        fine: dict[str, int] = group_parameters(model, publish(coarse=False), reverse=True)
-        heads = classifier()
-    except Exception:  # timm is not there, refuses (its RDNet does), or the network only looks like one of timm's
-        return None
-    head_modules = [heads] if isinstance(heads, nn.Module) else list(heads)
-    head_ids = {id(parameter) for module in head_modules for parameter in module.parameters()}
-    in_head = {name for name, parameter in model.named_parameters() if id(parameter) in head_ids}
-
-    body = sorted(set(coarse.values()))
-    last_group = max(body)
-    if in_head & {name for name, number in coarse.items() if number == last_group} and len(body) > 1:
-        body.remove(last_group)
-    reductions = {info.get("reduction") for info in getattr(model, "feature_info", None) or []}
-    plain = len(reductions) == 1 and len(set(fine.values())) == len(set(coarse.values()))
-    word = "block" if plain else "stage"
-    name_of = {number: STEM if place == 0 else f"{word}{place}" for place, number in enumerate(body)}
-
-    members: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
-    tail = []
-    for name, number in coarse.items():
-        if name in in_head:
-            members[HEAD][fine[name]].append(name)
-        elif number in name_of:
-            members[name_of[number]][fine[name]].append(name)
-        else:
-            tail.append(name)
-    layers = {stage: [_published_layer(names) for _, names in sorted(members[stage].items())] for stage in members}
-    if tail:
-        last = layers[name_of[body[-1]]]
-        last[-1] = Layer(name=last[-1].name, parameters=(*last[-1].parameters, *tail))
-    return tuple(
-        Stage(name=stage, layers=tuple(_with_aliases(layer, aliases) for layer in layers[stage]))
-        for stage in [*name_of.values(), HEAD]
-        if stage in layers
-    )
+    said = regions or Regions()
+    body, head = _split_head(units, said, series)
+    trunk, neck = _split_neck(body, said, series)
+    stem, named = _published(trunk, series) if series else _seen(trunk)
+    every = {STEM: stem, **named, NECK: neck, HEAD: head}
+    return tuple(Stage(name=name, layers=layers(group)) for name, group in every.items() if group)
 
 
-def _published_layer(names: Sequence[str]) -> Layer:
-    parts = [name.split(".")[:-1] or [name] for name in names]
-    # A last norm may stand in the group of the last block: the layer has the name of what comes first.
-    first = [part for part in parts if part[0] == parts[0][0]]
-    return Layer(name=".".join(_shared_start(first)), parameters=tuple(names))
+def _split_head(units: Units, said: Regions, series: Sequence[str]) -> tuple[list[Unit], list[Unit]]:
+    """Split off the head: what the network calls so and what runs after it, else the last layer with weights."""
+    inside = {unit for unit in units if unit.is_in(said.head)}
+    if inside:
+        ran = [index for index, unit in enumerate(units) if unit in inside and unit.positions is not None]
+        behind = max(ran, default=len(units))
+        body = [unit for index, unit in enumerate(units) if unit not in inside and index < behind]
+        return body, [unit for unit in units if unit not in body]
+    if said.classifies:
+        return list(units), []
+    head_from = max((index for index, unit in enumerate(units) if unit.weight_layers), default=0)
+    last = units[head_from] if units else None
+    equals = [unit for unit in units if last is not None and unit.is_block and unit.kind is last.kind]
+    if last is not None and (last.is_in(series) or (last in equals and len(equals) > 1)):
+        return list(units), []  # a stage is no head, nor is a block among its equals: this network has none
+    return list(units[:head_from]), list(units[head_from:])
 
 
-def _shared_start(parts: Sequence[Sequence[str]]) -> Iterator[str]:
-    for same, *others in zip(*parts, strict=False):
-        if any(other != same for other in others):
-            return
-        yield same
+def _split_neck(body: Units, said: Regions, series: Sequence[str]) -> tuple[Units, list[Unit]]:
+    """Split off the neck: from the module of that name, behind the backbone, or where the resolution grows again."""
+    begins = [index for index, unit in enumerate(body) if unit.is_in(said.neck)]
+    backbone = [index for index, unit in enumerate(body) if said.backbone and unit.is_in([said.backbone])]
+    if backbone:
+        begins.append(backbone[-1] + 1)
+    begins += [] if said.classifies else _grows(body, series)
+    begin = min(begins, default=len(body))
+    return body[:begin], list(body[begin:])
 
 
-def _with_aliases(layer: Layer, aliases: dict[str, tuple[str, ...]]) -> Layer:
-    every = (name for listed in layer.parameters for name in (listed, *aliases.get(listed, ())))
-    return Layer(name=layer.name, parameters=tuple(every))
-
-
-def _split_neck(units: Sequence[Unit]) -> tuple[list[Unit], list[Unit]]:
+def _grows(body: Units, series: Sequence[str]) -> list[int]:
+    """Find where the resolution grows again: behind the stem and the published stages, and not in a chain of layers."""
+    watched = max((index for index, unit in enumerate(body) if unit.is_in(series)), default=_end_of_stem(body))
     before: int | None = None
-    for index, unit in enumerate(units):
+    for index, unit in list(enumerate(body))[watched:]:
         if before and unit.positions and before > 1 and unit.positions >= GROWN * before:
-            return list(units[:index]), list(units[index:])
+            shrank = any(_halves(body[:earlier], body[earlier]) for earlier in range(index))
+            # A generator does nothing but grow: that is its trunk.
+            return [index] if shrank or any(other.is_block for other in body[:index]) else []
         before = unit.positions or before
-    return list(units), []
+    return []
 
 
-def _by_resolution(units: Sequence[Unit]) -> list[list[Unit]]:
-    groups: list[list[Unit]] = []
+def _published(trunk: Units, series: Sequence[str]) -> tuple[list[Unit], dict[str, list[Unit]]]:
+    """Group by the published stages; what runs between two belongs to the later one from where it halves on."""
+    stem: list[Unit] = []
+    stages: list[list[Unit]] = [[] for _ in series]
+    current, between = -1, list[Unit]()
     before: int | None = None
-    for unit in units:
-        # One position is what global pooling leaves, and no resolution.
-        halved = before and unit.positions and unit.positions > 1 and unit.positions <= HALVED * before
-        if not groups or halved:
-            groups.append([])
-        groups[-1].append(unit)
+    for unit in trunk:
+        own = next((number for number, name in enumerate(series) if is_below(unit.name, [name])), None)
+        halved = before and unit.positions and unit.positions <= HALVED * before
+        if own is not None:
+            stages[own] += [*between, unit]
+            current, between = own, []
+        elif current < 0:
+            stem.append(unit)
+        elif between or (halved and current + 1 < len(series)):
+            between.append(unit)
+        else:
+            stages[current].append(unit)
         before = unit.positions or before
-    return groups
+    stages[-1] += between
+    return stem, {f"stage{number}": group for number, group in enumerate(stages, 1)}
 
 
-def _by_block(units: Sequence[Unit]) -> list[list[Unit]]:
-    groups: list[list[Unit]] = [[]]
-    for unit in units:
-        if unit.is_block and any(earlier.is_block for earlier in groups[-1]):
+def _seen(trunk: Units) -> tuple[list[Unit], dict[str, list[Unit]]]:
+    """Group by what was seen: the stem before the first block, then by resolution, or by block where it is constant."""
+    begin = _end_of_stem(trunk)
+    stem, rest = list(trunk[:begin]), trunk[begin:]
+    groups = by_resolution(rest)
+    if len(groups) == 1 and sum(unit.is_block for unit in rest) > 1:
+        return stem, {f"block{number}": group for number, group in enumerate(_grouped(rest, _is_next_block), 1)}
+    return stem, {f"stage{number}": group for number, group in enumerate(groups, 1)}
+
+
+def by_resolution(units: Units) -> list[list[Unit]]:
+    """Group units so that each group but the first begins where the resolution halves."""
+    return _grouped(units, _halves)
+
+
+def _end_of_stem(trunk: Units) -> int:
+    weighted = [index for index, unit in enumerate(trunk) if unit.weight_layers]
+    # A block of fewer layers than its like is one too (EfficientNetV2 begins with blocks of a single convolution).
+    block_kinds = {unit.kind for unit in trunk if unit.is_block and unit.kind not in GENERIC}
+    blocks = [index for index, unit in enumerate(trunk) if unit.is_block or unit.kind in block_kinds]
+    kinds = [trunk[index].kind for index in blocks]
+    if len(blocks) > 1 and weighted[0] == blocks[0] and kinds.count(kinds[0]) == 1:
+        return blocks[1]  # what comes first and has no like is a stem of several layers
+    if len(kinds) > len(set(kinds)):
+        return blocks[0]
+    # Without any repeated block it is a chain, and the stem is its embedding, or its first layer, norm included.
+    if any(unit.kind is not None and issubclass(unit.kind, nn.Embedding) for unit in trunk[: min(weighted, default=0)]):
+        return weighted[0]
+    second = weighted[1] if len(weighted) > 1 else len(trunk)
+    return min(second, *blocks[:1]) if blocks else second
+
+
+def _grouped(units: Units, begins: Callable[[Units, Unit], object]) -> list[list[Unit]]:
+    groups: list[list[Unit]] = []
+    for index, unit in enumerate(units):
+        if not groups or begins(units[:index], unit):
             groups.append([])
+            # A parameter of an opened module stands before what the module runs.
+            while len(groups) > 1 and len(groups[-2]) > 1 and groups[-2][-1].kind is None:
+                groups[-1].insert(0, groups[-2].pop())
         groups[-1].append(unit)
     return groups
 
 
-def _layers(units: Sequence[Unit]) -> tuple[Layer, ...]:
+def _halves(earlier: Units, unit: Unit) -> bool:
+    # One position is what global pooling leaves, and no resolution.
+    before = next((other.positions for other in reversed(earlier) if other.positions), None)
+    return bool(before and unit.positions and 1 < unit.positions <= HALVED * before)
+
+
+def _is_next_block(earlier: Units, unit: Unit) -> bool:
+    return unit.is_block and any(other.is_block for other in earlier)
+
+
+def layers(units: Units) -> tuple[Layer, ...]:
     """Make a layer of each unit with weights; norms and lone parameters join the layer before them, or the first."""
     groups: list[list[Unit]] = []
     for unit in units:

@@ -2,7 +2,7 @@
 
 import random
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -10,11 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Tried in this order on a network that does not say what it takes; most nets accept the first.
-IMAGE_SIZES_PX = (224, 64, 32, 112, 384)
-NUM_TOKENS = 16
-
-ExampleInput = Tensor | Sequence[Any] | Mapping[str, Any]
+from frostline.selection.inputs import ExampleInput, guesses
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ def trace(model: nn.Module, example_input: ExampleInput | None = None) -> Trace:
     Returns:
         The calls, or no calls and why.
     """
-    candidates = [example_input] if example_input is not None else list(_guesses(model))
+    candidates = [example_input] if example_input is not None else guesses(model)
     failure = "its first layer does not tell what the network takes"
     for candidate in candidates:
         try:
@@ -141,27 +137,3 @@ def _watch(model: nn.Module, example_input: ExampleInput) -> dict[nn.Module, Cal
         for hook in hooks:
             hook.remove()
     return calls
-
-
-def _guesses(model: nn.Module) -> Iterator[ExampleInput]:
-    """Give inputs that fit: the size a timm network publishes, or what the first layer with weights takes."""
-    first = next((module for module in model.modules() if isinstance(module, _TELLING)), None)
-    if first is None:
-        return
-    weight: Tensor = first.weight
-    published = getattr(model, "pretrained_cfg", None) or {}
-    if isinstance(published, Mapping) and "input_size" in published:
-        yield torch.zeros(1, *published["input_size"], device=weight.device, dtype=weight.dtype)
-    if isinstance(first, nn.Conv2d):
-        for size in IMAGE_SIZES_PX:
-            yield torch.zeros(1, first.in_channels, size, size, device=weight.device, dtype=weight.dtype)
-    elif isinstance(first, nn.Conv1d):
-        yield torch.zeros(1, first.in_channels, 16_000, device=weight.device, dtype=weight.dtype)
-    elif isinstance(first, nn.Linear):
-        yield torch.zeros(1, first.in_features, device=weight.device, dtype=weight.dtype)
-        yield torch.zeros(1, NUM_TOKENS, first.in_features, device=weight.device, dtype=weight.dtype)
-    elif isinstance(first, nn.Embedding):
-        yield torch.zeros(1, NUM_TOKENS, dtype=torch.long, device=weight.device)
-
-
-_TELLING = (nn.Conv2d, nn.Conv1d, nn.Linear, nn.Embedding)

@@ -1,13 +1,14 @@
 """Unfold a network into units: the parts, in the order they run, that stages and layers are made of."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from torch import nn
 
-from frostline.selection.trace import Trace
+from frostline.selection.trace import Call, Trace
 
-GENERIC = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+GENERIC = (nn.Sequential, nn.ModuleList, nn.ModuleDict)  # these alone, and no class made from them
 WEIGHT_LAYERS = (
     nn.modules.conv._ConvNd,
     nn.Linear,
@@ -15,8 +16,8 @@ WEIGHT_LAYERS = (
     nn.MultiheadAttention,
     nn.RNNBase,
 )
-# A part made of repeated blocks is opened, not taken whole, where it holds more than this share of all parameters but
-# those of the last layer (a classifier of thousands of classes says nothing about where the network's body is).
+# A part made of repeated blocks is opened, not taken whole, where it holds more than this share of the body (all
+# parameters but embeddings and the last layer: a vocabulary or a thousand classes do not say where the body is).
 DOMINANT_SHARE = 0.5
 
 
@@ -26,6 +27,7 @@ class Unit:
 
     Attributes:
         name: dotted name of the module, or of a parameter that hangs on an opened module.
+        kind: class of the module; None for a parameter.
         parameters: every parameter name below it.
         weight_layers: number of convolutions, linear layers and the like inside; two and more make a block.
         positions: number of spatial positions or tokens of its output; None where it did not run.
@@ -33,6 +35,7 @@ class Unit:
     """
 
     name: str
+    kind: type[nn.Module] | None
     parameters: tuple[str, ...]
     weight_layers: int
     positions: int | None
@@ -43,14 +46,36 @@ class Unit:
         """Whether it is a block (residual, attention, inverted bottleneck …) and no single layer."""
         return self.weight_layers > 1
 
+    def is_in(self, prefixes: Collection[str]) -> bool:
+        """Whether it is one of these dotted names, or lies below one."""
+        return is_below(self.name, prefixes)
 
-def unfold(model: nn.Module, trace: Trace) -> list[Unit]:
+
+def is_below(name: str, prefixes: Collection[str]) -> bool:
+    """Whether a dotted name is one of these, or lies below one: `layer10` is not below `layer1`.
+
+    >>> is_below("layer1.0.conv1", ["layer1"]), is_below("layer10", ["layer1"])
+    (True, False)
+    """
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def unfold(
+    model: nn.Module, trace: Trace, *, open_also: Collection[str] = (), stages: Collection[str] = ()
+) -> list[Unit]:
     """List the units of a network in the order they run; those without parameters are left out.
 
-    Generic containers are opened, and so are the classes that hold most of the network and are made of repeated
-    blocks (an encoder, a wrapped backbone). A shared module is listed wherever it hangs.
+    Generic containers are opened. So are, where they are made of repeated blocks, the parts that have a name of their
+    own (an encoder, a wrapped backbone, one of two towers) and those in a list whose class holds most of the network.
+    A shared module is listed wherever it hangs.
+
+    Args:
+        model: any network.
+        trace: its forward pass.
+        open_also: modules to open whatever their class, and all above them, because a boundary runs along them.
+        stages: modules that are stages; opened too, and the blocks in them are not.
     """
-    opened = _classes_to_open(model)
+    opened = _Opened(model, open_also, stages)
     units: list[Unit] = []
     seen: set[nn.Module] = set()
     order = (-1, 0)
@@ -61,14 +86,79 @@ def unfold(model: nn.Module, trace: Trace) -> list[Unit]:
             # Not run, or shared with an earlier part: it stays behind the part it is written after.
             order = (call.order if call is not None and part not in seen else order[0], len(units))
             seen.add(part)
-            shape = call.shape if call is not None else None
-            units.append(Unit(name, parameters, _count(part), _positions(part, shape), order))
+            units.append(Unit(name, type(part), parameters, count_weight_layers(part), positions(part, call), order))
         else:
-            units.append(Unit(name, (name,), 0, None, (-1, len(units))))
+            # Of an opened part below the root it belongs where that part begins.
+            owner = trace.calls.get(model.get_submodule(name.rpartition(".")[0])) if "." in name else None
+            units.append(Unit(name, None, (name,), 0, None, (owner.order if owner else -1, len(units))))
     return sorted(units, key=lambda unit: unit.order)
 
 
-def _walk(prefix: str, module: nn.Module, opened: set[type[nn.Module]]) -> Iterator[tuple[str, nn.Module | None]]:
+def is_weight_layer(module: nn.Module) -> bool:
+    """Whether it is a convolution, a linear layer or the like: also somebody's own, which has a matrix as `weight`."""
+    if isinstance(module, WEIGHT_LAYERS):
+        return True
+    weight = module._parameters.get("weight")
+    kind = type(module).__name__.lower()
+    return weight is not None and weight.dim() > 1 and not module._modules and not re.search("norm|embed", kind)
+
+
+def count_weight_layers(module: nn.Module) -> int:
+    """Count the convolutions, linear layers and the like in a module."""
+    return sum(map(is_weight_layer, module.modules()))
+
+
+def positions(module: nn.Module, call: Call | None) -> int | None:
+    """Count the positions of an output: N×C×H×W, N×C×T×H×W (or channels last), N×T×C or (from a Conv1d) N×C×T."""
+    if call is None:
+        return None
+    shape = call.shape
+    if len(shape) == 5:
+        channels_last = shape[2] == shape[3] and shape[3] != shape[4]
+        return shape[1] * shape[2] * shape[3] if channels_last else shape[2] * shape[3] * shape[4]
+    if len(shape) == 4:
+        channels_last = shape[1] == shape[2] and shape[2] != shape[3]
+        return shape[1] * shape[2] if channels_last else shape[2] * shape[3]
+    if len(shape) == 3:
+        return shape[2] if any(isinstance(inner, nn.Conv1d) for inner in module.modules()) else shape[1]
+    return 1
+
+
+class _Opened:
+    """Says of each module on the way down whether it is opened."""
+
+    def __init__(self, model: nn.Module, open_also: Collection[str], stages: Collection[str]) -> None:
+        self.whole_below = stages
+        self.names = {*open_also, *stages}
+        for name in tuple(self.names):
+            parts = name.split(".")
+            self.names |= {".".join(parts[:length]) for length in range(1, len(parts))}
+        self.body = _body_numel(model)
+        self.classes = {
+            type(module)
+            for module in model.modules()
+            if module is not model
+            and type(module) not in GENERIC
+            and _numel(module) > DOMINANT_SHARE * self.body
+            and any(map(_repeats_blocks, module.modules()))
+        }
+
+    def __contains__(self, place: tuple[str, nn.Module, nn.Module]) -> bool:
+        name, module, parent = place
+        if name in self.names and module._modules:
+            return True
+        if type(module) in GENERIC:
+            # Sequential(conv, norm, relu) is one layer.
+            inner = any(child._modules for child in module.children())
+            return type(module) is not nn.Sequential or count_weight_layers(module) > 1 or inner
+        if is_below(name, self.whole_below):
+            return False
+        # With a name of its own it is anatomy; in a list of its like it is a block, unless it holds most of the body.
+        named = type(parent) not in GENERIC and any(map(_repeats_blocks, module.modules()))
+        return named or type(module) in self.classes
+
+
+def _walk(prefix: str, module: nn.Module, opened: _Opened) -> Iterator[tuple[str, nn.Module | None]]:
     """Yield (name, module) for each unit, and (name, None) for each parameter of an opened module."""
     for name, parameter in module._parameters.items():
         if parameter is not None:
@@ -76,56 +166,32 @@ def _walk(prefix: str, module: nn.Module, opened: set[type[nn.Module]]) -> Itera
     for name, child in module._modules.items():
         if child is None or next(child.parameters(), None) is None:
             continue  # without parameters there is nothing to freeze
-        if _is_open(child, opened):
+        if (prefix + name, child, module) in opened:
             yield from _walk(f"{prefix}{name}.", child, opened)
         else:
             yield prefix + name, child
 
 
-def _is_open(module: nn.Module, opened: set[type[nn.Module]]) -> bool:
-    if type(module) not in GENERIC:
-        return type(module) in opened
-    # Sequential(conv, norm, relu) is one layer.
-    return type(module) is not nn.Sequential or _count(module) > 1 or any(child._modules for child in module.children())
-
-
-def _classes_to_open(model: nn.Module) -> set[type[nn.Module]]:
-    """Name the classes of which some instance holds most of the network's body and has repeated blocks inside."""
-    last = next((inner for inner in reversed(list(model.modules())) if isinstance(inner, WEIGHT_LAYERS)), None)
-    body = _numel(model) - (_numel(last) if last is not None else 0)
-    return {
-        type(module)
+def _body_numel(model: nn.Module) -> int:
+    last = next((inner for inner in reversed(list(model.modules())) if is_weight_layer(inner)), None)
+    outside = {
+        parameter
         for module in model.modules()
-        if module is not model
-        and type(module) not in GENERIC
-        and _numel(module) > DOMINANT_SHARE * body
-        and any(map(_repeats_blocks, module.modules()))
+        if module is last or isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+        for parameter in module.parameters()
     }
+    return sum(parameter.numel() for parameter in model.parameters() if parameter not in outside)
 
 
 def _repeats_blocks(module: nn.Module) -> bool:
     """Whether it is a list of at least two blocks of one class."""
-    if type(module) not in GENERIC:
+    if not isinstance(module, GENERIC):
         return False
-    kinds = [type(child) for child in module.children() if type(child) not in GENERIC and _count(child) > 1]
+    kinds = [
+        type(child) for child in module.children() if type(child) not in GENERIC and count_weight_layers(child) > 1
+    ]
     return len(kinds) > len(set(kinds))
 
 
 def _numel(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _count(module: nn.Module) -> int:
-    return sum(isinstance(inner, WEIGHT_LAYERS) for inner in module.modules())
-
-
-def _positions(module: nn.Module, shape: tuple[int, ...] | None) -> int | None:
-    """Count the positions of an output: N×C×H×W, N×H×W×C, N×T×C or (from a Conv1d) N×C×T."""
-    if shape is None:
-        return None
-    if len(shape) == 4:
-        channels_last = shape[1] == shape[2] and shape[2] != shape[3]
-        return shape[1] * shape[2] if channels_last else shape[2] * shape[3]
-    if len(shape) == 3:
-        return shape[2] if any(isinstance(inner, nn.Conv1d) for inner in module.modules()) else shape[1]
-    return 1

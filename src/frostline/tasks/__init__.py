@@ -1,7 +1,6 @@
-"""WHAT: one file a task: data, loss, metrics, predictions."""
+"""WHAT: one file a task: loss, metrics, predictions, and the batches they are of."""
 
 from frostline.tasks.images import Batch, ImageTask, scores
-from frostline.tasks.pictures import check_pictures
-from frostline.tasks.samples import Samples, Split, read_class_folders, split
+from frostline.tasks.mistakes import worst_mistakes
 
-__all__ = ["Batch", "ImageTask", "Samples", "Split", "check_pictures", "read_class_folders", "scores", "split"]
+__all__ = ["Batch", "ImageTask", "scores", "worst_mistakes"]

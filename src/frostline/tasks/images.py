@@ -16,30 +16,47 @@ from torchmetrics.functional.classification import (
 )
 
 from frostline.backbones import InputSpec
+from frostline.data.augment import Augment, Mix, seed_of
+from frostline.data.pictures import fitted, stretch, to_input
+from frostline.data.samples import Samples
+from frostline.data.sampling import Draw, Order, Sampling
 from frostline.errors import NetworkError
 from frostline.selection import first_tensor
-from frostline.tasks.pictures import read_picture, stretch, to_input
-from frostline.tasks.samples import Samples
 
-# Images N × C × H × W, labels N, places of the samples N.
+# Images N × C × H × W, labels N (or, of mixed images, shares N × K), places of the samples N.
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class Pictures(Dataset[tuple[Tensor, int, int]]):
-    """The samples as a torch data set: the normalised picture, its label, its place."""
+    """The samples as a torch data set: the normalised picture, its label, its place.
 
-    def __init__(self, samples: Samples, spec: InputSpec) -> None:
+    Args:
+        samples: what there is.
+        spec: what the network takes.
+        augment: changes pictures that are drawn for training (`Draw`), never those that are asked for by place.
+        seed: of the changes.
+    """
+
+    def __init__(self, samples: Samples, spec: InputSpec, *, augment: Augment | None = None, seed: int = 0) -> None:
         self.samples = samples
         self.spec = spec
+        self._augment = augment
+        self._seed = seed
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
-        label = int(self.samples.labels[index])
+    def __getitem__(self, at: int | Draw) -> tuple[Tensor, int, int]:
+        place = at.place if isinstance(at, Draw) else at
+        return self._image(at, place), int(self.samples.labels[place]), place
+
+    def _image(self, at: int | Draw, place: int) -> Tensor:
+        if self._augment is not None and isinstance(at, Draw):
+            picture = self.samples.open(place, at_least_px=self.spec.size_px)
+            return self._augment(picture, seed_of(self._seed, at.epoch, at.position))
         if self.samples.pixels is not None:
-            return to_input(stretch(self.samples.pixels[index], self.spec.size_px), self.spec), label, index
-        return read_picture(self.samples.paths[index], self.spec), label, index
+            return to_input(stretch(self.samples.pixels[place], self.spec.size_px), self.spec)
+        return fitted(self.samples.open(place, at_least_px=self.spec.size_px), self.spec)
 
 
 def scores(output: Any) -> Tensor:
@@ -54,7 +71,19 @@ def scores(output: Any) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTask:
-    """Image classification: what a batch costs, and how predictions are judged."""
+    """Image classification: what a batch costs, and how predictions are judged.
+
+    Attributes:
+        classes: names of the classes.
+        spec: what the network takes.
+        batch_size: images in a step.
+        workers: processes that read images; 0: this one.
+        sampling: in which order training samples are drawn.
+        augment: random changes to training pictures, or None.
+        mix: mixes the pictures of a training batch, or None.
+        label_smoothing: share of each training label that is spread over all classes.
+        class_weights: K, how much a training sample of each class counts, or None.
+    """
 
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "macro_f1")
 
@@ -62,20 +91,28 @@ class ImageTask:
     spec: InputSpec
     batch_size: int
     workers: int = 0
+    sampling: Sampling = "shuffled"
+    augment: Augment | None = None
+    mix: Mix | None = None
+    label_smoothing: float = 0.0
+    class_weights: Tensor | None = None
 
     def loader(self, samples: Samples, *, seed: int | None = None) -> DataLoader[tuple[Tensor, int, int]]:
         """Make batches of samples.
 
         Args:
             samples: what to load.
-            seed: of the order, which is another in every epoch; None: in the order of the samples.
+            seed: of the order, which is another in every epoch, and of the augmentation; None: in the order of the
+                samples, without augmentation.
         """
+        order = None if seed is None else Order(samples.labels, seed=seed, sampling=self.sampling)
         return DataLoader(
-            Pictures(samples, self.spec),
+            Pictures(samples, self.spec, augment=self.augment, seed=seed or 0),
             batch_size=self.batch_size,
-            shuffle=seed is not None,
+            sampler=order,
             # BatchNorm cannot be trained on one sample; another one is left out in every epoch.
             drop_last=seed is not None and len(samples) > self.batch_size and len(samples) % self.batch_size == 1,
+            # Not the order's, which is left to draw orders alone; nor torch's own, which networks draw from.
             generator=None if seed is None else torch.Generator().manual_seed(seed),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
@@ -86,9 +123,29 @@ class ImageTask:
         for images_NCHW, _, _ in self.loader(samples):
             yield images_NCHW
 
-    def loss(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
-        """Cross-entropy, mean over the batch."""
+    def mixed(self, batch: Batch, *, seed: tuple[int, ...]) -> Batch:
+        """Mix the pictures of a training batch where the task does that; the same for the same seed."""
+        if self.mix is None:
+            return batch
+        return (*self.mix(batch[0], batch[1], seed=seed_of(*seed)), batch[2])
+
+    def loss(self, logits_NK: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of a training batch, mean over it, with class weights and label smoothing where asked for.
+
+        Args:
+            logits_NK: what the network gave.
+            labels: N, or N × K shares of mixed pictures.
+        """
+        weights_K = None if self.class_weights is None else self.class_weights.to(logits_NK.device)
+        return F.cross_entropy(logits_NK.float(), labels, weight=weights_K, label_smoothing=self.label_smoothing)
+
+    def judged_loss(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
+        """Plain cross-entropy, mean over samples: of validation and test, so that runs can be compared."""
         return F.cross_entropy(logits_NK.float(), labels_N)
+
+    def labels(self, batch: Batch) -> Tensor:
+        """Give the labels N of a batch; of mixed pictures the label of the larger share."""
+        return batch[1].argmax(1) if batch[1].ndim == 2 else batch[1]
 
     def batch_loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Run the network on a batch and give the loss, as the proof asks for it."""

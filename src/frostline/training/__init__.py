@@ -1,6 +1,6 @@
 """OUR loop: phases as fresh starts, on Accelerate; checkpoints, logs and progress."""
 
-from frostline.training.checkpoint import BEST, LAST, checkpoint_bytes, load_checkpoint, save_checkpoint
+from frostline.training.checkpoint import BEST, LAST, checkpoint_bytes, checkpoint_of, load_checkpoint, save_checkpoint
 from frostline.training.logs import Logs
 from frostline.training.loop import Best, Hooks, PhaseResult, PhaseSettings, evaluate, predict, run_phase
 from frostline.training.machine import machine, peak_rss_mb, versions
@@ -21,6 +21,7 @@ __all__ = [
     "Runtime",
     "Silent",
     "checkpoint_bytes",
+    "checkpoint_of",
     "display",
     "evaluate",
     "load_checkpoint",

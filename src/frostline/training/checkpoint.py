@@ -6,7 +6,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from frostline.backbones import load_weights, read_weights
-from frostline.record import write_atomically
+from frostline.errors import RunError
+from frostline.record import CHECKPOINTS, write_atomically
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
@@ -32,6 +33,18 @@ def save_checkpoint(model: nn.Module, path: Path) -> None:
     """Write a checkpoint; a kill while writing leaves the one that was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, checkpoint_bytes(model))
+
+
+def checkpoint_of(run: Path) -> Path:
+    """Name the checkpoint of a run that counts: the best, or the last where there was no validation.
+
+    Raises:
+        RunError: the folder has none.
+    """
+    checkpoint = next((path for name in (BEST, LAST) if (path := run / CHECKPOINTS / name).is_file()), None)
+    if checkpoint is None:
+        raise RunError(f"run {run}", found="no checkpoint there", do="run the training again")
+    return checkpoint
 
 
 def load_checkpoint(model: nn.Module, path: Path) -> None:

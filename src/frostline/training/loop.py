@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from frostline.data import Samples, Split
 from frostline.errors import NonFiniteLossError, ProofError, RunFailure
 from frostline.freezing import GRADIENTS, FreezePlan, GradientWatch, PlanHandle, apply, verify
 from frostline.optimization import OptimizerName, ScheduleName, make_optimizer, make_schedule, param_groups
 from frostline.record import EpochRecord, Evaluation, Proof
-from frostline.tasks import Batch, ImageTask, Samples, Split, scores
+from frostline.tasks import Batch, ImageTask, scores, worst_mistakes
 from frostline.training.progress import Display
 from frostline.training.runtime import Runtime
 
@@ -137,6 +138,7 @@ def run_phase(
                 loader=loader,
                 val_loader=None if data.val is None else runtime.loader(task.loader(data.val)),
                 samples=data.train,
+                seed=settings.seed,
                 task=task,
                 runtime=runtime,
                 display=display,
@@ -183,6 +185,7 @@ class _Gear:
     loader: DataLoader[Any]
     val_loader: DataLoader[Any] | None
     samples: Samples
+    seed: int
     task: ImageTask
     runtime: Runtime
     display: Display
@@ -201,6 +204,7 @@ def _run_epoch(gear: _Gear, *, number: int, phase: int) -> EpochRecord:
     gear.handle.model.train()
     for step, batch in enumerate(gear.loader, 1):
         rate = gear.optimizer.param_groups[0]["lr"]
+        batch = gear.task.mixed(batch, seed=(gear.seed, number, step))
         gear.stepper.zero_grad()
         output_NK = scores(gear.network(batch[0]))
         loss = gear.task.loss(output_NK, batch[1])
@@ -214,7 +218,7 @@ def _run_epoch(gear: _Gear, *, number: int, phase: int) -> EpochRecord:
             gear.scheduler.step()
         losses.append(value * len(batch[1]))
         logits.append(output_NK.detach().float())
-        labels.append(batch[1])
+        labels.append(gear.task.labels(batch))
         gear.display.step(epoch=number, loss=value)
     train_labels_N = torch.cat(labels)
     val_loss, metrics = _validate(gear)
@@ -246,8 +250,8 @@ def _watch_step(gear: _Gear) -> None:
 def _validate(gear: _Gear) -> tuple[float | None, dict[str, float]]:
     if gear.val_loader is None:
         return None, {}
-    logits_NK, labels_N = predict(gear.network, gear.val_loader, runtime=gear.runtime)
-    return float(gear.task.loss(logits_NK, labels_N)), gear.task.metrics(logits_NK, labels_N)
+    logits_NK, labels_N, _ = predict(gear.network, gear.val_loader, runtime=gear.runtime)
+    return float(gear.task.judged_loss(logits_NK, labels_N)), gear.task.metrics(logits_NK, labels_N)
 
 
 def evaluate(model: nn.Module, samples: Samples, *, task: ImageTask, runtime: Runtime, split: str) -> Evaluation:
@@ -260,31 +264,36 @@ def evaluate(model: nn.Module, samples: Samples, *, task: ImageTask, runtime: Ru
         runtime: device and precision.
         split: what the samples are, for the record (`val`, `test`).
     """
-    logits_NK, labels_N = predict(model, runtime.loader(task.loader(samples)), runtime=runtime)
+    logits_NK, labels_N, places_N = predict(model, runtime.loader(task.loader(samples)), runtime=runtime)
     return Evaluation(
         split=split,
         samples=len(labels_N),
-        loss=float(task.loss(logits_NK, labels_N)),
+        loss=float(task.judged_loss(logits_NK, labels_N)),
         metrics=task.metrics(logits_NK, labels_N),
         confusion=task.confusion(logits_NK, labels_N),
+        mistakes=worst_mistakes(samples, logits_NK, places_N),
     )
 
 
 @torch.no_grad()
-def predict(model: nn.Module, loader: Iterable[Batch], *, runtime: Runtime) -> tuple[Tensor, Tensor]:
+def predict(model: nn.Module, loader: Iterable[Batch], *, runtime: Runtime) -> tuple[Tensor, Tensor, Tensor]:
     """Run a network over batches in eval mode.
 
     Returns:
-        Logits N × K in float32 and labels N, of all processes, on the CPU.
+        Logits N × K in float32, labels N and places N, of all processes, on the CPU.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        parts = [runtime.gather((scores(model(images_NCHW)).float(), labels_N)) for images_NCHW, labels_N, _ in loader]
+        parts = [
+            runtime.gather((scores(model(images_NCHW)).float(), labels_N, places_N))
+            for images_NCHW, labels_N, places_N in loader
+        ]
     finally:
         for module, training in modes.items():
             module.training = training
-    return torch.cat([logits.cpu() for logits, _ in parts]), torch.cat([labels.cpu() for _, labels in parts])
+    logits, labels, places = zip(*parts, strict=True)
+    return torch.cat(logits).cpu(), torch.cat(labels).cpu(), torch.cat(places).cpu()
 
 
 def _check_first_step(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from frostline.errors import UserError
+from frostline.training.allocator import keep_freed_memory
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -32,6 +33,7 @@ class Runtime:
             )
         if precision == "fp16" and (device == "cpu" or not has_gpu):
             raise UserError("precision: fp16", found="no GPU", do="write `precision: bf16`, or `fp32`, which is exact")
+        keep_freed_memory()
         # Accelerate keeps its state for the whole process, and a second run may want another precision or device.
         AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         GradientState._reset_state()

@@ -1,4 +1,4 @@
-"""Samples: class folders are read as they lie there, what cannot be trained on is said, and a split adds up."""
+"""Samples know their pictures by place and by name, and a split adds up."""
 
 import re
 
@@ -6,135 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
+from frostline.data import Fault, Samples, split
 from frostline.errors import DataError
-from frostline.tasks import Samples, read_class_folders, split
-
-
-def lay_out(folder, *files):
-    """Make files: pictures where the name says so, else some text."""
-    for name in files:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() in (".png", ".jpg"):
-            Image.new("L", (2, 2)).save(path, "png")
-        else:
-            path.write_text("no picture")
-    return folder
-
-
-def test_class_folders_are_read_sorted_and_whole(tmp_path):
-    folder = lay_out(
-        tmp_path / "photos",
-        "dog/2.png",
-        "dog/10.PNG",
-        "cat/a.jpg",
-        "cat/deep/er/b.jpg",
-        "cat/deep/c.png",
-        "été – 夏/图.png",
-        "Zebra 1/x y.png",
-    )
-    samples = read_class_folders(folder)
-    assert samples.classes == ("Zebra 1", "cat", "dog", "été – 夏")
-    labelled = zip(samples.paths, samples.labels, strict=True)
-    found = {str(path.relative_to(folder)): samples.classes[label] for path, label in labelled}
-    assert found == {
-        "Zebra 1/x y.png": "Zebra 1",
-        "cat/a.jpg": "cat",
-        "cat/deep/c.png": "cat",
-        "cat/deep/er/b.jpg": "cat",
-        "dog/10.PNG": "dog",
-        "dog/2.png": "dog",
-        "été – 夏/图.png": "été – 夏",
-    }
-    assert samples.labels.dtype == np.int64
-    assert samples.labels.tolist() == sorted(samples.labels)
-    assert (len(samples), samples.ignored, samples.pixels) == (7, 0, None)
-    assert samples.name(0) == str(folder / "Zebra 1/x y.png")
-    assert [str(path) for path in samples.paths] == [str(path) for path in read_class_folders(folder).paths]
-
-
-def test_hidden_files_and_files_that_are_no_pictures_are_passed_over(tmp_path):
-    folder = lay_out(
-        tmp_path,
-        "cat/1.png",
-        "dog/1.png",
-        "cat/.hidden.png",
-        "cat/.thumbnails/1.png",
-        "cat/sub/.ipynb_checkpoints/1-checkpoint.png",
-        ".git/objects/1.png",
-        "cat/notes.txt",
-        "cat/sub/labels.csv",
-        "dog/Thumbs.db",
-        "dog/.DS_Store",
-        "readme.md",
-    )
-    samples = read_class_folders(folder)
-    assert [str(path.relative_to(folder)) for path in samples.paths] == ["cat/1.png", "dog/1.png"]
-    assert samples.classes == ("cat", "dog")
-    assert samples.ignored == 3
-    assert split(samples, val=None, test=None, seed=0).train.ignored == 3
-
-
-def test_a_folder_below_a_hidden_one_can_be_read(tmp_path):
-    folder = lay_out(tmp_path / ".cache" / "photos", "cat/1.png", "dog/1.png")
-    assert len(read_class_folders(folder)) == 2
-
-
-def test_a_class_may_be_a_link(tmp_path):
-    lay_out(tmp_path / "elsewhere", "1.png", "2.png")
-    folder = lay_out(tmp_path / "photos", "dog/1.png")
-    (folder / "cat").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert read_class_folders(folder).labels.tolist() == [0, 0, 1]
-
-
-BAD = {
-    "missing": ([], None, "no such folder. name a folder with one folder of pictures a class"),
-    "a file": (["."], None, "a file. name a folder"),
-    "empty": (["/"], None, "it is empty. put the pictures of each class into a folder of its own"),
-    "only hidden": ([".cat/1.png"], None, "no folders of pictures. put the pictures"),
-    "only text": (["readme.md"], None, "no folders of pictures. put the pictures"),
-    "loose pictures": (["1.png", "2.JPG"], None, "pictures, but no folders of them. put the pictures"),
-    "one class": (["cat/1.png", "cat/2.png"], None, "one class only (cat). give at least two class folders"),
-    "an empty class": (["cat/1.png", "dog/"], None, "class dog has no pictures. add some, or take its folder away"),
-    "a class of text": (["cat/1.png", "dog/notes.txt"], None, "class dog has no pictures"),
-    "a class of hidden pictures": (["cat/1.png", "dog/.1.png"], None, "class dog has no pictures"),
-    "a foreign class": (
-        ["cat/1.png", "cow/1.png", "ant/1.png"],
-        ("cat", "dog"),
-        "classes that the training data does not have: ant, cow. take them out",
-    ),
-    "many foreign classes": (
-        [f"{letter}/1.png" for letter in "abcdefgh"],
-        ("z", "y"),
-        "does not have: a, b, c, d, e, … (8 in all). take them out",
-    ),
-    "a class of other letters": (["Cat/1.png"], ("cat", "dog"), "does not have: Cat"),
-}
-
-
-@pytest.mark.parametrize(("files", "classes", "says"), BAD.values(), ids=BAD.keys())
-def test_what_cannot_be_trained_on_is_an_error_in_one_line(tmp_path, files, classes, says):
-    folder = tmp_path / "photos"
-    for name in files:
-        if name == ".":
-            folder.write_text("")
-        elif name.endswith("/"):
-            (folder / name.strip("/")).mkdir(parents=True, exist_ok=True)
-        else:
-            lay_out(folder, name)
-    with pytest.raises(DataError, match=re.escape(says)) as caught:
-        read_class_folders(folder, classes=classes)
-    assert str(caught.value).startswith(f"data {folder}: ")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_test_folder_has_the_labels_of_the_training_folder(tmp_path):
-    folder = lay_out(tmp_path, "dog/1.png", "dog/2.png")
-    samples = read_class_folders(folder, classes=("bird", "dog", "cat"))
-    assert samples.classes == ("bird", "dog", "cat")
-    assert samples.labels.tolist() == [1, 1]
 
 
 def samples_of(*sizes):
@@ -260,9 +134,39 @@ def test_the_validation_of_a_recipe_of_the_library_is_as_published():
 
 
 def test_taken_samples_keep_their_files_in_order(tmp_path):
-    samples = read_class_folders(lay_out(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/x.txt"))
+    paths = tuple(tmp_path / name for name in ("a/1.png", "a/2.png", "b/1.png"))
+    fault = Fault("x", "y")
+    samples = Samples(
+        source="made",
+        classes=("a", "b"),
+        labels=np.array([0, 0, 1]),
+        paths=paths,
+        ignored=1,
+        faults=(fault,),
+        notes=("n",),
+    )
     taken = samples.take(np.array([2, 0]))
-    assert taken.paths == (samples.paths[2], samples.paths[0])
+    assert taken.paths == (paths[2], paths[0])
+    assert [taken.picture(0), taken.name(0)] == [paths[2], str(paths[2])]
     assert taken.labels.tolist() == [1, 0]
     assert (taken.classes, taken.source, taken.ignored) == (samples.classes, samples.source, 1)
+    assert (taken.faults, taken.notes) == ((fault,), ("n",))
     assert samples_of(2, 2).take(np.array([3])).name(0) == "made[0]"
+
+
+def test_pixels_are_opened_with_8_bits(tmp_path):
+    pixels = np.linspace(0, 1, 32, dtype=np.float32).reshape(2, 4, 4)
+    samples = Samples(source="made", classes=("a",), labels=np.zeros(2, dtype=np.int64), pixels=pixels)
+    assert samples.open(1).mode == "L"
+    assert np.asarray(samples.open(1)).tolist() == [[round(255 * float(value)) for value in row] for row in pixels[1]]
+    with pytest.raises(ValueError, match="made holds pixels and no encoded pictures"):
+        samples.picture(0)
+
+
+def test_a_picture_that_cannot_be_opened_is_named(tmp_path):
+    path = tmp_path / "bad.png"
+    path.write_bytes(b"no picture")
+    samples = Samples(source="made", classes=("a",), labels=np.zeros(1, dtype=np.int64), paths=(path,))
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        samples.open(0)
+    assert str(caught.value).startswith(f"picture {path}: it cannot be read (no kind of picture is like it). mend it")

@@ -1,28 +1,31 @@
-"""Labelled samples and how they are split: class folders or arrays in, train, validation and test out."""
+"""Labelled samples and how they are split: train, validation and test out of what was read."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from frostline.data.faults import Fault
+from frostline.data.pictures import open_picture
+from frostline.data.stored import StoredPictures
 from frostline.errors import DataError
-from frostline.tasks.pictures import SUFFIXES
-
-FEWEST_CLASSES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Labelled samples: picture files, or an array of pictures that is already in memory.
+    """Labelled samples: picture files, rows of a data set on disk, or an array of pictures that is in memory.
 
     Attributes:
         source: where they come from, for messages.
         classes: names of the classes; a label is a place in it.
         labels: N, int64.
-        paths: N picture files, or none where there are `pixels`.
+        paths: N picture files, or none where there are `pixels` or `stored`.
         pixels: N × H × W grey pictures with values in 0 … 1, or None.
+        stored: N rows of a data set, or None.
         ignored: number of files in the source that are no pictures.
+        faults: pictures of the source that could not be listed, such as links out of it; they are no samples.
+        notes: what a person should be told about the source.
     """
 
     source: str
@@ -30,14 +33,51 @@ class Samples:
     labels: np.ndarray
     paths: tuple[Path, ...] = ()
     pixels: np.ndarray | None = None
+    stored: StoredPictures | None = None
     ignored: int = 0
+    faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def name(self, index: int) -> str:
-        """Name one sample for a person."""
-        return str(self.paths[index]) if self.paths else f"{self.source}[{index}]"
+        """Name one sample for a person: its file, or its place in the source."""
+        if self.paths:
+            return str(self.paths[index])
+        return f"{self.source}[{index if self.stored is None else self.stored.rows[index]}]"
+
+    def picture(self, index: int) -> Path | bytes:
+        """Give one encoded picture: its file, or what one would hold.
+
+        Raises:
+            ValueError: the samples are pixels in memory, which nobody encoded.
+        """
+        if self.stored is not None:
+            return self.stored.picture(index)
+        if self.pixels is not None:
+            raise ValueError(f"{self.source} holds pixels and no encoded pictures: open it")
+        return self.paths[index]
+
+    def open(self, index: int, *, at_least_px: int | None = None) -> Image.Image:
+        """Open one picture as a person would see it.
+
+        Args:
+            index: its place.
+            at_least_px: as in `open_picture`.
+
+        Returns:
+            A picture of mode `L` or `RGB`.
+
+        Raises:
+            DataError: it cannot be used; the error names it.
+        """
+        if self.pixels is not None:
+            return Image.fromarray(np.rint(self.pixels[index] * 255).astype(np.uint8))
+        try:
+            return open_picture(self.picture(index), at_least_px=at_least_px)
+        except DataError as error:
+            raise DataError(f"picture {self.name(index)}", found=error.found, do=error.do) from None
 
     def take(self, indices: np.ndarray) -> "Samples":
         """Give some of the samples, in that order."""
@@ -46,6 +86,7 @@ class Samples:
             labels=self.labels[indices],
             paths=tuple(self.paths[index] for index in indices) if self.paths else (),
             pixels=self.pixels[indices] if self.pixels is not None else None,
+            stored=self.stored.take(indices) if self.stored is not None else None,
         )
 
 
@@ -56,55 +97,6 @@ class Split:
     train: Samples
     val: Samples | None
     test: Samples | None
-
-
-def read_class_folders(folder: Path, *, classes: Sequence[str] | None = None) -> Samples:
-    """List the pictures of a folder that has one folder a class; pictures lie in it at any depth.
-
-    Args:
-        folder: its folders' names are the classes, sorted; hidden ones and files that are no pictures are passed over.
-        classes: names that may be there, in the order of the labels (a test folder has the classes of the training
-            folder, or some of them).
-
-    Raises:
-        DataError: the folder is missing, has no class folders, only one, an empty one, or other classes than asked.
-    """
-    asked = f"data {folder}"
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "no such folder"
-        raise DataError(asked, found=found, do="name a folder with one folder of pictures a class")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not names:
-        loose = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
-        nothing = "no folders of pictures" if any(folder.iterdir()) else "it is empty"
-        found = "pictures, but no folders of them" if loose else nothing
-        raise DataError(asked, found=found, do="put the pictures of each class into a folder of its own")
-    if classes is not None and set(names) - set(classes):
-        strange = sorted(set(names) - set(classes))
-        shown = ", ".join(strange[:5]) + (f", … ({len(strange)} in all)" if len(strange) > 5 else "")
-        raise DataError(asked, found=f"classes that the training data does not have: {shown}", do="take them out")
-    if classes is None and len(names) < FEWEST_CLASSES:
-        raise DataError(asked, found=f"one class only ({names[0]})", do="give at least two class folders")
-    known = list(classes or names)
-    paths: list[Path] = []
-    labels: list[int] = []
-    ignored = 0
-    for name in names:
-        files = sorted(path for path in (folder / name).rglob("*") if path.is_file() and not _is_hidden(path, folder))
-        pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
-        ignored += len(files) - len(pictures)
-        if not pictures:
-            raise DataError(asked, found=f"class {name} has no pictures", do="add some, or take its folder away")
-        paths += pictures
-        labels += [known.index(name)] * len(pictures)
-    return Samples(
-        source=str(folder), classes=tuple(known), labels=np.asarray(labels), paths=tuple(paths), ignored=ignored
-    )
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    """Whether a file, or a folder on the way to it, is hidden (thumbnails, notebook checkpoints)."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def split(

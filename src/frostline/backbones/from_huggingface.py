@@ -1,0 +1,235 @@
+"""A name on the Hugging Face hub, or a folder → its image classifier, with the input of its image processor.
+
+Code that comes with a network from the hub is never run, and no weights are unpickled but plain tensors.
+"""
+
+import os
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from torch import nn
+
+from frostline.backbones.classifier import classifier_name
+from frostline.backbones.network import IMAGENET_INPUT, Backbone, InputSpec
+from frostline.backbones.processor import measured
+from frostline.backbones.refusals import first_line
+from frostline.backbones.weights import read_weights
+from frostline.errors import NetworkError, WeightsError
+
+CONFIG = "config.json"
+CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
+SAVED = "name a folder as `save_pretrained` writes it (config.json, model.safetensors), or ORG/NAME on the hub"
+UNREACHED = f"{SAVED}; what was fetched once is found again, and HF_HUB_OFFLINE=1 keeps from trying to fetch anything"
+
+
+def from_huggingface(name: str, *, weights: str) -> Backbone:
+    """Build an image classifier of transformers.
+
+    Args:
+        name: `ORG/NAME` on the hub, or a folder: relative, or absolute (behind a second slash: `hf//data/vit`).
+        weights: `pretrained` (those beside the configuration), `none` (random ones), or a file of weights.
+
+    Returns:
+        The network with its own classifier; where its weights have none, with a new one, and a note.
+
+    Raises:
+        NetworkError: no such folder or network, one that needs code of its own, or that classifies no images.
+        WeightsError: weights that cannot be read, or that are of another architecture.
+    """
+    asked = f"network hf/{name}"
+    where = _place(name, asked)
+    with quiet():
+        reach = {"local_files_only": not _reachable(where), "trust_remote_code": False}
+        config = _config(where, asked, reach)
+        kind, notes = _class(config, asked)
+        if weights == "none":
+            try:
+                model = kind._from_config(config)
+            except Exception as error:
+                raise NetworkError(asked, found=f"it cannot be built ({first_line(error)})", do=SAVED) from None
+        else:
+            model, fresh = _with_weights(kind, config, where=where, weights=weights, asked=asked, reach=reach)
+            notes += fresh
+        spec, unmeasured = _input(where, config, reach)
+    return Backbone(name=name, model=model, input=spec, notes=(*notes, *unmeasured))
+
+
+def _place(name: str, asked: str) -> str:
+    """Tell a folder from a name on the hub."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / CONFIG).is_file():
+            raise NetworkError(asked, found=f"the folder {path} has no {CONFIG}", do=SAVED)
+        return str(path)
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or not all(name.split("/")):
+        found = "a file, and no folder" if path.exists() else f"no folder {path}"
+        raise NetworkError(asked, found=found, do=SAVED)
+    return name
+
+
+def _config(where: str, asked: str, reach: dict[str, Any]) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(where, **reach)
+    except Exception as error:
+        raise _refused(error, where, asked) from None
+
+
+def _refused(error: Exception, where: str, asked: str) -> NetworkError:
+    """Tell in one line why a configuration or weights were not read."""
+    text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return NetworkError(
+            asked,
+            found="it needs code of its own, which is never run here",
+            do="name a network that is part of transformers, or write path/to/file.py:callable",
+        )
+    if not Path(where).is_dir() and isinstance(error, OSError):
+        return NetworkError(
+            asked, found=f"no folder {where}, and it cannot be fetched from the hub ({text[:160]})", do=UNREACHED
+        )
+    return NetworkError(asked, found=f"it cannot be read ({type(error).__name__}: {text[:160]})", do=SAVED)
+
+
+def _class(config: Any, asked: str) -> tuple[Any, tuple[str, ...]]:
+    """Choose the class that classifies images: the one that was saved, but never one with several classifiers."""
+    from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+
+    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        raise NetworkError(
+            asked,
+            found=f"a network of the kind {config.model_type}, which classifies no images",
+            do="name an image classifier",
+        )
+    published: Any = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
+    kinds = tuple(published) if isinstance(published, (tuple, list)) else (published,)
+    saved = next((kind for kind in kinds if kind.__name__ in (config.architectures or ())), kinds[0])
+    chosen = next((kind for kind in (saved, *kinds) if len(kinds) == 1 or _has_one_classifier(kind, config)), saved)
+    if chosen is saved:
+        return chosen, ()
+    return chosen, (f"{saved.__name__} has several classifiers: it is loaded as {chosen.__name__}, which has one",)
+
+
+def _has_one_classifier(kind: Any, config: Any) -> bool:
+    try:
+        with torch.device("meta"):
+            classifier_name(kind._from_config(config))
+    except NetworkError:
+        return False
+    return True
+
+
+def _with_weights(
+    kind: Any, config: Any, *, where: str, weights: str, asked: str, reach: dict[str, Any]
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Make the network with its weights, in transformers' own way: it knows the names of older versions too."""
+    from_file = weights != "pretrained"
+    state = read_weights(Path(weights)) if from_file else None
+    source = (
+        {"pretrained_model_name_or_path": None, "state_dict": state}
+        if from_file
+        else {"pretrained_model_name_or_path": where, **reach}
+    )
+    try:
+        model, loaded = kind.from_pretrained(
+            **source,
+            config=config,
+            dtype=torch.float32,
+            weights_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        refused = _refused(error, where, asked)
+        raise WeightsError(f"weights {weights}" if from_file else asked, found=refused.found, do=refused.do) from None
+    named = Path(weights).name if from_file else "it"
+    missing = sorted({*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])})
+    body = [name for name in missing if not _is_head(model, name)]
+    if body:
+        raise WeightsError(
+            f"weights {weights}" if from_file else asked,
+            found=f"they are of another architecture than {type(model).__name__}: "
+            f"{len(body)} of its tensors are missing or of another shape (such as {body[0]})",
+            do="name the network that these weights were trained in",
+        )
+    return model, (f"{named} has no weights that fit {', '.join(missing)}: they are new",) if missing else ()
+
+
+def _is_head(model: Any, name: str) -> bool:
+    """Whether a tensor is not of the body: weights of a body alone, without its classifier, are as good."""
+    body = model.base_model_prefix
+    beside = bool(body) and hasattr(model, body) and not name.startswith(f"{body}.")
+    return beside or name.startswith(f"{classifier_name(model)}.")
+
+
+def _input(where: str, config: Any, reach: dict[str, Any]) -> tuple[InputSpec, tuple[str, ...]]:
+    """Find what the network takes: what its image processor gives, else its size and ImageNet's normalisation."""
+    from transformers import AutoImageProcessor
+
+    processors: Any = AutoImageProcessor
+    num_channels = getattr(config, "num_channels", None) or 3
+    try:
+        spec = measured(processors.from_pretrained(where, **reach), num_channels=num_channels)
+        why = "its image processor gives no square picture"
+    except OSError:
+        spec, why = None, "it comes without an image processor"
+    except Exception as error:  # a damaged one, or one for more than pictures
+        spec, why = None, f"its image processor cannot be used ({first_line(error)[:100]})"
+    if spec is not None:
+        return spec, ()
+    size = getattr(config, "image_size", None) or IMAGENET_INPUT.size_px
+    fallback = InputSpec(
+        size_px=int(size[0] if isinstance(size, (list, tuple)) else size),
+        mean=IMAGENET_INPUT.mean[:num_channels],
+        std=IMAGENET_INPUT.std[:num_channels],
+        channels="grey" if num_channels == 1 else "rgb",
+    )
+    return fallback, (
+        f"{why}: {fallback.size_px} px and ImageNet's mean and std are used; `data.size` and `data.normalize` say "
+        "otherwise",
+    )
+
+
+def _reachable(where: str) -> bool:
+    """Whether a try to reach the hub is worth its retries, which take most of a minute where there is no network."""
+    from huggingface_hub import constants
+
+    if Path(where).is_dir() or constants.HF_HUB_OFFLINE:
+        return False
+    host = urlsplit(constants.ENDPOINT).hostname
+    if urllib.request.getproxies() or host is None:
+        return True
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what transformers reports while it loads from the user, and start no conversion of weights on the hub."""
+    import transformers
+
+    logging: Any = transformers.logging
+    verbosity, bars, before = logging.get_verbosity(), logging.is_progress_bar_enabled(), os.environ.get(CONVERSION)
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    os.environ[CONVERSION] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[CONVERSION]
+        else:
+            os.environ[CONVERSION] = before
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

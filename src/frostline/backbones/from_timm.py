@@ -1,0 +1,49 @@
+"""A name in timm → its network, with the input that timm publishes for it."""
+
+from torch import nn
+
+from frostline.backbones.network import Backbone, InputSpec
+from frostline.backbones.refusals import not_made, unknown
+from frostline.errors import NetworkError, nearest
+
+FRESH_CLASSES = 1000
+
+
+def from_timm(name: str, *, pretrained: bool) -> Backbone:
+    """Build a network of timm.
+
+    Args:
+        name: an architecture, alone or with the tag of its weights: `resnet18`, `resnet18.a1_in1k`.
+        pretrained: fetch its weights; else they are random.
+
+    Raises:
+        NetworkError: no such architecture or tag, or weights that cannot be fetched.
+    """
+    import timm
+
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        raise unknown(f"timm/{name}", timm.list_models(), "timm.list_models() lists them")
+    tags = [known.partition(".")[2] for known in timm.models.get_arch_pretrained_cfgs(architecture)]
+    if tag and tag not in tags:
+        raise NetworkError(
+            f"network timm/{name}",
+            found=f"no weights {tag} for {architecture}; {nearest(tag, tags)}",
+            do=f"write one of them, or timm/{architecture} alone",
+        )
+    try:
+        model = timm.create_model(name, pretrained=pretrained)
+    except Exception as error:
+        raise not_made(f"timm/{name}", error, pretrained=pretrained) from None
+    notes: tuple[str, ...] = ()
+    if isinstance(model.get_classifier(), nn.Identity):
+        model.reset_classifier(FRESH_CLASSES)
+        notes = (f"timm publishes {name} without a classifier: it has a new one",)
+    published = timm.data.resolve_model_data_config(model)
+    spec = InputSpec(
+        size_px=published["input_size"][-1],
+        mean=tuple(published["mean"]),
+        std=tuple(published["std"]),
+        channels="grey" if published["input_size"][0] == 1 else "rgb",
+    )
+    return Backbone(name=name, model=model, input=spec, notes=notes)

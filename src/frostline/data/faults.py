@@ -1,0 +1,65 @@
+"""Pictures that cannot be used: what is wrong with each, found before anything is trained."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from frostline.data.pictures import QUIET, UnusableError, decode
+from frostline.errors import DataError
+
+if TYPE_CHECKING:
+    from frostline.data.samples import Samples
+
+# What is handed to the threads at once: memory must not grow with the data.
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A picture that cannot be used: its name for a person, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+def find_faults(samples: "Samples") -> tuple[tuple[int, Fault], ...]:
+    """Read every picture once, small where its format allows that, so that no damaged one ends a training.
+
+    Args:
+        samples: what to read; samples in memory are never damaged.
+
+    Returns:
+        The place of each sample that cannot be used, with what is wrong with it, in order.
+    """
+    if samples.pixels is not None:
+        return ()
+
+    def reason(index: int) -> str | None:
+        try:
+            decode(samples.picture(index), at_least_px=1, only_check=True)
+        except UnusableError as error:
+            return str(error)
+        return None
+
+    found: list[tuple[int, Fault]] = []
+    with QUIET, ThreadPoolExecutor() as pool:
+        for start in range(0, len(samples), _CHUNK):
+            places = range(start, min(start + _CHUNK, len(samples)))
+            reasons = zip(places, pool.map(reason, places), strict=True)
+            found += [(place, Fault(samples.name(place), why)) for place, why in reasons if why is not None]
+    return tuple(found)
+
+
+def refuse(faults: Sequence[Fault]) -> DataError:
+    """Make the error that lists pictures that cannot be used, each on a line of its own."""
+    count = "one picture" if len(faults) == 1 else f"{len(faults):,} pictures"
+    return DataError(
+        "pictures",
+        found=f"{count} cannot be used",
+        do="mend or take out what is listed, or write `data.on_bad: skip`",
+        items=[str(fault) for fault in faults],
+    )

@@ -1,0 +1,46 @@
+"""Where labelled pictures may lie: class folders, a manifest, or a data set on disk."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from frostline.data.class_folders import read_class_folders
+from frostline.data.datasets_on_disk import is_dataset, read_dataset
+from frostline.data.manifest import read_manifest
+from frostline.data.samples import Samples
+from frostline.errors import DataError
+
+MANIFESTS = frozenset({".csv", ".tsv"})
+
+
+def read_samples(
+    source: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    follow_links: bool = False,
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    part: str = "train",
+) -> Samples:
+    """Read labelled samples from wherever they lie; no picture is opened yet.
+
+    Args:
+        source: a folder with one folder of pictures a class, a CSV or TSV file of paths and labels, or a folder that
+            Hugging Face `datasets` wrote with `save_to_disk`.
+        classes: names that may be there, in the order of the labels; None: those that are there.
+        follow_links: follow links that lead out of the folder; without that each is a fault of the samples.
+        columns: names of the columns `path` and `label` of a manifest or data set; None: by their usual names.
+        split: which split of a data set with several; None: that of the part.
+        part: what the samples are for, `train`, `val` or `test`.
+
+    Raises:
+        DataError: nothing there, nothing that can be trained on, or labels outside the classes.
+    """
+    if source.is_dir() and is_dataset(source):
+        return read_dataset(source, classes=classes, follow_links=follow_links, columns=columns, split=split, part=part)
+    if split is not None:
+        raise DataError(f"data {source}", found=f"no data set with a split {split}", do="leave the split out")
+    if source.suffix.lower() in MANIFESTS and not source.is_dir():
+        return read_manifest(source, classes=classes, follow_links=follow_links, columns=columns)
+    if columns and part == "train":
+        raise DataError(f"data {source}", found="a folder, which has no columns", do="take `data.columns` out")
+    return read_class_folders(source, classes=classes, follow_links=follow_links)

@@ -1,0 +1,16 @@
+"""A finished run put to use: judged on other pictures, asked what it sees, written for other programs."""
+
+from frostline.deployment.export import Export, Exported, export_run
+from frostline.deployment.predict import Prediction, evaluate_run, predict_folder
+from frostline.deployment.trained import Trained, load_run
+
+__all__ = [
+    "Export",
+    "Exported",
+    "Prediction",
+    "Trained",
+    "evaluate_run",
+    "export_run",
+    "load_run",
+    "predict_folder",
+]

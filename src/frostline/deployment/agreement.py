@@ -1,0 +1,40 @@
+"""Whether two networks compute the same: how far their scores are apart on random images."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from frostline.backbones import InputSpec
+
+BATCHES = (1, 3, 2, 1)
+MOST_APART = 1e-4
+
+
+@torch.no_grad()
+def distance(given: Callable[[Tensor], Tensor], wanted: Callable[[Tensor], Tensor], *, spec: InputSpec) -> float:
+    """Compare scores on noise of the right shape, in batches of 1, 2 and 3.
+
+    Args:
+        given: gives scores N × K for images N × C × H × W.
+        wanted: the same, as it should be.
+        spec: what both take.
+
+    Returns:
+        The largest difference of two scores, as a share of the largest score; infinite where shapes differ.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shares = []
+    for count in BATCHES:
+        images_NCHW = torch.randn((count, *spec.example().shape[1:]), generator=generator)
+        given_NK, wanted_NK = given(images_NCHW), wanted(images_NCHW)
+        if given_NK.shape != wanted_NK.shape:
+            return float("inf")
+        shares.append(_share(float((given_NK - wanted_NK).abs().max()), float(wanted_NK.abs().max())))
+    return float(torch.tensor(shares).max())  # unlike Python's, it lets no NaN pass
+
+
+def _share(difference: float, largest: float) -> float:
+    if difference == 0:
+        return 0.0
+    return difference / largest if largest else float("inf")

@@ -1,0 +1,250 @@
+"""`frostline export`: a finished run → files for other programs, each checked before any of them is in its place."""
+
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from frostline.backbones import elsewhere, load_huggingface, save_huggingface
+from frostline.deployment.agreement import MOST_APART, distance
+from frostline.deployment.onnx import onnx_model
+from frostline.deployment.trained import Trained, load_run
+from frostline.errors import FrostlineError, RunError, RunFailure
+from frostline.recipe.assembly import rebuilt
+from frostline.record import write_json
+from frostline.tasks import scores
+from frostline.training import checkpoint_bytes
+
+Format = Literal["onnx", "weights", "all"]
+
+EXPORT = "export"
+ONNX = "model.onnx"
+WEIGHTS = "model.safetensors"
+HUGGINGFACE = "huggingface"
+CARD = "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """One file or folder that was written.
+
+    Attributes:
+        path: where it is.
+        apart: how far its scores are from the run's, at most, as a share of the largest score.
+        code: lines of Python that load it.
+    """
+
+    path: Path
+    apart: float
+    code: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What an export wrote, and what a person should be told about it."""
+
+    folder: Path
+    files: tuple[Exported, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, paths as text."""
+        files = [{**asdict(file), "path": str(file.path)} for file in self.files]
+        return {"folder": str(self.folder), "files": files, "notes": list(self.notes)}
+
+
+def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset: int | None = None) -> Export:
+    """Write a run's network for other programs: as ONNX, and as weights that its own library loads.
+
+    The data of the run is not needed. Everything is written beside its place and compared with the run's network on
+    random images; then it takes the place of what was there.
+
+    Args:
+        run: the run's folder.
+        to: where to write; `export` in the run's folder by default.
+        form: `onnx`, `weights`, or `all`, which leaves out weights that no library could load and says so.
+        opset: version of ONNX's operators; None: what torch's exporter writes by default.
+
+    Returns:
+        What was written.
+
+    Raises:
+        RunError: no finished run there, a folder that cannot be written, a missing package, or weights that no
+            library could load.
+        NetworkError: the network that the run's recipe names is gone.
+        RunFailure: the network cannot be exported, or what was written computes something else.
+    """
+    finished = load_run(run)
+    folder = to or run / EXPORT
+    asked = f"export {folder}"
+    refusal = _refusal(finished)
+    if form == "weights" and refusal is not None:
+        raise refusal
+    if folder.exists() and not folder.is_dir():
+        raise RunError(asked, found="it is a file", do="choose another folder with --to")
+    try:
+        with tempfile.TemporaryDirectory(dir=_ground(folder), prefix=f".{folder.name}.") as place:
+            stage = Path(place)
+            files: list[Exported] = []
+            notes: list[str] = []
+            if form != "weights":
+                files.append(_write_onnx(finished, stage, opset=opset))
+            if form != "onnx" and refusal is None:
+                written, told = _write_weights(finished, stage)
+                files.append(written)
+                notes += told
+            elif form == "all" and refusal is not None:
+                notes.append(f"weights were left out: {refusal.found}")
+            write_json(stage / CARD, {**_about(finished), "files": [file.path.name for file in files]})
+            _move(stage, folder)
+    except FrostlineError:
+        raise
+    except Exception as error:
+        reason = _no_room(error)
+        if reason is None:
+            raise
+        raise RunError(
+            asked, found=f"it cannot be written ({reason})", do="make room, or choose another --to"
+        ) from None
+    if finished.record.status == "failed":
+        notes.append(f"the run failed ({finished.record.failure}): these are the weights that it kept")
+    return Export(folder=folder, files=tuple(_at(file, folder) for file in files), notes=tuple(notes))
+
+
+def _refusal(finished: Trained) -> RunError | None:
+    """Say why a network's weights load in no library: theirs has one layer where ours has a head of several."""
+    head, name = finished.recipe.head, finished.recipe.model.name
+    if head == "linear" or ".py:" in name or name.partition("/")[0] not in ("timm", "torchvision", "hf"):
+        return None
+    return RunError(
+        "export weights",
+        found=f"the run has `head: {head}`, several layers where {name} has one, so its weights do not load there",
+        do="write ONNX (`--format onnx`), which has the head in it",
+    )
+
+
+def _write_onnx(finished: Trained, stage: Path, *, opset: int | None) -> Exported:
+    content, apart = onnx_model(finished.model, finished.spec, about=_about(finished), opset=opset)
+    (stage / ONNX).write_bytes(content)
+    code = (
+        f'session = onnxruntime.InferenceSession("{stage / ONNX}")',
+        'scores = session.run(["scores"], {"images": images})[0]',
+    )
+    return Exported(path=stage / ONNX, apart=apart, code=code)
+
+
+def _write_weights(finished: Trained, stage: Path) -> tuple[Exported, tuple[str, ...]]:
+    """Write weights, load them strictly where they belong, and compare."""
+    name, classes = finished.recipe.model.name, finished.classes
+    notes: tuple[str, ...] = ()
+    code: tuple[str, ...]
+    if name.startswith("hf/"):
+        path = stage / HUGGINGFACE
+        notes = save_huggingface(finished.model, path, classes=classes, spec=finished.spec)
+        code = (
+            f'model = transformers.AutoModelForImageClassification.from_pretrained("{path}")',
+            f'processor = transformers.AutoImageProcessor.from_pretrained("{path}")',
+        )
+        return Exported(
+            path=path, apart=_agree(finished, load_huggingface(path), path), code=code[: 2 - len(notes)]
+        ), notes
+    path = stage / WEIGHTS
+    path.write_bytes(checkpoint_bytes(finished.model))
+    there = elsewhere(name, num_classes=len(classes), like=finished.model)
+    network = there.model if there is not None else rebuilt(finished.recipe, num_classes=len(classes))[0]
+    load = f'model.load_state_dict(safetensors.torch.load_file("{path}"))'
+    code = (f"model = {there.code}", load) if there is not None else (load,)
+    _load_strictly(network, path, name)
+    if there is None:
+        notes = (f"{WEIGHTS} is for {name} with its new head of {len(classes)} classes",)
+    return Exported(path=path, apart=_agree(finished, network, path), code=code), notes
+
+
+def _load_strictly(network: nn.Module, path: Path, name: str) -> None:
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(path), strict=True)
+    except RuntimeError as error:
+        raise RunFailure(
+            f"export {path.name}",
+            found=f"{name} does not take it strictly ({' '.join(str(error).split())[:200]})",
+            do="write ONNX (`--format onnx`)",
+        ) from None
+
+
+def _agree(finished: Trained, network: nn.Module, path: Path) -> float:
+    """Compare a network that was loaded from the export with the run's."""
+
+    def given(images_NCHW: Tensor) -> Tensor:
+        return scores(network(images_NCHW))
+
+    def wanted(images_NCHW: Tensor) -> Tensor:
+        return scores(finished.model(images_NCHW))
+
+    network.eval()
+    apart = distance(given, wanted, spec=finished.spec)
+    if not apart <= MOST_APART:
+        raise RunFailure(
+            f"export {path.name}",
+            found=f"loaded elsewhere, it gives scores {apart:.1e} of the largest away from the run's",
+            do="write ONNX (`--format onnx`)",
+        )
+    return apart
+
+
+def _about(finished: Trained) -> dict[str, Any]:
+    """Say what a network takes and gives, for whoever has nothing but the export."""
+    spec = finished.spec
+    return {
+        "network": finished.recipe.model.name,
+        "classes": list(finished.classes),
+        "size_px": spec.size_px,
+        "resize": "stretched to a square, bilinear with antialiasing, no crop",
+        "channels": spec.channels,
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+        "values": "0 to 1, minus mean, divided by std",
+        "frostline": version("frostline"),
+    }
+
+
+def _ground(folder: Path) -> Path:
+    """Find the nearest folder that exists, so that what is written beside the place is on the same disk."""
+    return next(parent for parent in folder.absolute().parents if parent.is_dir())
+
+
+def _move(stage: Path, folder: Path) -> None:
+    """Put everything that was written into its place, once it is on the disk."""
+    mode = (stage / CARD).stat().st_mode  # safetensors makes files that their owner alone may read
+    for path in stage.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(stage.iterdir()):
+        target = folder / path.name
+        if target.is_dir():
+            # A folder does not replace one that holds something; the old one goes away with the stage.
+            target.rename(stage / f".{path.name}.old")
+        path.replace(target)
+
+
+def _at(file: Exported, folder: Path) -> Exported:
+    """Tell where a file is now."""
+    path = folder / file.path.name
+    return Exported(
+        path=path, apart=file.apart, code=tuple(line.replace(str(file.path), str(path)) for line in file.code)
+    )
+
+
+def _no_room(error: Exception) -> str | None:
+    """Say why a disk did not take a file; safetensors has an error of its own for that."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)[:160] if type(error).__name__ == "SafetensorError" else None

@@ -1,0 +1,138 @@
+"""A network → an ONNX model that says what it takes, checked with onnxruntime against torch."""
+
+import contextlib
+import importlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frostline.backbones import InputSpec
+from frostline.deployment.agreement import MOST_APART, distance
+from frostline.errors import FrostlineError, RunError, RunFailure
+from frostline.selection import undisturbed
+from frostline.tasks import scores
+
+# The last is what torch's exporter is written in.
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+INPUT, OUTPUT = "images", "scores"
+
+
+class _Scores(nn.Module):
+    """A network that gives its class scores alone, whatever else it gives."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return scores(self.network(images))
+
+
+def onnx_model(
+    model: nn.Module, spec: InputSpec, *, about: dict[str, Any], opset: int | None = None
+) -> tuple[bytes, float]:
+    """Turn a network into ONNX and compare the two on random images.
+
+    Args:
+        model: on the CPU, in eval mode.
+        spec: what it takes.
+        about: what the model should say of itself; each value is kept as JSON, texts as they are.
+        opset: version of ONNX's operators; None: what torch's exporter writes by default.
+
+    Returns:
+        The model: input `images` (N × C × H × W, normalised, any N), output `scores` (N × K). And how far its scores
+        are from torch's at most, as a share of the largest score.
+
+    Raises:
+        RunError: onnx, onnxscript or onnxruntime is not installed, or an opset that cannot be written.
+        RunFailure: the network cannot be exported, or its export computes something else.
+    """
+    onnx, runtime = _packages()
+    wrapped = _Scores(model).eval()
+    with undisturbed(wrapped), _quiet():
+        try:
+            program: Any = torch.onnx.export(
+                wrapped,
+                (torch.randn(2, *spec.example().shape[1:]),),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+            proto = program.model_proto
+            written = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+            onnx.helper.set_model_props(
+                proto, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
+            )
+            content: bytes = proto.SerializeToString()
+            options = runtime.SessionOptions()
+            options.log_severity_level = 4
+            session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of torch's exporter, of what it calls, or of a runtime that cannot read it
+            raise _not_exported(error, opset) from None
+        if opset is not None and written != opset:
+            raise _wrong_opset(opset, f"torch's exporter gives {written}, and it cannot be converted")
+        apart = distance(lambda images: _run(session, images), wrapped, spec=spec)
+    if not apart <= MOST_APART:
+        raise RunFailure(
+            "export to ONNX",
+            found=f"its scores are {apart:.1e} of the largest away from torch's, and {MOST_APART:g} is allowed",
+            do="write the weights alone (`--format weights`), or try another `--opset`",
+        )
+    return content, apart
+
+
+def _run(session: Any, images_NCHW: Tensor) -> Tensor:
+    return torch.from_numpy(session.run([OUTPUT], {INPUT: images_NCHW.numpy()})[0])
+
+
+def _packages() -> tuple[ModuleType, ModuleType]:
+    try:
+        onnx, runtime, _ = map(importlib.import_module, PACKAGES)
+    except ImportError as error:
+        raise RunError(
+            "export to ONNX", found=f"{error.name or 'a package'} is not installed", do="`pip install frostline[onnx]`"
+        ) from None
+    return onnx, runtime
+
+
+def _not_exported(error: Exception, opset: int | None) -> FrostlineError:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    reason = f"{type(error).__name__}: {text[:200]}"
+    if opset is not None:
+        return _wrong_opset(opset, reason)
+    return RunFailure(
+        "export to ONNX",
+        found=f"the network cannot be exported ({reason})",
+        do="write the weights alone (`--format weights`)",
+    )
+
+
+def _wrong_opset(opset: int, reason: str) -> RunError:
+    return RunError(f"export to ONNX with opset {opset}", found=reason, do="leave --opset out")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the exporter prints, warns of and logs from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,59 @@
+"""A finished run as what it is for: its network with the trained weights, its classes and the input it wants."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from frostline.backbones import InputSpec
+from frostline.recipe.assembly import rebuilt
+from frostline.recipe.load import load_recipe
+from frostline.recipe.schema import Recipe
+from frostline.record import RECIPE_FILE, RunRecord, read_record
+from frostline.training import checkpoint_of, load_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The network of a run.
+
+    Attributes:
+        run: the run's folder.
+        recipe: what was asked, as the run's own recipe file says.
+        record: what happened.
+        checkpoint: the file of the weights: the best, or the last where there was no validation.
+        model: the network with these weights, in eval mode on the CPU.
+        spec: what it takes.
+        classes: what its scores are of, in their order.
+    """
+
+    run: Path
+    recipe: Recipe
+    record: RunRecord
+    checkpoint: Path
+    model: nn.Module
+    spec: InputSpec
+    classes: tuple[str, ...]
+
+
+def load_run(run: Path) -> Trained:
+    """Build the network of a run and load what it learned; the data is not needed.
+
+    Raises:
+        RunError: the folder has no run, or no checkpoint.
+        UserError: the network of the run cannot be built any more.
+    """
+    record = read_record(run)
+    checkpoint = checkpoint_of(run)
+    recipe = load_recipe(str(run / RECIPE_FILE))
+    model, spec = rebuilt(recipe, num_classes=len(record.classes))
+    load_checkpoint(model, checkpoint)
+    return Trained(
+        run=run,
+        recipe=recipe,
+        record=record,
+        checkpoint=checkpoint,
+        model=model.eval(),
+        spec=spec,
+        classes=tuple(record.classes),
+    )

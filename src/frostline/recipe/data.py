@@ -1,0 +1,143 @@
+"""From a recipe to its samples: read, checked picture by picture, and split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from frostline.data import Fault, Samples, Split, find_faults, read_samples, refuse, split
+from frostline.errors import DataError
+from frostline.recipe.schema import Recipe
+
+GLYPHS_PER_CLASS = 800
+FEWEST_OF_A_CLASS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """The samples of a recipe, split; the pictures that were left out, and what a person should be told."""
+
+    parts: Split
+    skipped: tuple[Fault, ...]
+    notes: tuple[str, ...]
+
+
+def gather(recipe: Recipe) -> Gathered:
+    """Read the samples of a recipe, check every picture, and split.
+
+    Raises:
+        DataError: data that cannot be read or split as asked, or pictures that cannot be used (with `on_bad: stop`).
+    """
+    asked = recipe.data
+    read = {"train": _builtin(asked.train, seed=recipe.seed) or _read(recipe, asked.train, part="train")}
+    for part, place in (("val", asked.val), ("test", asked.test)):
+        if isinstance(place, str) and place != "rest":
+            read[part] = _read(recipe, place, part=part, classes=read["train"].classes)
+    _check_apart(read)
+    kept, skipped = _usable(read, skip=asked.on_bad == "skip")
+    _check_counts(kept["train"])
+    parts = split(
+        kept["train"],
+        val=kept.get("val", asked.val if isinstance(asked.val, float) else None),
+        test=kept.get("test", asked.test),
+        per_class=asked.per_class,
+        seed=recipe.seed,
+    )
+    notes = [note for samples in read.values() for note in samples.notes]
+    notes += [
+        f"{samples.ignored} files in {samples.source} are no pictures and were passed over"
+        for samples in read.values()
+        if samples.ignored
+    ]
+    if skipped:
+        notes.append(f"{len(skipped)} pictures cannot be used and were skipped; the record lists them")
+    return Gathered(parts=parts, skipped=skipped, notes=tuple(dict.fromkeys(notes)))
+
+
+def read_folder(recipe: Recipe, place: Path, *, classes: Sequence[str]) -> Samples:
+    """Read labelled pictures with classes that are known, as the recipe reads its own; none is checked yet."""
+    return _read(recipe, str(place), part="test", classes=classes)
+
+
+def _read(recipe: Recipe, place: str, *, part: str, classes: Sequence[str] | None = None) -> Samples:
+    columns = recipe.data.columns
+    return read_samples(
+        Path(place),
+        classes=classes,
+        follow_links=recipe.data.follow_links,
+        columns=None if columns is None else columns.model_dump(),
+        part=part,
+    )
+
+
+def _builtin(source: str, *, seed: int) -> Samples | None:
+    if source == "builtin/digits":
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        return Samples(
+            source=source,
+            classes=tuple(str(digit) for digit in digits.target_names),
+            labels=digits.target.astype(np.int64),
+            pixels=(digits.images / 16.0).astype(np.float32),
+        )
+    if source == "builtin/glyphs":
+        from frostline.prepare import render_glyphs
+
+        glyphs = render_glyphs(per_class=GLYPHS_PER_CLASS, seed=seed)
+        return Samples(
+            source=source,
+            classes=glyphs.classes,
+            labels=glyphs.labels,
+            pixels=(glyphs.images / 16.0).astype(np.float32),
+        )
+    return None
+
+
+def _check_apart(read: dict[str, Samples]) -> None:
+    """Refuse to judge on what is trained on."""
+    for part in ("val", "test"):
+        if part in read and Path(read[part].source).resolve() == Path(read["train"].source).resolve():
+            raise DataError(
+                f"data.{part}: {read[part].source}",
+                found="what data.train names",
+                do="name another place, or give a share",
+            )
+
+
+def usable(samples: Samples, *, skip: bool) -> tuple[Samples, tuple[Fault, ...]]:
+    """Take out pictures that cannot be used, and say which; or refuse to go on.
+
+    Raises:
+        DataError: some cannot be used, and they shall not be skipped; or none can.
+    """
+    kept, faults = _usable({"": samples}, skip=skip)
+    return kept[""], faults
+
+
+def _usable(read: dict[str, Samples], *, skip: bool) -> tuple[dict[str, Samples], tuple[Fault, ...]]:
+    """Take out pictures that cannot be used, or refuse to go on."""
+    kept: dict[str, Samples] = {}
+    faults: list[Fault] = []
+    for part, samples in read.items():
+        found = find_faults(samples)
+        faults += [*samples.faults, *(fault for _, fault in found)]
+        bad = [place for place, _ in found]
+        kept[part] = samples.take(np.setdiff1d(np.arange(len(samples)), bad)) if bad else samples
+    if faults and not skip:
+        raise refuse(faults)
+    for samples in kept.values():
+        if not len(samples):
+            raise DataError(f"data {samples.source}", found="no picture that can be used", do="give some")
+    return {part: replace(samples, faults=()) for part, samples in kept.items()}, tuple(faults)
+
+
+def _check_counts(train: Samples) -> None:
+    for name, count in zip(train.classes, np.bincount(train.labels, minlength=len(train.classes)), strict=True):
+        if count < FEWEST_OF_A_CLASS:
+            raise DataError(
+                f"data {train.source}",
+                found=f"class {name} has {'one picture' if count else 'no picture that can be used'}",
+                do="add some, or take the class away",
+            )

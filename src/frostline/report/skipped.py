@@ -1,0 +1,39 @@
+"""The pictures that a run left out: how many, which, and why."""
+
+from dataclasses import dataclass
+
+from frostline.record import RunRecord, Skipped
+from frostline.report.names import common_folder
+
+UNFOLDED_MOST = 8
+LISTED_MOST = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """The pictures left out: the first of them by name within `folder`, and how many more there are."""
+
+    count: int
+    listed: tuple[Skipped, ...]
+    folder: str
+
+    @property
+    def more(self) -> int:
+        """How many are not listed."""
+        return self.count - len(self.listed)
+
+    @property
+    def folded(self) -> bool:
+        """Whether the list is so long that it opens on demand."""
+        return self.count > UNFOLDED_MOST
+
+
+def left_out(record: RunRecord) -> LeftOut:
+    """Prepare the list of the pictures that could not be used."""
+    listed = record.skipped[:LISTED_MOST]
+    folder = common_folder([one.name for one in listed])
+    return LeftOut(
+        count=len(record.skipped),
+        listed=tuple(Skipped(name=one.name.removeprefix(folder), reason=one.reason) for one in listed),
+        folder=folder,
+    )

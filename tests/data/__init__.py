@@ -1,0 +1,1 @@
+"""Tests of how pictures are found, read, drawn and changed."""

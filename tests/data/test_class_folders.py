@@ -1,0 +1,259 @@
+"""Class folders are read as they lie there; links are followed inside only; what cannot be trained on is said."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frostline.data import Fault, read_samples, split
+from frostline.data.class_folders import read_class_folders
+from frostline.errors import DataError
+
+
+def lay_out(folder, *files):
+    """Make files: pictures where the name says so, else some text."""
+    for name in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() in (".png", ".jpg"):
+            Image.new("L", (2, 2)).save(path, "png")
+        else:
+            path.write_text("no picture")
+    return folder
+
+
+def test_class_folders_are_read_sorted_and_whole(tmp_path):
+    folder = lay_out(
+        tmp_path / "photos",
+        "dog/2.png",
+        "dog/10.PNG",
+        "cat/a.jpg",
+        "cat/deep/er/b.jpg",
+        "cat/deep/c.png",
+        "été – 夏/图.png",
+        "Zebra 1/x y.png",
+    )
+    samples = read_class_folders(folder)
+    assert samples.classes == ("Zebra 1", "cat", "dog", "été – 夏")
+    labelled = zip(samples.paths, samples.labels, strict=True)
+    found = {str(path.relative_to(folder)): samples.classes[label] for path, label in labelled}
+    assert found == {
+        "Zebra 1/x y.png": "Zebra 1",
+        "cat/a.jpg": "cat",
+        "cat/deep/c.png": "cat",
+        "cat/deep/er/b.jpg": "cat",
+        "dog/10.PNG": "dog",
+        "dog/2.png": "dog",
+        "été – 夏/图.png": "été – 夏",
+    }
+    assert samples.labels.dtype == np.int64
+    assert samples.labels.tolist() == sorted(samples.labels)
+    assert (len(samples), samples.ignored, samples.pixels) == (7, 0, None)
+    assert samples.name(0) == str(folder / "Zebra 1/x y.png")
+    assert [str(path) for path in samples.paths] == [str(path) for path in read_class_folders(folder).paths]
+
+
+def test_hidden_files_and_files_that_are_no_pictures_are_passed_over(tmp_path):
+    folder = lay_out(
+        tmp_path,
+        "cat/1.png",
+        "dog/1.png",
+        "cat/.hidden.png",
+        "cat/.thumbnails/1.png",
+        "cat/sub/.ipynb_checkpoints/1-checkpoint.png",
+        ".git/objects/1.png",
+        "cat/notes.txt",
+        "cat/sub/labels.csv",
+        "dog/Thumbs.db",
+        "dog/.DS_Store",
+        "readme.md",
+    )
+    samples = read_class_folders(folder)
+    assert [str(path.relative_to(folder)) for path in samples.paths] == ["cat/1.png", "dog/1.png"]
+    assert samples.classes == ("cat", "dog")
+    assert samples.ignored == 3
+    assert split(samples, val=None, test=None, seed=0).train.ignored == 3
+
+
+def test_a_folder_below_a_hidden_one_can_be_read(tmp_path):
+    folder = lay_out(tmp_path / ".cache" / "photos", "cat/1.png", "dog/1.png")
+    assert len(read_class_folders(folder)) == 2
+
+
+def named(samples, folder):
+    return [
+        (str(path.relative_to(folder)), int(label)) for path, label in zip(samples.paths, samples.labels, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("follow_links", [False, True])
+def test_a_link_inside_is_followed(tmp_path, follow_links):
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "dog/1.png", ".store/2.png", ".store/deep/3.png")
+    (folder / "cat/linked.png").symlink_to("../.store/2.png")
+    (folder / "dog/linked").symlink_to(folder / ".store/deep", target_is_directory=True)
+    samples = read_class_folders(folder, follow_links=follow_links)
+    assert named(samples, folder) == [
+        ("cat/1.png", 0),
+        ("cat/linked.png", 0),
+        ("dog/1.png", 1),
+        ("dog/linked/3.png", 1),
+    ]
+    assert samples.faults == ()
+
+
+def test_a_folder_that_is_a_link_itself_is_as_good_as_another(tmp_path):
+    lay_out(tmp_path / "real", "cat/1.png", "dog/1.png")
+    (tmp_path / "photos").symlink_to(tmp_path / "real")
+    samples = read_class_folders(tmp_path / "photos")
+    assert named(samples, tmp_path / "photos") == [("cat/1.png", 0), ("dog/1.png", 1)]
+    assert samples.faults == ()
+
+
+def test_links_out_of_the_folder_are_faults_unless_asked_for(tmp_path):
+    lay_out(tmp_path / "elsewhere", "1.png", "2.png", "notes.txt")
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "dog/1.png")
+    (folder / "cat/out.png").symlink_to(tmp_path / "elsewhere/1.png")
+    (folder / "dog/more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (folder / "dog/notes.txt").symlink_to(tmp_path / "elsewhere/notes.txt")
+    samples = read_class_folders(folder)
+    assert named(samples, folder) == [("cat/1.png", 0), ("dog/1.png", 1)]
+    assert [fault.name for fault in samples.faults] == [str(folder / "cat/out.png"), str(folder / "dog/more")]
+    target = (tmp_path / "elsewhere").resolve()
+    assert samples.faults[1].reason == (
+        f"a link out of the folder, to {target}; if that is meant, write `data.follow_links: true`"
+    )
+    assert samples.ignored == 1
+    followed = read_class_folders(folder, follow_links=True)
+    assert named(followed, folder) == [
+        ("cat/1.png", 0),
+        ("cat/out.png", 0),
+        ("dog/1.png", 1),
+        ("dog/more/2.png", 1),
+    ]
+    assert [fault.name for fault in followed.faults] == [str(folder / "dog/more/1.png")]  # cat/out.png is the same file
+
+
+def test_a_folder_whose_name_only_begins_alike_is_outside(tmp_path):
+    lay_out(tmp_path / "photos2", "1.png")
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "dog/1.png")
+    (folder / "cat/2.png").symlink_to(tmp_path / "photos2/1.png")
+    assert [fault.name for fault in read_class_folders(folder).faults] == [str(folder / "cat/2.png")]
+
+
+def test_a_class_may_be_a_link_where_links_are_followed(tmp_path):
+    lay_out(tmp_path / "elsewhere", "1.png", "2.png")
+    folder = lay_out(tmp_path / "photos", "dog/1.png")
+    (folder / "cat").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert read_class_folders(folder, follow_links=True).labels.tolist() == [0, 0, 1]
+    with pytest.raises(DataError, match="class cat has no pictures, only links that are not followed") as caught:
+        read_class_folders(folder)
+    assert len(caught.value.items) == 1
+    assert "a link out of the folder" in caught.value.items[0]
+
+
+def test_loops_end_and_no_file_counts_twice(tmp_path):
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "cat/deep/2.png", "dog/1.png")
+    (folder / "cat/deep/again").symlink_to(folder / "cat", target_is_directory=True)
+    (folder / "cat/self").symlink_to(folder / "cat/self")
+    (folder / "cat/a.png").symlink_to("1.png")
+    (folder / "cat/b.png").symlink_to("deep/again/1.png")
+    for follow_links in (False, True):
+        samples = read_class_folders(folder, follow_links=follow_links)
+        assert named(samples, folder) == [("cat/1.png", 0), ("cat/deep/2.png", 0), ("dog/1.png", 1)]
+
+
+@pytest.mark.parametrize("link", ["a/0.png", "z/0.png"])
+def test_a_link_from_one_class_into_another_is_a_contradiction(tmp_path, link):
+    folder = lay_out(tmp_path / "photos", "a/1.png", "cat/1.png", "z/1.png")
+    (folder / link).symlink_to(folder / "cat/1.png")
+    samples = read_class_folders(folder)
+    assert named(samples, folder) == [("a/1.png", 0), ("cat/1.png", 1), ("z/1.png", 2)]
+    why = f"a link to {folder / 'cat/1.png'}, which is of class cat: one picture cannot be of two classes"
+    assert samples.faults == (Fault(str(folder / link), why),)
+
+
+def test_a_link_to_nothing_is_a_fault(tmp_path):
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "dog/1.png")
+    (folder / "cat/2.png").symlink_to("gone.png")
+    (folder / "cat/3.txt").symlink_to("gone.txt")
+    assert read_class_folders(folder).faults == (
+        Fault(str(folder / "cat/2.png"), "a link to gone.png, where nothing is"),
+    )
+
+
+def test_heic_is_passed_over_with_a_note_that_says_how_to_read_it(tmp_path):
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "cat/2.HEIC", "dog/1.png", "dog/3.heif", "dog/x.txt")
+    samples = read_class_folders(folder)
+    assert (len(samples), samples.ignored) == (2, 3)
+    assert samples.notes == (
+        f"2 HEIC pictures in {folder} were passed over; Pillow reads HEIC with the package pillow-heif: "
+        "pip install pillow-heif",
+    )
+    lay_out(folder, "cow/1.heic")
+    with pytest.raises(DataError, match=r"class cow has no pictures that can be read: 1 are HEIC\. install"):
+        read_class_folders(folder)
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".JPG", ".mpo", ".tiff", ".webp", ".ppm"])
+def test_suffixes_of_pictures(tmp_path, suffix):
+    folder = lay_out(tmp_path, "cat/1.png", "dog/1.png")
+    (folder / f"cat/2{suffix}").write_bytes((folder / "cat/1.png").read_bytes())
+    assert len(read_class_folders(folder)) == 3
+
+
+def test_a_folder_has_no_columns_and_no_splits(tmp_path):
+    folder = lay_out(tmp_path, "cat/1.png", "dog/1.png")
+    assert named(read_samples(folder), folder) == [("cat/1.png", 0), ("dog/1.png", 1)]
+    with pytest.raises(DataError, match="a folder, which has no columns"):
+        read_samples(folder, columns={"path": "file", "label": "class"})
+    with pytest.raises(DataError, match="no data set with a split test"):
+        read_samples(folder, split="test")
+
+
+BAD = {
+    "missing": ([], None, "no such folder. name a folder with one folder of pictures a class"),
+    "a file": (["."], None, "a file. name a folder"),
+    "empty": (["/"], None, "it is empty. put the pictures of each class into a folder of its own"),
+    "only hidden": ([".cat/1.png"], None, "no folders of pictures. put the pictures"),
+    "only text": (["readme.md"], None, "no folders of pictures. put the pictures"),
+    "loose pictures": (["1.png", "2.JPG"], None, "pictures, but no folders of them. put the pictures"),
+    "one class": (["cat/1.png", "cat/2.png"], None, "one class only (cat). give at least two class folders"),
+    "an empty class": (["cat/1.png", "dog/"], None, "class dog has no pictures. add some, or take its folder away"),
+    "a class of text": (["cat/1.png", "dog/notes.txt"], None, "class dog has no pictures"),
+    "a class of hidden pictures": (["cat/1.png", "dog/.1.png"], None, "class dog has no pictures"),
+    "a foreign class": (
+        ["cat/1.png", "cow/1.png", "ant/1.png"],
+        ("cat", "dog"),
+        "classes that the training data does not have: ant, cow. take them out",
+    ),
+    "many foreign classes": (
+        [f"{letter}/1.png" for letter in "abcdefgh"],
+        ("z", "y"),
+        "does not have: a, b, c, d, e, f, g, h. take them out",
+    ),
+    "a class of other letters": (["Cat/1.png"], ("cat", "dog"), "does not have: Cat"),
+}
+
+
+@pytest.mark.parametrize(("files", "classes", "says"), BAD.values(), ids=BAD.keys())
+def test_what_cannot_be_trained_on_is_an_error_in_one_line(tmp_path, files, classes, says):
+    folder = tmp_path / "photos"
+    for name in files:
+        if name == ".":
+            folder.write_text("")
+        elif name.endswith("/"):
+            (folder / name.strip("/")).mkdir(parents=True, exist_ok=True)
+        else:
+            lay_out(folder, name)
+    with pytest.raises(DataError, match=re.escape(says)) as caught:
+        read_class_folders(folder, classes=classes)
+    assert str(caught.value).startswith(f"data {folder}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_test_folder_has_the_labels_of_the_training_folder(tmp_path):
+    folder = lay_out(tmp_path, "dog/1.png", "dog/2.png")
+    samples = read_class_folders(folder, classes=("bird", "dog", "cat"))
+    assert samples.classes == ("bird", "dog", "cat")
+    assert samples.labels.tolist() == [1, 1]
