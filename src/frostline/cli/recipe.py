@@ -10,7 +10,7 @@ app = typer.Typer(help="List, show, begin and describe recipes.", no_args_is_hel
 
 NAME = typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in the library.")
 CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
-FOLDER = typer.Argument(metavar="FOLDER", help="Your pictures: one folder a class.")
+FOLDER = typer.Argument(metavar="FOLDER", help="Your pictures: one folder a class, or a CSV file.")
 TO = typer.Option("--to", metavar="FILE", help="Where to write the recipe.")
 JSON = typer.Option("--json", help="Print JSON.")
 
@@ -69,9 +69,11 @@ def new_recipe(folder: Annotated[str, FOLDER], to: Annotated[Path, TO] = Path("r
     from frostline.recipe import starter
     from frostline.record import write_atomically
 
-    if not Path(folder).is_dir():
+    if not Path(folder).exists():
         raise DataError(
-            f"data {folder}", found="no such folder", do="name a folder with one folder of pictures a class"
+            f"data {folder}",
+            found="no such folder or file",
+            do="name a folder with one folder of pictures a class, or a CSV file",
         )
     if to.exists():
         raise RunError(f"recipe {to}", found="a file of that name", do="choose another with --to")

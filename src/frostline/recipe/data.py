@@ -51,7 +51,8 @@ def gather(recipe: Recipe) -> Gathered:
         if samples.ignored
     ]
     if skipped:
-        notes.append(f"{len(skipped)} pictures cannot be used and were skipped; the record lists them")
+        count = "one picture" if len(skipped) == 1 else f"{len(skipped):,} pictures"
+        notes.append(f"{count} that cannot be used left out; the record lists them")
     return Gathered(parts=parts, skipped=skipped, notes=tuple(dict.fromkeys(notes)))
 
 

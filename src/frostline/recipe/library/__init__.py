@@ -12,10 +12,10 @@ _STARTER = """\
 # A recipe of frostline. `frostline recipe schema` explains every key; what is left out has a sensible default.
 task: images
 data:
-  train: {folder}   # one folder of images for each class
+  train: {folder}   # one folder of images for each class, or a CSV file of paths and classes
   val: 0.2   # a fifth of the images judges the epochs; or name another folder
 model:
-  name: {network}   # or timm/…, or path/to/file.py:callable
+  name: {network}   # or timm/…, hf/ORG/NAME, or path/to/file.py:callable
   weights: pretrained   # or the path of a file of weights
 phases:
   # First the new head alone: a random head would only disturb what the network has learned.
@@ -28,6 +28,7 @@ phases:
     freeze: {{through: {through}}}
     lr: 1e-4
     start_from: best
+augment: none   # or light, standard, strong: worth trying where training runs for longer
 seed: 0
 """
 
@@ -53,12 +54,12 @@ def starter(folder: str, *, network: str = "torchvision/mobilenet_v2", through: 
     """Write a recipe to start from: the head alone, then the last stage with it at a lower rate.
 
     Args:
-        folder: the folder of images, one folder a class; it need not exist yet.
+        folder: the folder of images, one folder a class, or the CSV file; it need not exist yet.
         network: the name of the network, as a recipe writes it.
         through: the last stage that the second phase holds, as the outline of that network names it.
 
     >>> print(starter("photos").splitlines()[3])
-      train: photos   # one folder of images for each class
+      train: photos   # one folder of images for each class, or a CSV file of paths and classes
     """
     return _STARTER.format(folder=_scalar(folder), network=_scalar(network), through=_scalar(through, in_flow=True))
 
