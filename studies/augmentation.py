@@ -14,12 +14,12 @@ from statistics import mean
 
 import torch
 
-from frostline.recipe import Recipe, finetune
+from frostline.recipe import finetune
 from frostline.record import RECORD_FILE, RunRecord, read_record
 from tables import spread, write_table
+from trashnet import SHARED, trashnet_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared/data"
 PAGE = ROOT / "docs/studies/augmentation.md"
 RUNS = ROOT / "runs/table-augmentation"
 SEEDS = range(5)
@@ -77,26 +77,7 @@ def _run(arm: tuple[int, str, str]) -> RunRecord:
     if (out / RECORD_FILE).is_file():
         return read_record(out)
     torch.set_num_threads(1)
-    recipe = Recipe.model_validate(
-        {
-            "task": "images",
-            "data": {
-                "train": str(SHARED / "images/trashnet"),
-                "per_class": 50,
-                "val": None,
-                "test": "rest",
-                "size": 160,
-                "normalize": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-            },
-            "model": {
-                "name": "torchvision/mobilenet_v2",
-                "weights": str(SHARED / "weights/mobilenet_v2_imagenet.safetensors"),
-            },
-            "augment": POLICIES[policy],
-            "seed": seed,
-            **DEPTHS[depth],
-        }
-    )
+    recipe = trashnet_recipe({"augment": POLICIES[policy], **DEPTHS[depth]}, seed)
     record = finetune(recipe, out=out)
     print(f"{depth}, {policy}, seed {seed}: {_accuracy(record):.3f}, {record.seconds['total']:.0f} s", flush=True)
     return record

@@ -61,7 +61,8 @@ def main() -> None:
     )
 
 
-def _recipe(changes: dict[str, object], seed: int) -> Recipe:
+def trashnet_recipe(changes: dict[str, object], seed: int) -> Recipe:
+    """Give the recipe that all arms of the studies on these pictures share."""
     return Recipe.model_validate(
         {
             "task": "images",
@@ -87,13 +88,13 @@ def _run(changes: dict[str, object], seed: int) -> tuple[float, float, int]:
     """Give test accuracy, seconds and trained parameters of one run."""
     with tempfile.TemporaryDirectory() as folder:
         begun = perf_counter()
-        record = finetune(_recipe(changes, seed), out=Path(folder) / "run")
+        record = finetune(trashnet_recipe(changes, seed), out=Path(folder) / "run")
     return record.evaluations[0].metrics["accuracy"], perf_counter() - begun, record.parameters["trained"]
 
 
 def _logistic(seed: int) -> float:
     """Test accuracy of scikit-learn's logistic regression on what the frozen network computes."""
-    assembly = assemble(_recipe(ARMS["head only"], seed))
+    assembly = assemble(trashnet_recipe(ARMS["head only"], seed))
     if assembly.data.test is None:
         sys.exit("the split has no test set")
     train_NF, test_NF = (

@@ -1,5 +1,6 @@
 """The record: JSON there and back, written at once or not at all, and one line that a person can quote."""
 
+import errno
 import json
 import os
 import signal
@@ -202,3 +203,12 @@ def test_a_proof_is_ok_unless_a_claim_fails(status):
     assert proof.ok is (status != "fails")
     assert proof.to_json()["ok"] is proof.ok
     assert [claim["status"] for claim in proof.to_json()["claims"]] == ["holds", status]
+
+
+def test_a_full_disk_says_of_which_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"record\.json"):
+        write_atomically(tmp_path / "record.json", "new")

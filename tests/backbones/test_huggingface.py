@@ -141,6 +141,27 @@ def test_without_a_processor_the_network_says_the_size_and_a_note_the_rest(tmp_p
     )
 
 
+NESTED = {"colour": (3, "rgb"), "grey": (1, "grey")}
+
+
+@pytest.mark.parametrize(("num_channels", "channels"), NESTED.values(), ids=NESTED.keys())
+def test_a_network_for_pictures_and_text_says_the_size_of_its_pictures(
+    num_channels: int, channels: str, tmp_path: Path
+) -> None:
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.CLIPConfig(
+        vision_config={**small, "image_size": 48, "patch_size": 8, "num_channels": num_channels},
+        text_config={**small, "vocab_size": 20},
+        num_labels=4,
+    )
+    transformers.CLIPForImageClassification(config).save_pretrained(tmp_path)
+    backbone = build(f"hf/{tmp_path}")
+    spec = backbone.input
+    assert (spec.size_px, spec.num_channels, spec.channels) == (48, num_channels, channels)
+    assert backbone.notes[0].startswith("it comes without an image processor: 48 px")
+    assert scores(backbone.model(spec.example())).shape == (1, 4)
+
+
 def test_a_damaged_processor_is_a_note_too(tmp_path: Path) -> None:
     folder = save(tmp_path)
     (folder / "preprocessor_config.json").write_text(

@@ -158,7 +158,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.recipe
 def test_evaluate_prints_what_was_found_and_taken_for_what(trained: Path, frostline: Call, tmp_path: Path) -> None:
     write_pictures(tmp_path / "new", classes=["blue", "red"], count=5, seed=4)
-    wanted, _ = evaluate_run(load_run(trained), Path("new"))
+    wanted, _, _ = evaluate_run(load_run(trained), Path("new"))
     found = frostline("evaluate", trained, "new")
     assert (found.code, found.err) == (0, "")
     first, empty, header, *rows = found.out.splitlines()
@@ -353,3 +353,15 @@ def test_a_reader_that_leaves_early_is_no_error(unbuffered: str) -> None:
     )
     os.close(write)
     assert (found.returncode, found.stderr) == (1, "")
+
+
+@pytest.mark.recipe
+def test_a_class_named_as_a_column_of_ours_does_not_hide_it(frostline: Call, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos", classes=["fault", "ok"], count=8)
+    recipe = tiny_recipe(tmp_path, "phases.0.epochs=1")
+    finetune(recipe, out=tmp_path / "run")
+    outcome = frostline("predict", tmp_path / "run", "photos")
+    header, first, *_ = list(csv.reader(io.StringIO(outcome.out)))
+    assert header == ["path", "class", "probability", "p(fault)", "ok", "fault"]
+    assert float(first[2]) == max(float(first[3]), float(first[4]))
+    assert first[5] == ""

@@ -1,5 +1,7 @@
 """Class folders are read as they lie there; links are followed inside only; what cannot be trained on is said."""
 
+import errno
+import os
 import re
 
 import numpy as np
@@ -120,9 +122,8 @@ def test_links_out_of_the_folder_are_faults_unless_asked_for(tmp_path):
     assert named(samples, folder) == [("cat/1.png", 0), ("dog/1.png", 1)]
     assert [fault.name for fault in samples.faults] == [str(folder / "cat/out.png"), str(folder / "dog/more")]
     target = (tmp_path / "elsewhere").resolve()
-    assert samples.faults[1].reason == (
-        f"a link out of the folder, to {target}; if that is meant, write `data.follow_links: true`"
-    )
+    meant = "if that is meant, write `data.follow_links: true` or give `--follow-links`"
+    assert samples.faults[1].reason == f"a link out of the folder, to {target}; {meant}"
     assert samples.ignored == 1
     followed = read_class_folders(folder, follow_links=True)
     assert named(followed, folder) == [
@@ -146,7 +147,7 @@ def test_a_class_may_be_a_link_where_links_are_followed(tmp_path):
     folder = lay_out(tmp_path / "photos", "dog/1.png")
     (folder / "cat").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     assert read_class_folders(folder, follow_links=True).labels.tolist() == [0, 0, 1]
-    with pytest.raises(DataError, match="class cat has no pictures, only links that are not followed") as caught:
+    with pytest.raises(DataError, match="class cat has no pictures that can be reached") as caught:
         read_class_folders(folder)
     assert len(caught.value.items) == 1
     assert "a link out of the folder" in caught.value.items[0]
@@ -184,15 +185,108 @@ def test_a_link_to_nothing_is_a_fault(tmp_path):
 
 def test_heic_is_passed_over_with_a_note_that_says_how_to_read_it(tmp_path):
     folder = lay_out(tmp_path / "photos", "cat/1.png", "cat/2.HEIC", "dog/1.png", "dog/3.heif", "dog/x.txt")
+    (folder / "cat/again.heic").symlink_to("2.HEIC")
     samples = read_class_folders(folder)
-    assert (len(samples), samples.ignored) == (2, 3)
+    assert (len(samples), samples.ignored) == (2, 1)  # the note speaks of the other two
     assert samples.notes == (
         f"2 HEIC pictures in {folder} were passed over; Pillow reads HEIC with the package pillow-heif: "
         "pip install pillow-heif",
     )
+    (folder / "dog/3.heif").unlink()
+    assert read_class_folders(folder).notes[0].startswith(f"one HEIC picture in {folder} was passed over")
     lay_out(folder, "cow/1.heic")
     with pytest.raises(DataError, match=r"class cow has no pictures that can be read: 1 are HEIC\. install"):
         read_class_folders(folder)
+
+
+def test_a_link_to_heic_is_followed_as_one_to_any_picture(tmp_path):
+    lay_out(tmp_path / "elsewhere", "1.heic")
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "dog/1.png")
+    (folder / "cat/out.heic").symlink_to(tmp_path / "elsewhere/1.heic")
+    (folder / "dog/gone.heic").symlink_to("gone.heic")
+    samples = read_class_folders(folder)
+    assert [fault.name for fault in samples.faults] == [str(folder / "cat/out.heic"), str(folder / "dog/gone.heic")]
+    assert (samples.ignored, samples.notes) == (0, ())
+    assert "one HEIC picture" in read_class_folders(folder, follow_links=True).notes[0]
+
+
+def closed(*folders):
+    """Stand in for `os.scandir` where nobody may look into some folders; whoever runs as root may look everywhere."""
+    scandir = os.scandir
+
+    def scan(folder):
+        if str(folder) in map(str, folders):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return scandir(folder)
+
+    return scan
+
+
+def test_a_folder_that_may_not_be_read_is_a_fault(tmp_path, monkeypatch):
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "cat/closed/2.png", "cat/open/3.png", "dog/1.png")
+    monkeypatch.setattr(os, "scandir", closed(folder / "cat/closed"))
+    samples = read_class_folders(folder)
+    assert named(samples, folder) == [("cat/1.png", 0), ("cat/open/3.png", 0), ("dog/1.png", 1)]
+    reason = "the folder cannot be read (Permission denied)"
+    assert samples.faults == (Fault(str(folder / "cat/closed"), reason),)
+    monkeypatch.setattr(os, "scandir", closed(folder / "dog"))
+    with pytest.raises(
+        DataError, match=r"class dog has no pictures that can be reached\. mend what is listed"
+    ) as caught:
+        read_class_folders(folder)
+    assert caught.value.items == (f"{folder / 'dog'}: {reason}",)
+
+
+def test_a_source_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "dog/1.png")
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(type(folder), "iterdir", refuse)
+    with pytest.raises(DataError, match=r"it cannot be read \(Permission denied\)"):
+        read_class_folders(folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
+def test_folders_are_closed_by_their_mode(tmp_path):
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "cat/closed/2.png", "cat/listed/3.png", "dog/1.png")
+    (folder / "cat/listed/4.png").symlink_to("3.png")
+    (folder / "cat/closed").chmod(0)
+    (folder / "cat/listed").chmod(0o400)
+    try:
+        names = {fault.name for fault in read_class_folders(folder).faults}
+    finally:
+        (folder / "cat/closed").chmod(0o700)
+        (folder / "cat/listed").chmod(0o700)
+    assert names == {str(folder / "cat/closed"), str(folder / "cat/listed/4.png")}
+
+
+PARTS = {
+    "three": (
+        ["train", "val", "test"],
+        "test, train, val. write `train: X/train`, `val: X/val`, `test: X/test`",
+    ),
+    "two": (["Train", "Validation"], "Train, Validation. write `train: X/Train`, `val: X/Validation`"),
+    "nothing to train on": (["dev", "testing"], "dev, testing. write `val: X/dev`, `test: X/testing`"),
+    "two for one part": (["training", "valid", "dev"], "dev, training, valid. write `train: X/training`, `val: X/dev`"),
+}
+
+
+@pytest.mark.parametrize(("parts", "says"), PARTS.values(), ids=PARTS.keys())
+def test_parts_are_not_classes(tmp_path, parts, says):
+    folder = lay_out(tmp_path / "photos", *(f"{part}/{name}/1.png" for part in parts for name in ("cat", "dog")))
+    wanted = "its folders are parts, not classes: " + says.replace("X", str(folder))
+    with pytest.raises(DataError, match=re.escape(wanted)):
+        read_class_folders(folder)
+    assert read_class_folders(folder / parts[0]).classes == ("cat", "dog")
+
+
+def test_a_class_may_have_the_name_of_a_part(tmp_path):
+    folder = lay_out(tmp_path / "vehicles", "train/1.png", "bus/1.png")
+    assert read_class_folders(folder).classes == ("bus", "train")
+    both = lay_out(tmp_path / "words", "train/1.png", "test/1.png")
+    assert read_class_folders(both, classes=("train", "test")).labels.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("suffix", [".jfif", ".JPG", ".mpo", ".tiff", ".webp", ".ppm"])
@@ -257,3 +351,24 @@ def test_a_test_folder_has_the_labels_of_the_training_folder(tmp_path):
     samples = read_class_folders(folder, classes=("bird", "dog", "cat"))
     assert samples.classes == ("bird", "dog", "cat")
     assert samples.labels.tolist() == [1, 1]
+
+
+def test_an_empty_class_of_a_test_folder_is_passed_over_with_a_note(tmp_path):
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "ant/notes.txt", "cow/1.heic")
+    (folder / "dog").mkdir()
+    samples = read_class_folders(folder, classes=("ant", "cat", "cow", "dog"))
+    assert named(samples, folder) == [("cat/1.png", 1)]
+    assert samples.notes[-1] == f"class folders of {folder} without pictures were passed over: ant, cow, dog"
+    with pytest.raises(DataError, match="class ant has no pictures"):
+        read_class_folders(folder)
+
+
+def test_a_test_folder_of_empty_classes_is_an_error(tmp_path):
+    folder = lay_out(tmp_path / "photos", "cat/notes.txt")
+    (folder / "dog").mkdir()
+    with pytest.raises(DataError, match=r"every class that is there has no pictures\. add some"):
+        read_class_folders(folder, classes=("cat", "dog"))
+    (folder / "cat/1.png").symlink_to("gone.png")
+    with pytest.raises(DataError, match="every class that is there has no pictures that can be reached") as caught:
+        read_class_folders(folder, classes=("cat", "dog"))
+    assert caught.value.items == (f"{folder / 'cat/1.png'}: a link to gone.png, where nothing is",)

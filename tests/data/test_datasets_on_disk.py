@@ -40,6 +40,20 @@ def saved(folder, *given, **words):
 
 
 NAMES = datasets.ClassLabel(names=KINDS)
+
+
+def saved_as_given(folder, labels, contents):
+    """Write pictures as they are, also such as `datasets.Image` would read or refuse on the way."""
+    kinds = datasets.Features(
+        {"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}, "label": NAMES}
+    )
+    datasets.Dataset.from_dict({"image": contents, "label": labels}, features=kinds).save_to_disk(folder)
+    info = json.loads((folder / "dataset_info.json").read_text())
+    info["features"]["image"] = {"_type": "Image"}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    return folder
+
+
 LABELS = {
     "class labels": ([2, 0, 1, 0], NAMES, ("bird", "cat", "dog"), [2, 0, 1, 0]),
     "strings": (["dog", "bird", "dog", "cat"], datasets.Value("string"), ("bird", "cat", "dog"), [2, 0, 2, 1]),
@@ -62,6 +76,29 @@ def test_pictures_and_labels_are_those_of_the_rows(tmp_path, labels, kind, class
         assert samples.picture(place) == encoded(place)
     assert samples.name(3) == f"{folder}[3]"
     assert find_faults(samples) == ()
+
+
+@pytest.mark.parametrize("follow_links", [False, True])
+def test_a_row_without_a_picture_is_a_fault(tmp_path, follow_links):
+    contents = [
+        {"bytes": encoded(0), "path": None},
+        None,
+        {"bytes": None, "path": None},
+        {"bytes": None, "path": ""},
+        {"bytes": encoded(4), "path": None},
+    ]
+    folder = saved_as_given(tmp_path / "birds", [0, 1, 1, 1, 2], contents)
+    samples = read_samples(folder, follow_links=follow_links)
+    assert [str(fault) for fault in samples.faults] == [f"{folder}[{row}]: the row has no picture" for row in (1, 2, 3)]
+    assert [samples.name(place) for place in range(len(samples))] == [f"{folder}[0]", f"{folder}[4]"]
+    assert [samples.picture(place) for place in range(2)] == [encoded(0), encoded(4)]
+    assert samples.labels.tolist() == [0, 2]
+    assert find_faults(samples) == ()
+
+
+def test_a_null_that_datasets_itself_wrote_is_a_fault(tmp_path):
+    folder = saved(tmp_path / "birds", [0, 1, 2], NAMES, contents=[{"bytes": encoded(0)}, None, {"bytes": encoded(2)}])
+    assert [str(fault) for fault in read_samples(folder).faults] == [f"{folder}[1]: the row has no picture"]
 
 
 def test_taken_samples_keep_their_rows_and_names(tmp_path):
@@ -120,6 +157,20 @@ def test_of_several_splits_the_one_for_the_part_is_read(tmp_path):
     ):
         assert read_samples(folder, **words).name(0) == f"{folder / name}[0]"
     assert read_samples(folder / "extra").source == str(folder / "extra")
+
+
+def test_splits_that_wait_are_noted_where_the_training_is_read(tmp_path):
+    folder = of_parts(tmp_path / "birds", "train", "validation", "test", "extra")
+    assert read_samples(folder).notes == (
+        f"{folder} has the splits validation and test too: `val: {folder}` and `test: {folder}` use them",
+    )
+    assert read_samples(folder, part="val").notes == read_samples(folder, part="test").notes == ()
+    for part, name in (("val", "dev"), ("test", "test")):
+        one = of_parts(tmp_path / name, "train", name)
+        assert read_samples(one).notes == (f"{one} has the split {name} too: `{part}: {one}` uses it",)
+        assert read_samples(one, part=part).source == str(one / name)
+    alone = of_parts(tmp_path / "alone", "train", "extra")
+    assert read_samples(alone).notes == read_samples(folder / "train").notes == ()
 
 
 @pytest.mark.parametrize(
@@ -202,14 +253,7 @@ def test_pictures_that_are_only_named_must_lie_inside(tmp_path):
     (tmp_path / "outside.png").write_bytes(encoded(7))
     names = [str(tmp_path / "outside.png"), "inside.png", "../outside.png"]
     contents = [{"bytes": None, "path": name} for name in names] + [{"bytes": encoded(3), "path": "x.png"}]
-    kinds = datasets.Features(
-        {"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}, "label": NAMES}
-    )
-    folder = tmp_path / "birds"
-    datasets.Dataset.from_dict({"image": contents, "label": [0, 1, 2, 0]}, features=kinds).save_to_disk(folder)
-    info = json.loads((folder / "dataset_info.json").read_text())
-    info["features"]["image"] = {"_type": "Image"}
-    (folder / "dataset_info.json").write_text(json.dumps(info))
+    folder = saved_as_given(tmp_path / "birds", [0, 1, 2, 0], contents)
     (folder / "inside.png").write_bytes(encoded(1))
     samples = read_samples(folder)
     assert [fault.name for fault in samples.faults] == [f"{folder}[0]", f"{folder}[2]"]

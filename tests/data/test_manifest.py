@@ -43,6 +43,17 @@ WAYS = {
     "empty lines": (table(end="\n\n"), "train.csv", "utf-8"),
     "spaces": (table(" , "), "train.csv", "utf-8"),
     "no last end of line": (table().rstrip("\n"), "train.csv", "utf-8"),
+    "an empty line first": ("\n" + table(), "train.csv", "utf-8"),
+    "an empty row first": (";;\r\n \r\n" + table(";", end="\r\n"), "train.csv", "utf-8"),
+    "what Excel says": ("sep=;\r\n" + table(";", end="\r\n"), "train.csv", "utf-8-sig"),
+    "what Excel says in quotes": ('"sep=;"\n' + table(";", quote='"'), "train.csv", "utf-8"),
+    "what Excel says of tabs": ("SEP=\t\n" + table("\t"), "train.csv", "utf-8"),
+    "what Excel says decides": (
+        "sep=;\nid,a,b,c;label;path\n1;cat;a.png\n2;dog;b.png\n3;cat;deep/été 1.png\n",
+        "train.csv",
+        "utf-8",
+    ),
+    "another delimiter": ("sep=:\n" + table(":"), "train.csv", "utf-8"),
     "more columns": ("id,label,path\n1,cat,a.png\n2,dog,b.png\n3,cat,deep/été 1.png\n", "train.csv", "utf-8"),
 }
 
@@ -83,9 +94,18 @@ HEADERS = {
     "not that": (table(), {"path": "photo", "label": "label"}, "no column photo in its header: path, label"),
     "twice": ("path,path,label\na,b,c\n", {"path": "path", "label": "label"}, "two columns path in its header"),
     "empty": ("", None, "no column for the path"),
+    "only empty lines": ("\n\n", None, "no column for the path"),
+    "only what Excel says": ("sep=;\n", None, "no column for the path"),
     "only a header": ("path,label\n", None, "a header and no rows"),
     "one class": ("path,label\na.png,cat\nb.png,cat\n", None, "one class only (cat)"),
-    "an open quote": ('path,label\n"a.png,cat\nb.png,dog\n', None, "it cannot be read as CSV"),
+    "an open quote": ('path,label\n"a.png,cat\nb.png,dog\n', None, "as CSV (lines 2 to 3: unexpected end of data)"),
+    "a quote inside": ('path,label\na.png,cat\n"b"x.png,dog\n', None, "as CSV (line 3: ',' expected after '\"')"),
+    "a quote that ends too late": (
+        'sep=;\n\npath;label\n"a.png;cat\nb.png;dog\n"deep/été 1.png";cat\n',
+        None,
+        "as CSV (lines 4 to 6: ';' expected after '\"'). mend it; a quote may be missing",
+    ),
+    "a header in half a quote": ('"path,label\na.png,cat\n', None, "as CSV (lines 1 to 2: unexpected end of data)"),
 }
 
 
@@ -121,6 +141,19 @@ def test_every_row_that_cannot_be_used_is_listed_with_its_line(folder):
     )
 
 
+def test_a_nul_byte_is_a_row_that_cannot_be_used(folder):
+    path = write(folder, "path,label\na.png,cat\nb\0.png,dog\nno\0where/b.png,dog\nb.png,do\0g\n")
+    with pytest.raises(DataError, match="3 rows cannot be used") as caught:
+        read_samples(path)
+    assert caught.value.items == tuple(f"line {line}: a NUL byte, which no path and no label has" for line in (3, 4, 5))
+
+
+def test_lines_before_the_header_count(folder):
+    with pytest.raises(DataError) as caught:
+        read_samples(write(folder, "sep=;\n\npath;label\na.png;cat\n\ngone.png;dog\n"))
+    assert caught.value.items == ("line 6: gone.png is not there",)
+
+
 def test_labels_outside_the_classes_are_listed(folder):
     path = write(folder, "path,label\na.png,cat\nb.png,cow\ndeep/été 1.png,Cat\n")
     with pytest.raises(DataError) as caught:
@@ -150,7 +183,9 @@ def test_links_out_of_the_folder_are_faults_and_paths_out_of_it_are_meant(folder
     path = write(inside, text)
     samples = read_samples(path)
     assert samples.paths == (inside / "near.png", inside / "../b.png", away)
-    reason = "a link out of the folder, to {}; if that is meant, write `data.follow_links: true`"
+    reason = (
+        "a link out of the folder, to {}; if that is meant, write `data.follow_links: true` or give `--follow-links`"
+    )
     assert samples.faults == (
         Fault(str(inside / "linked.png"), "line 2: " + reason.format((folder / "a.png").resolve())),
         Fault(str(inside / "more/b.png"), "line 3: " + reason.format((folder / "b.png").resolve())),

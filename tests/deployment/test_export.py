@@ -21,7 +21,7 @@ import torchvision
 import transformers
 from torch import Tensor, nn
 
-from backbones.tiny_huggingface import save
+from backbones.tiny_huggingface import config_of, save
 from frostline.backbones import InputSpec
 from frostline.deployment import export as export_module
 from frostline.deployment.agreement import distance
@@ -35,12 +35,21 @@ from training.tiny import CLASSES, SIDE, Twin, tiny_recipe
 pytestmark = pytest.mark.recipe
 
 
-def trained(folder: Path, *, name: str | None = None, head: str = "linear", size: int = SIDE, **data: Any) -> Path:
+def trained(
+    folder: Path,
+    *,
+    name: str | None = None,
+    network: str = "",
+    head: str = "linear",
+    size: int = SIDE,
+    **data: Any,
+) -> Path:
     """Train for one epoch, take the pictures away, and name the run."""
     model = {} if name is None else {"model": {"name": name, "weights": "none"}}
     folder.mkdir(exist_ok=True)
     recipe = tiny_recipe(
         folder,
+        network=network,
         data={"train": "photos", "val": 0.25, "size": size, **data},
         phases=[{"epochs": 1, "freeze": "none", "lr": 0.05}],
         head=head,
@@ -211,9 +220,17 @@ class Asks(nn.Module):
         return images.mean((2, 3)) if images.sum().item() > 0 else images.amax((2, 3))
 
 
+class Bessel(nn.Module):
+    """Computes what ONNX has no operator for."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.special.bessel_j0(images).mean((2, 3))
+
+
 STRANGE = {
     "another answer": (Draws(), r"its scores are \S+ of the largest away"),
-    "a value": (Asks(), "cannot be exported"),
+    "a value": (Asks(), r"cannot be exported \(GuardOnDataDependentSymNode: Could not guard on"),
+    "no such operator": (Bessel(), r"cannot be exported \(DispatchError: No ONNX function found for .*bessel_j0"),
 }
 
 
@@ -227,8 +244,56 @@ def test_what_does_not_agree_is_not_left_behind(
     with pytest.raises(RunFailure, match=says) as caught:
         export_run(run, form="onnx")
     assert capfd.readouterr() == ("", "")
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()  # no line breaks, and no codes for colours
+    assert "Next steps" not in str(caught.value)
     assert not (run / "export").exists()
+
+
+ASKS = """
+def between(self, x):
+    return x if x.sum().item() >= 0 else -x
+"""
+
+
+def test_where_onnx_fails_the_weights_are_kept(tmp_path: Path) -> None:
+    run = trained(tmp_path, network=ASKS)
+    done = export_run(run)
+    assert [file.path.name for file in done.files] == ["model.safetensors"]
+    assert {path.name for path in done.folder.iterdir()} == {"model.safetensors", "model.json"}
+    assert json.loads((done.folder / "model.json").read_text())["files"] == ["model.safetensors"]
+    assert [note.partition(" (")[0] for note in done.notes if "ONNX" in note] == [
+        "ONNX was left out: the network cannot be exported"
+    ]
+
+
+def test_where_onnx_fails_and_no_weights_can_be_written_nothing_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = export_module.load_run(run)
+    monkeypatch.setattr(export_module, "load_run", lambda _: replace(loaded, model=Asks().eval()))
+    refusal = RunError("export weights", found="none would load", do="write ONNX")
+    monkeypatch.setattr(export_module, "_refusal", lambda _: refusal)
+    with pytest.raises(RunFailure, match="the network cannot be exported"):
+        export_run(run)
+    assert not (run / "export").exists()
+
+
+def test_a_wrong_opset_is_a_mistake_whatever_weights_there_are(run: Path) -> None:
+    with pytest.raises(RunError, match="leave --opset out"):
+        export_run(run, opset=3)
+    assert not (run / "export").exists()
+
+
+EARLIER = {"weights": "model.onnx", "onnx": "model.safetensors"}
+
+
+@pytest.mark.parametrize(("form", "left"), EARLIER.items(), ids=EARLIER.keys())
+def test_what_an_earlier_export_left_is_told(form: Any, left: str, run: Path) -> None:
+    assert not any("earlier" in note for note in export_run(run).notes)
+    before = (run / "export" / left).read_bytes()
+    done = export_run(run, form=form)
+    assert f"{left} there is of an earlier export" in done.notes
+    assert (run / "export" / left).read_bytes() == before
+    assert left not in json.loads((run / "export" / "model.json").read_text())["files"]
+    assert not any("earlier" in note for note in export_run(run).notes)
 
 
 def test_weights_that_compute_something_else_elsewhere_are_not_left_behind(
@@ -332,6 +397,96 @@ def test_the_distance_is_a_share_of_the_largest_score(given: Any, share: float) 
 def test_a_network_that_gives_zeros_agrees_with_zeros_alone() -> None:
     assert distance(lambda x: x[:, :, 0, 0] * 0, lambda x: x[:, :, 0, 0] * 0, spec=SPEC) == 0
     assert distance(scaled(0), lambda x: x[:, :, 0, 0] * 0, spec=SPEC) == float("inf")
+
+
+PICTURES_32 = InputSpec(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def swin() -> Any:
+    """A network whose fused attention torch's exporter does not follow."""
+    return transformers.SwinForImageClassification(config_of("swin")).eval()
+
+
+class Inside(nn.Module):
+    """A user's network around one of transformers, with a classifier of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = swin()
+        self.fc = nn.Linear(self.body.config.num_labels, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.body(images).logits)
+
+
+@pytest.mark.parametrize("network", [swin, Inside])
+def test_fused_attention_that_cannot_be_exported_is_computed_step_by_step(network: Any) -> None:
+    torch.manual_seed(0)
+    model = network().eval()
+    config = getattr(model, "body", model).config
+    assert config._attn_implementation == "sdpa"  # otherwise there is nothing to see here
+    content, _ = onnx_model(model, PICTURES_32, about={})
+    assert config._attn_implementation == "sdpa"
+    session = onnxruntime.InferenceSession(content)
+    for count in (1, 5):
+        images = torch.randn(count, 3, 32, 32)
+        with torch.no_grad():
+            wanted = model(images)
+        (given,) = session.run(["scores"], {"images": images.numpy()})
+        assert torch.allclose(torch.from_numpy(given), getattr(wanted, "logits", wanted), atol=1e-4)
+
+
+def clip() -> Any:
+    """A network with two configurations inside its own, one of them for texts that it never reads."""
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.CLIPConfig(
+        vision_config={**small, "image_size": 32, "patch_size": 8}, text_config=small, num_labels=3
+    )
+    return transformers.CLIPForImageClassification(config).eval()
+
+
+@pytest.mark.parametrize("network", [swin, clip])
+def test_attention_is_given_back_where_the_second_try_fails_too(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    configs = [model.config, *(getattr(model.config, name) for name in model.config.sub_configs)]
+    before = [config._attn_implementation for config in configs]
+    tried: list[str] = []
+
+    def fails(*_: object, **__: object) -> None:
+        tried.append(model.config._attn_implementation)
+        raise ValueError(f"\n\x1b[96mnot with\x1b[0m {tried[-1]}\nNext steps:")
+
+    monkeypatch.setattr("torch.onnx.export", fails)
+    with pytest.raises(RunFailure, match=r"\(ValueError: not with eager\)"):
+        onnx_model(model, PICTURES_32, about={})
+    assert tried == ["sdpa", "eager"]
+    assert [config._attn_implementation for config in configs] == before
+
+
+def eager(model: Any) -> Any:
+    model.set_attn_implementation("eager")
+    return model
+
+
+class Own(Asks):
+    """Has a method of that name, and nothing else of transformers."""
+
+    def set_attn_implementation(self, kind: str) -> None:
+        raise AssertionError(f"it was asked for {kind}")
+
+
+@pytest.mark.parametrize("network", [Asks, Own, lambda: eager(swin())], ids=["none", "its own", "already so"])
+def test_a_network_without_another_attention_is_tried_once(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def fails(*_: object, **__: object) -> None:
+        tried.append(1)
+        raise ValueError
+
+    monkeypatch.setattr("torch.onnx.export", fails)
+    with pytest.raises(RunFailure, match=r"cannot be exported \(ValueError\)"):
+        onnx_model(network(), PICTURES_32, about={})
+    assert len(tried) == 1
 
 
 def test_scores_are_the_first_of_what_a_network_gives() -> None:

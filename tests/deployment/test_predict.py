@@ -58,7 +58,7 @@ def test_predictions_and_evaluation_are_of_one_mind_and_scikit_learns(trained: T
     predicted = [seen.predicted for seen in predict_folder(trained, folder)]
     paths = sorted(folder.rglob("*.png"))
     truth = [path.parent.name for path in paths]
-    evaluation, skipped = evaluate_run(trained, folder)
+    evaluation, skipped, _ = evaluate_run(trained, folder)
     assert skipped == ()
     assert (evaluation.samples, evaluation.split) == (len(paths), str(folder))
     matrix = sklearn.confusion_matrix(truth, predicted, labels=CLASSES)
@@ -139,7 +139,7 @@ def test_evaluating_stops_at_bad_pictures_or_counts_them(trained: Trained, tmp_p
         with pytest.raises(DataError, match="3 pictures cannot be used") as caught:
             evaluate_run(trained, tmp_path, on_bad=on_bad)
         assert len(caught.value.items) == 3
-    evaluation, skipped = evaluate_run(trained, tmp_path, on_bad="skip")
+    evaluation, skipped, _ = evaluate_run(trained, tmp_path, on_bad="skip")
     assert evaluation.samples == sum(map(sum, evaluation.confusion)) == 4
     assert {Path(one.name).name for one in skipped} == {"00.png", "1x.png", "9.png"}
     assert all(one.reason for one in skipped)

@@ -126,6 +126,14 @@ def test_without_a_forward_pass_the_written_order_decides():
     }
 
 
+def test_a_plan_says_that_its_order_was_not_seen():
+    (note,) = plan_of(NeedsAGraph(), "all").notes
+    assert note.startswith("no forward pass could be made (TypeError")
+    assert plan_of(NeedsAGraph(), {"match": ["one"]}).notes == ()
+    with pytest.raises(SelectorError, match="no forward pass could be made"):
+        plan_of(NeedsAGraph(), "all", strict=True)
+
+
 class Lonely(nn.Module):
     """Only the root has parameters; one part is never run."""
 

@@ -154,10 +154,15 @@ MISTAKES: dict[str, tuple[Any, type[FrostlineError], str]] = {
     ),
     "no such transform": (augmented("ColourJitter"), UserError, "the nearest are ColorJitter"),
     "an argument that is not taken": (augmented({"ColorJitter": {"hu": 0.1}}), UserError, "it takes no hu"),
-    "a transform of numbers of another type": (
+    "pictures that would be normalised twice": (
         augmented({"Normalize": {"mean": [0.5], "std": [0.5]}}),
         UserError,
-        "cannot pass it (TypeError: Input tensor should be a float tensor",
+        "pictures are normalised afterwards",
+    ),
+    "numbers that are not scaled": (
+        augmented({"ToDtype": {"dtype": "float32", "scale": False}}),
+        UserError,
+        "cannot pass it (it gives values from",
     ),
     "a crop that is larger than the pictures": (
         augmented({"RandomCrop": {"size": 99}}),
@@ -248,7 +253,7 @@ def test_pictures_are_mirrored_where_that_is_harmless(
     assert names == ["FramedCrop", *flips]
     notes = [warning for warning in assembly.warnings if "no picture is mirrored" in warning]
     assert len(notes) == told
-    assert all("letters or numbers" in note for note in notes)
+    assert all("a letter or a number" in note for note in notes)
 
 
 def test_what_a_batch_costs_is_what_the_recipe_says(tmp_path: Path) -> None:

@@ -195,3 +195,16 @@ def test_a_folder_is_read_with_the_classes_that_are_known(tmp_path: Path) -> Non
     (tmp_path / "judges/red/1.png").write_bytes(b"")
     with pytest.raises(DataError, match="no picture that can be used"):
         usable(samples, skip=True)
+
+
+def test_pictures_that_train_do_not_judge(tmp_path: Path) -> None:
+    recipe = asked(tmp_path)
+    listed = sorted((tmp_path / "photos").rglob("*.*"))
+    rows = [f"{path},{path.parent.name}" for path in listed]
+    (tmp_path / "leak.csv").write_text("\n".join(["path,label", *rows]), encoding="utf-8")
+    leaking = recipe.model_copy(update={"data": recipe.data.model_copy(update={"test": str(tmp_path / "leak.csv")})})
+    with pytest.raises(
+        DataError, match=r"data\.test: .*leak\.csv: \d+ of its \d+ pictures are in data\.train too"
+    ) as told:
+        gather(leaking)
+    assert set(told.value.items) <= {str(path.resolve()) for path in listed}

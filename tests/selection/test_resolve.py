@@ -296,3 +296,35 @@ def test_first_and_train_first_are_the_inverse_of_each_other(network):
             held = {name for name in everything if id(tensors[name]) in inside}
             assert resolve(seen, parse({"first": count})).held == held
             assert resolve(seen, parse({"train_first": count})).held == everything - held
+
+
+class NobodyRunsIt(nn.Module):
+    """Layers, and no forward; its stage1 is no module, its stem is one."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.one, self.two, self.fc = (nn.Linear(4, 4) for _ in range(4))
+
+
+GO_BY_ORDER = ["all", "backbone", {"through": "stem"}, {"first": 2}, {"train_first": 2}, {"frozen_stages": 0}]
+BY_NAME = ["none", {"match": ["fc"]}, {"match": ["stem"]}, {"train": ["fc"]}, {"train": ["two"]}]
+
+
+@pytest.mark.parametrize("words", [*GO_BY_ORDER, {"match": ["stage1"]}, {"train": ["stage1"]}], ids=str)
+def test_words_that_go_by_an_order_that_nobody_saw_are_noted_and_refused_when_strict(words):
+    seen = outline(NobodyRunsIt())
+    assert seen.as_written in resolve(seen, parse(words)).notes
+    with pytest.raises(SelectorError, match=r"no forward pass could be made .NotImplementedError.*example_input"):
+        resolve(seen, parse(words), strict=True)
+
+
+@pytest.mark.parametrize("words", BY_NAME, ids=str)
+def test_names_go_by_no_order(words):
+    assert not resolve(outline(NobodyRunsIt()), parse(words), strict=True).notes
+
+
+@pytest.mark.parametrize("words", GO_BY_ORDER, ids=str)
+def test_an_order_that_was_seen_is_not_noted(words):
+    seen = outline(SmallResNet())
+    assert seen.as_written is None
+    assert not [note for note in resolve(seen, parse(words), strict=True).notes if "forward pass" in note]

@@ -13,7 +13,7 @@ from sklearn import metrics as sklearn
 from frostline.backbones import InputSpec
 from frostline.data import Augment, Mix, Samples, policy, read_samples
 from frostline.data.pictures import read_picture
-from frostline.errors import DataError, NetworkError
+from frostline.errors import DataError, NetworkError, UserError
 from frostline.tasks import ImageTask, scores
 from networks import SmallResNet
 
@@ -122,11 +122,14 @@ def test_the_training_loss_is_that_of_a_loop_in_double_precision(smoothing, weig
     # The mean counts each sample as its class does.
     wanted = total / sum(by_class[label] for label in labels)
     assert float(task.loss(logits, labels)) == pytest.approx(wanted, rel=1e-5)
-    # Of mixed pictures the mean is over samples.
+    # Of mixed pictures each counts as its shares do, so that shares of 0 and 1 cost what labels cost.
     shares = torch.rand(9, 3, generator=generator)
     shares /= shares.sum(1, keepdim=True)
-    wanted = loss_by_hand(logits, shares.tolist(), smoothing=smoothing, weights=by_class) / 9
+    total = loss_by_hand(logits, shares.tolist(), smoothing=smoothing, weights=by_class)
+    wanted = total / float((shares @ torch.tensor(by_class)).sum())
     assert float(task.loss(logits, shares)) == pytest.approx(wanted, rel=1e-5)
+    hard = torch.nn.functional.one_hot(labels, 3).float()
+    assert float(task.loss(logits, hard)) == pytest.approx(float(task.loss(logits, labels)), rel=1e-5)
 
 
 def test_what_is_judged_costs_the_same_however_it_was_trained():
@@ -279,3 +282,26 @@ def test_a_damaged_picture_is_an_error_of_ours_while_loading(tmp_path):
     samples = Samples(source="made", classes=("cat",), labels=np.zeros(1, dtype=np.int64), paths=(bad,))
     with pytest.raises(DataError, match=r"/bad\.png: it cannot be read"):
         list(task_of(1, spec=SPEC).loader(samples))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_that_cannot_pass_a_transform_is_named(tmp_path, workers):
+    for name, side in (("a", 9), ("b", 5)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (side, side)).save(tmp_path / name / "one.png")
+    augment = Augment([{"RandomCrop": {"size": [8, 8]}}], SPEC)
+    task = ImageTask(classes=("a", "b"), spec=SPEC, batch_size=1, workers=workers, augment=augment)
+    with pytest.raises(UserError, match=r"b/one\.png cannot pass it .*crop size"):
+        list(task.loader(read_samples(tmp_path), seed=0))
+
+
+def test_a_crop_by_pixels_sees_large_pictures_as_they_are_and_one_by_share_may_see_them_reduced(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    Image.new("L", (400, 400)).save(tmp_path / "a" / "large.jpg")
+    Image.new("L", (4, 4)).save(tmp_path / "b" / "small.jpg")
+    assert Augment(["RandomCrop"], GREY).at_least_px is None
+    assert Augment(policy("light", flip="none", spec=GREY), GREY).at_least_px == GREY.size_px
+    samples = read_samples(tmp_path)
+    assert samples.open(0, at_least_px=None).size == (400, 400)
+    assert samples.open(0, at_least_px=GREY.size_px).size < (400, 400)

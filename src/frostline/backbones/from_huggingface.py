@@ -174,7 +174,7 @@ def _input(where: str, config: Any, reach: dict[str, Any]) -> tuple[InputSpec, t
     from transformers import AutoImageProcessor
 
     processors: Any = AutoImageProcessor
-    num_channels = getattr(config, "num_channels", None) or 3
+    num_channels = _says(config, "num_channels") or 3
     try:
         spec = measured(processors.from_pretrained(where, **reach), num_channels=num_channels)
         why = "its image processor gives no square picture"
@@ -184,7 +184,7 @@ def _input(where: str, config: Any, reach: dict[str, Any]) -> tuple[InputSpec, t
         spec, why = None, f"its image processor cannot be used ({first_line(error)[:100]})"
     if spec is not None:
         return spec, ()
-    size = getattr(config, "image_size", None) or IMAGENET_INPUT.size_px
+    size = _says(config, "image_size") or IMAGENET_INPUT.size_px
     fallback = InputSpec(
         size_px=int(size[0] if isinstance(size, (list, tuple)) else size),
         mean=IMAGENET_INPUT.mean[:num_channels],
@@ -195,6 +195,11 @@ def _input(where: str, config: Any, reach: dict[str, Any]) -> tuple[InputSpec, t
         f"{why}: {fallback.size_px} px and ImageNet's mean and std are used; `data.size` and `data.normalize` say "
         "otherwise",
     )
+
+
+def _says(config: Any, key: str) -> Any:
+    """Look a value up in a configuration, or in its part for pictures: networks for pictures and text nest it there."""
+    return getattr(config, key, None) or getattr(getattr(config, "vision_config", None), key, None)
 
 
 def _reachable(where: str) -> bool:

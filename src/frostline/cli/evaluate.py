@@ -10,6 +10,10 @@ FOLDER = typer.Argument(
     metavar="FOLDER", help="Labelled pictures: a folder a class, a CSV file, or a data set on disk, as in a recipe."
 )
 SKIP = typer.Option("--skip-bad", help="Leave out pictures that cannot be used, and count them.")
+LINKS = typer.Option("--follow-links", help="Follow links that lead out of the folder.")
+COLUMNS = typer.Option(
+    "--columns", metavar="PATH,LABEL", help="Columns of a CSV file or data set; by their usual names without it."
+)
 JSON = typer.Option("--json", help="Print the evaluation as JSON.")
 
 
@@ -17,6 +21,8 @@ def evaluate(
     run: Annotated[Path, RUN],
     folder: Annotated[Path, FOLDER],
     skip_bad: Annotated[bool, SKIP] = False,
+    follow_links: Annotated[bool, LINKS] = False,
+    columns: Annotated[str | None, COLUMNS] = None,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Judge a run on labelled pictures.
@@ -27,11 +33,30 @@ def evaluate(
 
     from frostline.cli import show
     from frostline.deployment import evaluate_run, load_run
+    from frostline.errors import DataError
 
+    named = None
+    if columns is not None:
+        path, comma, label = columns.partition(",")
+        if not (path and comma and label):
+            raise DataError(f"--columns {columns}", found="no two names", do="write --columns PATH,LABEL")
+        named = {"path": path, "label": label}
     trained = load_run(run)
-    evaluation, skipped = evaluate_run(trained, folder, on_bad="skip" if skip_bad else None)
+    show.warn(trained.cautions)
+    evaluation, skipped, notes = evaluate_run(
+        trained, folder, on_bad="skip" if skip_bad else None, follow_links=follow_links, columns=named
+    )
     if json:
-        show.as_json({**asdict(evaluation), "classes": trained.classes, "skipped": [asdict(one) for one in skipped]})
+        left_out = [asdict(one) for one in skipped]
+        show.as_json(
+            {
+                **asdict(evaluation),
+                "classes": trained.classes,
+                "skipped": left_out,
+                "notes": [*trained.cautions, *notes],
+            }
+        )
         return
     show.show_evaluation(evaluation, trained.classes)
+    show.warn(notes)
     show.warn(f"{one.name} was left out: {one.reason}" for one in skipped)

@@ -5,49 +5,51 @@ from typing import Annotated
 
 import typer
 
+from frostline.errors import UserError
+
 RUN = typer.Argument(metavar="RUN", help="The folder of a run.")
 FOLDER = typer.Argument(metavar="FOLDER", help="Pictures, at any depth; or one picture.")
+LINKS = typer.Option("--follow-links", help="Follow links that lead out of the folder.")
 TO = typer.Option("--to", metavar="FILE", help="Write the CSV there; without it, it is printed.")
 
 
-def predict(run: Annotated[Path, RUN], folder: Annotated[Path, FOLDER], to: Annotated[Path | None, TO] = None) -> None:
+COLUMNS = ("path", "class", "probability", "fault")
+
+
+def predict(
+    run: Annotated[Path, RUN],
+    folder: Annotated[Path, FOLDER],
+    to: Annotated[Path | None, TO] = None,
+    follow_links: Annotated[bool, LINKS] = False,
+) -> None:
     """Say what a run sees in pictures.
 
     One line each: path, class, its probability, the probability of every class. A picture that cannot be used has an
-    empty class and a reason in the last column, and the others go on.
+    empty class and a reason in the last column, and the others go on. A class named as one of our own columns, such
+    as fault, is written p(fault).
 
     Example: frostline predict runs/photos new-photos/ --to seen.csv
     """
     import csv
     import io
     import sys
-    import tempfile
 
     from frostline.cli import show
     from frostline.deployment import load_run, predict_folder
-    from frostline.errors import UserError
-    from frostline.record import write_atomically
-
-    def unwritable(why: str | None) -> UserError:
-        return UserError(f"predictions {to}", found=f"it cannot be written ({why})", do="choose another with --to")
 
     if to is not None:
-        # Told now, and not after an hour of predictions.
-        try:
-            tempfile.TemporaryFile(dir=to.parent).close()
-        except OSError as error:
-            raise unwritable(error.strerror) from None
-        if to.is_dir():
-            raise unwritable("a folder of that name")
+        _check_place(to)
     trained = load_run(run)
-    seen_in = predict_folder(trained, folder)
+    show.warn(trained.cautions)
+    seen_in = predict_folder(trained, folder, follow_links=follow_links)
     text = io.StringIO(newline="")
     # Names of files may be no text: they are written as they are.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
     # To a pipe line by line; a file is there whole or not at all.
     writer = csv.writer(sys.stdout if to is None else text, lineterminator="\n")
-    writer.writerow(["path", "class", "probability", *trained.classes, "fault"])
+    named = [f"p({name})" if name in COLUMNS else name for name in trained.classes]
+    writer.writerow([*COLUMNS[:3], *named, COLUMNS[3]])
     count = faults = 0
     for seen in seen_in:
         count += 1
@@ -56,10 +58,37 @@ def predict(run: Annotated[Path, RUN], folder: Annotated[Path, FOLDER], to: Anno
         highest = f"{max(seen.probabilities):.6f}" if seen.probabilities else ""
         writer.writerow([seen.name, seen.predicted or "", highest, *shares, seen.fault or ""])
     if to is not None:
-        try:
-            write_atomically(to, text.getvalue().encode(errors="surrogateescape"))
-        except OSError as error:
-            raise unwritable(error.strerror) from None
+        _write(to, text.getvalue().encode(errors="surrogateescape"))
         print(f"{count:,} pictures: {to}")
     if faults:
         show.warn([f"{faults:,} of {count:,} pictures cannot be used; the column `fault` says why"])
+    if faults == count:
+        raise typer.Exit(1)
+
+
+def _check_place(to: Path) -> None:
+    """Refuse a place that cannot be written now, and not after an hour of predictions."""
+    import tempfile
+
+    if to.is_dir():
+        raise _unwritable(to, "a folder of that name")
+    try:
+        tempfile.TemporaryFile(dir=to.parent).close()
+    except OSError as error:
+        raise _unwritable(to, error.strerror) from None
+
+
+def _write(to: Path, content: bytes) -> None:
+    from frostline.record import write_atomically
+
+    try:
+        if to.exists() and not to.is_file():
+            to.write_bytes(content)  # a pipe or a device, which nothing may take the place of
+        else:
+            write_atomically(to, content)
+    except OSError as error:
+        raise _unwritable(to, error.strerror) from None
+
+
+def _unwritable(to: Path, why: str | None) -> UserError:
+    return UserError(f"predictions {to}", found=f"it cannot be written ({why})", do="choose another with --to")

@@ -1,6 +1,7 @@
 """Random changes to training pictures: named policies, or any transforms of torchvision, the same for the same seed."""
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -45,7 +46,39 @@ _UNFIT = frozenset(
         "UniformTemporalSubsample",
     ]
 )
-_TURNED = frozenset({"left", "right", "east", "west", "mirrored", "flipped", "text", "letters", "digits"})
+_NORMALISED = "pictures are normalised afterwards, as `data.normalize` or the network says"
+# Words in the names of classes that a mirror makes others: sides, ways to turn, and what is written.
+_TURNED = frozenset(
+    [
+        "left",
+        "right",
+        "east",
+        "west",
+        "clockwise",
+        "anticlockwise",
+        "counterclockwise",
+        "mirrored",
+        "flipped",
+        "text",
+        "letter",
+        "letters",
+        "digit",
+        "digits",
+        "number",
+        "numbers",
+        "char",
+        "chars",
+        "character",
+        "characters",
+        "lefthand",
+        "righthand",
+        "turnleft",
+        "turnright",
+    ]
+)
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+# Words of `turn left`, `turn_left` and `TurnLeft`, and of `digit7` the word alone.
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 class FramedCrop(torch.nn.Module):
@@ -79,6 +112,8 @@ class FramedCrop(torch.nn.Module):
         return v2.RandomResizedCrop(self.size, scale=self.scale, ratio=ratio, antialias=True)
 
 
+# Noise may leave 0 … 1 by that much.
+RANGE_SLACK = 0.5
 OWN: dict[str, Any] = {"FramedCrop": FramedCrop}
 
 
@@ -126,14 +161,15 @@ def harmless_flip(classes: Sequence[str]) -> tuple[Flip, str]:
     A mirrored letter or digit is another one or none, and left is not right; of most things a mirrored picture is as
     good as the picture.
 
-    >>> harmless_flip(["glass", "metal"])[0], harmless_flip(["turn left", "turn right"])[0], harmless_flip("0123")[0]
+    >>> harmless_flip(["glass", "metal"])[0], harmless_flip(["TurnLeft", "straight"])[0], harmless_flip("0123")[0]
     ('horizontal', 'none', 'none')
     """
-    if all(len(name) == 1 or name.isdigit() for name in classes):
-        return "none", "the classes are letters or numbers, which a mirror makes others"
-    sided = [name for name in classes if _TURNED & set(name.lower().replace("_", " ").replace("-", " ").split())]
-    if sided:
-        return "none", f"a mirrored `{sided[0]}` may be another class"
+    written = next((name for name in classes if len(name) == 1 or _NUMBER.fullmatch(name)), None)
+    if written is not None:
+        return "none", f"`{written}` is a letter or a number, which a mirror makes another"
+    sided = next((name for name in classes if _TURNED & {word.lower() for word in _WORD.findall(name)}), None)
+    if sided is not None:
+        return "none", f"a mirrored `{sided}` may be another class"
     return "horizontal", "no class is named like a letter, a number or a side"
 
 
@@ -142,6 +178,8 @@ class Augment:
 
     Attributes:
         description: the transforms one by one, with all their arguments, also those that nobody gave.
+        at_least_px: for `open_picture`: a list that begins by cropping a share of the picture sees large JPEGs reduced;
+            any other sees pictures as they are, so that a crop by pixels is the same in all kinds of files.
 
     Raises:
         UserError: no transform of that name, arguments that it does not take, or one that pictures cannot pass.
@@ -151,6 +189,8 @@ class Augment:
         self._spec = spec
         made = [_transform(word, spec) for word in words]
         self._transforms = [transform for transform, _ in made]
+        by_share = bool(self._transforms) and isinstance(self._transforms[0], (FramedCrop, v2.RandomResizedCrop))
+        self.at_least_px = spec.size_px if by_share else None
         self.description = tuple(text for _, text in made)
 
     def __call__(self, picture: Image.Image, seed: int) -> Tensor:
@@ -164,6 +204,8 @@ class Augment:
         if list(picture_CHW.shape[-2:]) != square:
             picture_CHW = F.resize(picture_CHW, square, antialias=True)
         pixels_CHW = F.to_dtype(picture_CHW, torch.float32, scale=True)
+        if picture_CHW.is_floating_point():
+            _check_range(pixels_CHW)
         return to_input(pixels_CHW.permute(1, 2, 0).numpy(), self._spec)
 
 
@@ -210,6 +252,8 @@ def _transform(words: Words, spec: InputSpec) -> tuple[torch.nn.Module, str]:
     asked = f"augment: {name}"
     every = {key: kind for key, kind in vars(v2).items() if inspect.isclass(kind) and issubclass(kind, v2.Transform)}
     known = {**{key: kind for key, kind in every.items() if key not in _UNFIT}, **OWN}
+    if name == "Normalize":
+        raise UserError(asked, found=_NORMALISED, do="leave it out")
     if name not in known:
         strange = f"no transform of that name in torchvision.transforms.v2; {nearest(name, known)}"
         found = "it does not make one picture of one" if name in _UNFIT else strange
@@ -239,6 +283,21 @@ def _transform(words: Words, spec: InputSpec) -> tuple[torch.nn.Module, str]:
 def _plain(value: Any) -> Any:
     """Write torchvision's words (`InterpolationMode.BILINEAR`) as a recipe does."""
     return value.value if isinstance(value, Enum) else value
+
+
+def _check_range(pixels_CHW: Tensor) -> None:
+    """Refuse numbers that are no shares of full brightness: normalised twice, or not scaled.
+
+    Raises:
+        UserError: they leave 0 … 1 by more than noise does.
+    """
+    low, high = (float(value) for value in pixels_CHW.aminmax())
+    if not -RANGE_SLACK <= low <= high <= 1 + RANGE_SLACK:
+        raise UserError(
+            "augment",
+            found=f"it gives values from {low:.2f} to {high:.2f}, wanted 0 to 1",
+            do="take out what scales them",
+        )
 
 
 def _parse(words: Words) -> tuple[str, dict[str, Any]]:

@@ -50,6 +50,7 @@ def read_dataset(
         DataError: `datasets` is not installed; the folder is damaged; it has no such split or columns, or rows without
             a label or with one that is not in `classes`.
     """
+    others = _other_splits(folder) if part == "train" else ()
     folder = _split_folder(folder, split, part)
     asked = f"data {folder}"
     library = _library(asked)
@@ -68,7 +69,7 @@ def read_dataset(
         labels=labels_N[kept],
         stored=stored,
         faults=tuple(listing.faults),
-        notes=notes,
+        notes=(*notes, *others),
     )
 
 
@@ -79,16 +80,33 @@ def _split_folder(folder: Path, split: str | None, part: str) -> Path:
         if split is not None:
             raise DataError(asked, found=f"one data set, without a split {split}", do="leave the split out")
         return folder
-    try:
-        there = [str(name) for name in json.loads((folder / _SEVERAL).read_text(encoding="utf-8"))["splits"]]
-    except (ValueError, KeyError, TypeError):
-        raise DataError(asked, found=f"its {_SEVERAL} is damaged", do="save the data set again") from None
+    there = _splits_in(folder)
     wanted = (split,) if split is not None else _SPLITS[part]
     chosen = next((name for name in wanted if name in there), None)
     if chosen is None:
         found = f"no split {' or '.join(wanted)}, there is {', '.join(there) or 'none'}"
         raise DataError(asked, found=found, do=f"name the folder of one, such as {folder / (there or ['…'])[0]}")
     return folder / chosen
+
+
+def _splits_in(folder: Path) -> list[str]:
+    try:
+        return [str(name) for name in json.loads((folder / _SEVERAL).read_text(encoding="utf-8"))["splits"]]
+    except (ValueError, KeyError, TypeError):
+        found = f"its {_SEVERAL} is damaged"
+        raise DataError(f"data {folder}", found=found, do="save the data set again") from None
+
+
+def _other_splits(folder: Path) -> tuple[str, ...]:
+    """Note which splits of a data set wait to judge a training, and the words that use them."""
+    there = _splits_in(folder) if (folder / _SEVERAL).is_file() else []
+    chosen = {part: next((name for name in _SPLITS[part] if name in there), None) for part in ("val", "test")}
+    names = [name for name in chosen.values() if name is not None]
+    if not names:
+        return ()
+    words = " and ".join(f"`{part}: {folder}`" for part, name in chosen.items() if name is not None)
+    kind, use = ("split", "uses it") if len(names) == 1 else ("splits", "use them")
+    return (f"{folder} has the {kind} {' and '.join(names)} too: {words} {use}",)
 
 
 def _library(asked: str) -> Any:
@@ -171,25 +189,24 @@ def _labels(
 
 
 def _reachable(stored: StoredPictures, listing: Listing) -> tuple[StoredPictures, np.ndarray]:
-    """Leave out pictures that the data set only names and that lie outside of its folder."""
-    column = stored.dataset.data.column(stored.column)
-    named = [
-        row
-        for row, (content, path) in enumerate(zip(_is_null(column, "bytes"), _is_null(column, "path"), strict=True))
-        if content and not path
-    ]
-    outside: list[int] = []
-    for row in named:
-        real = os.path.realpath(stored.picture(row))
-        if not listing.allows(str(real)):
-            listing.faults.append(Fault(f"{stored.folder}[{row}]", leads_out_reason(str(real))))
-            outside.append(row)
-    kept = np.setdiff1d(stored.rows, outside)
+    """Leave out rows without a picture, and those that only name one that lies outside of the folder."""
+    wrong: list[int] = []
+    for row in _without_content(stored.dataset.data.column(stored.column)):
+        named = stored.named(row)
+        real = None if named is None else os.path.realpath(named)
+        if real is not None and listing.allows(real):
+            continue
+        why = "the row has no picture" if real is None else leads_out_reason(real)
+        listing.faults.append(Fault(f"{stored.folder}[{row}]", why))
+        wrong.append(row)
+    kept = np.setdiff1d(stored.rows, wrong)
     return stored.take(kept), kept
 
 
-def _is_null(column: Any, field: str) -> list[bool]:
+def _without_content(column: Any) -> list[int]:
+    """List the rows that hold no encoded picture: null themselves, or with a null in their place of the bytes."""
     nulls: list[bool] = []
     for chunk in column.chunks:
-        nulls += chunk.field(field).is_null().to_pylist()
-    return nulls
+        own, content = chunk.is_null().to_pylist(), chunk.field("bytes").is_null().to_pylist()
+        nulls += [row or inside for row, inside in zip(own, content, strict=True)]
+    return [row for row, null in enumerate(nulls) if null]

@@ -17,7 +17,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class Fault:
-    """A picture that cannot be used: its name for a person, and why."""
+    """A picture, or a folder of them, that cannot be used: its name for a person, and why."""
 
     name: str
     reason: str

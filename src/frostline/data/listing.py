@@ -16,16 +16,16 @@ class Listing:
     Attributes:
         root: the source; links may lead anywhere inside it.
         follow_links: follow those that lead out of it too.
-        faults: links that are not followed.
+        faults: links that are not followed, and folders that cannot be read.
         ignored: number of files that are no pictures.
-        unread_heif: how many of these are HEIC pictures.
+        unread_heif: HEIC pictures, where nothing reads them: the path of each by the file that it is in truth.
     """
 
     root: Path
     follow_links: bool = False
     faults: list[Fault] = field(default_factory=list)
     ignored: int = 0
-    unread_heif: int = 0
+    unread_heif: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._inside = os.path.realpath(self.root)
@@ -46,9 +46,10 @@ class Listing:
             suffix = os.path.splitext(path)[1].lower()
             if suffix in suffixes:
                 found.setdefault(real, Path(path))
+            elif suffix in HEIF_SUFFIXES:
+                self.unread_heif.setdefault(real, Path(path))
             else:
                 self.ignored += 1
-                self.unread_heif += suffix in HEIF_SUFFIXES
         return sorted(((path, real) for real, path in found.items()), key=lambda pair: pair[0].parts)
 
     def is_there(self, path: Path, real: str) -> bool:
@@ -59,7 +60,11 @@ class Listing:
         """Say what a person should know about what was passed over."""
         if not self.unread_heif:
             return ()
-        return (f"{self.unread_heif} HEIC pictures in {self.root} were passed over; {NEEDS_HEIF}",)
+        count = len(self.unread_heif)
+        passed = (
+            f"one HEIC picture in {self.root} was" if count == 1 else f"{count:,} HEIC pictures in {self.root} were"
+        )
+        return (f"{passed} passed over; {NEEDS_HEIF}",)
 
     def _files(self, folder: str) -> Iterator[tuple[str, str]]:
         """Walk: first what lies there, then what links lead to; a folder that was seen is not entered again."""
@@ -80,7 +85,7 @@ class Listing:
             if real in seen:
                 continue
             seen.add(real)
-            for entry in sorted(os.scandir(here), key=lambda entry: entry.name, reverse=True):
+            for entry in sorted(self._entries(here), key=lambda entry: entry.name, reverse=True):
                 if entry.name.startswith("."):
                     continue
                 if entry.is_symlink():
@@ -90,16 +95,24 @@ class Listing:
                 elif entry.is_file():
                     yield entry.path, os.path.join(real, entry.name)
 
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """Give what lies in a folder, or note why it cannot be read: one closed folder must not end the walk."""
+        try:
+            with os.scandir(folder) as entries:
+                return list(entries)
+        except OSError as error:
+            self.faults.append(Fault(folder, f"the folder cannot be read ({error.strerror})"))
+            return []
+
     def _allowed(self, link: str) -> str | None:
         """Give what a link leads to, or note why it is not followed."""
         is_folder = os.path.isdir(link)
         suffix = os.path.splitext(link)[1].lower()
-        if not is_folder and suffix not in readable_suffixes():
+        if not is_folder and suffix not in readable_suffixes() | HEIF_SUFFIXES:
             self.ignored += 1
-            self.unread_heif += suffix in HEIF_SUFFIXES
             return None
         if not os.path.exists(link):
-            self.faults.append(Fault(link, f"a link to {os.readlink(link)}, where nothing is"))
+            self.faults.append(Fault(link, _leads_nowhere(link)))
             return None
         real = os.path.realpath(link)
         if self.allows(real):
@@ -108,6 +121,14 @@ class Listing:
         return None
 
 
+def _leads_nowhere(link: str) -> str:
+    try:
+        return f"a link to {os.readlink(link)}, where nothing is"
+    except OSError as error:  # in a folder that may be listed and not entered
+        return f"the link cannot be read ({error.strerror})"
+
+
 def leads_out_reason(target: str) -> str:
     """Say what is wrong with a link out of a source, and what to do if it is meant."""
-    return f"a link out of the folder, to {target}; if that is meant, write `data.follow_links: true`"
+    meant = "if that is meant, write `data.follow_links: true` or give `--follow-links`"
+    return f"a link out of the folder, to {target}; {meant}"

@@ -2,9 +2,13 @@
 
 import csv
 import os
+import re
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -17,6 +21,8 @@ PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path"
 LABEL_COLUMNS = ("label", "class", "category", "target")
 FEWEST_CLASSES = 2
 _DELIMITERS = ",;\t|"
+_EXCEL_SAYS = re.compile(r'"?sep=([^"\s]|\t)"?', re.IGNORECASE)
+_NUL = "\0"
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ def read_manifest(
 ) -> Samples:
     """Read labelled pictures from a CSV file: UTF-8, a header, fields between commas, semicolons or tabs.
 
+    Empty lines count for nothing. A line `sep=;` before the header, which Excel writes, says what is between fields.
+
     Args:
         manifest: paths in it count from its folder; they may lead elsewhere, if they say so themselves.
         classes: labels that may be there, in the order of the labels; None: those that are there, sorted.
@@ -45,8 +53,8 @@ def read_manifest(
         columns: names of the columns, `path` and `label`; None: by their usual names.
 
     Raises:
-        DataError: the file cannot be read, has no such columns, or has rows without a file, with an empty label or one
-            that is not in `classes`, each named with its line.
+        DataError: the file cannot be read (where it is no CSV, the line is named), has no such columns, or has rows
+            without a file, with an empty label or one that is not in `classes`, each named with its line.
     """
     asked = f"data {manifest}"
     if not manifest.is_file():
@@ -95,6 +103,9 @@ def _claims_inside(path: str) -> bool:
 
 
 def _mistakes(row: _Row, classes: Sequence[str] | None) -> Iterator[str]:
+    if _NUL in row.path + row.label:
+        yield "a NUL byte, which no path and no label has"
+        return
     if not row.path:
         yield "no path"
     elif not os.path.isfile(row.real):
@@ -118,29 +129,47 @@ def _rows(manifest: Path, asked: str, columns: Mapping[str, str]) -> Iterator[_R
     """Read path and label of every row; rows without any field are passed over."""
     try:
         with manifest.open(encoding="utf-8-sig", newline="") as file:
-            header_line = file.readline()
-            # Among the columns that are there, the delimiter is what leaves the names whole.
-            delimiter = max(_DELIMITERS, key=header_line.count)
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            before, header_line, delimiter = _opening(file)
+            begins, reader = before + 1, csv.reader(chain([header_line], file), delimiter=delimiter, strict=True)
             header = [name.strip() for name in next(reader, [])]
             path_at = _place(header, columns.get("path"), PATH_COLUMNS, asked, what="path")
             label_at = _place(header, columns.get("label"), LABEL_COLUMNS, asked, what="label")
-            line = reader.line_num
+            begins = before + reader.line_num + 1
             folders: dict[str, str] = {}
             for fields in reader:
-                begins, line = line + 1, reader.line_num
                 if any(fields):
                     path, label = (fields[at].strip() if at < len(fields) else "" for at in (path_at, label_at))
                     yield _Row(begins, path, label, _real(os.path.join(manifest.parent, path), folders))
+                begins = before + reader.line_num + 1
     except UnicodeDecodeError as error:
         raise DataError(asked, found=f"it is not UTF-8 ({error.reason})", do="save it as UTF-8") from None
-    except (csv.Error, OSError) as error:
-        raise DataError(asked, found=f"it cannot be read as CSV ({error})", do="mend it") from None
+    except csv.Error as error:
+        # A quote that nobody closes is missed only lines later, so where the row begins is what to look at.
+        ends = before + reader.line_num
+        where = f"line {begins}" if ends == begins else f"lines {begins} to {ends}"
+        found = f"it cannot be read as CSV ({where}: {error})"
+        raise DataError(asked, found=found, do="mend it; a quote may be missing") from None
+    except OSError as error:
+        raise DataError(asked, found=f"it cannot be read ({error.strerror})", do="mend it") from None
+
+
+def _opening(file: TextIO) -> tuple[int, str, str]:
+    """Give the number of lines before the header, its line (the first where it has several), and the delimiter."""
+    said = None
+    for before, line in enumerate(file):
+        excel = _EXCEL_SAYS.fullmatch(line.rstrip("\r\n"))
+        if excel:
+            said = excel[1]
+        elif line.strip(_DELIMITERS + string.whitespace):
+            # Among the columns that are there, the delimiter is what leaves the names whole.
+            return before, line, said or max(_DELIMITERS, key=line.count)
+    return 0, "", ","
 
 
 def _real(path: str, folders: dict[str, str]) -> str:
     """Give a path without links; what is known of folders is kept, since most rows share a few."""
+    if _NUL in path:
+        return path
     folder, name = os.path.split(path)
     if folder not in folders:
         folders[folder] = os.path.realpath(folder)

@@ -30,6 +30,11 @@ class StoredPictures:
         content: bytes | None = cell["bytes"].as_py()
         return self.folder / (cell["path"].as_py() or "") if content is None else content
 
+    def named(self, index: int) -> Path | None:
+        """Give the file that a row without an encoded picture names; None where it names none."""
+        path: str | None = (self.dataset.data.column(self.column)[int(self.rows[index])].as_py() or {}).get("path")
+        return self.folder / path if path else None
+
     def take(self, indices: np.ndarray) -> "StoredPictures":
         """Give some of the pictures, in that order."""
         return replace(self, rows=self.rows[indices])

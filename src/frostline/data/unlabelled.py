@@ -4,6 +4,8 @@ from pathlib import Path
 
 from frostline.data.faults import Fault
 from frostline.data.listing import Listing
+from frostline.data.pictures import NEEDS_HEIF
+from frostline.data.sources import MANIFESTS
 from frostline.errors import DataError
 
 
@@ -15,23 +17,29 @@ def list_pictures(source: Path, *, follow_links: bool = False) -> tuple[list[Pat
         follow_links: follow links that lead out of the folder.
 
     Returns:
-        The pictures, and the links that are not followed.
+        The pictures, and what cannot be one: links that are not followed, folders that cannot be read, and HEIC files
+        where nothing reads them.
 
     Raises:
-        DataError: nothing there, or no picture in it.
+        DataError: nothing there, or no picture in it that can be read.
     """
+    if source.suffix.lower() in MANIFESTS and source.is_file():
+        raise DataError(
+            f"pictures {source}", found="a list of pictures, and no picture", do="name the folder that they lie in"
+        )
     if source.is_file():
         return [source], ()
     if not source.is_dir():
         raise DataError(f"pictures {source}", found="no such folder or file", do="name a folder of pictures, or one")
     listing = Listing(source, follow_links=follow_links)
     paths = [path for path, _ in listing.below(source)]
+    heif = [Fault(str(path), NEEDS_HEIF) for path in sorted(listing.unread_heif.values())]
+    faults = (*listing.faults, *heif)
     if not paths:
-        heif = "; ".join(listing.notes())
         raise DataError(
             f"pictures {source}",
-            found=heif or "no pictures in it",
-            do="name a folder of pictures",
-            items=map(str, listing.faults),
+            found="no pictures in it" + " that can be read: the HEIC files need a package" * bool(heif),
+            do="pip install pillow-heif, or convert them" if heif else "name a folder of pictures",
+            items=map(str, faults),
         )
-    return paths, tuple(listing.faults)
+    return paths, faults

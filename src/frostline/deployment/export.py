@@ -66,7 +66,8 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
     Args:
         run: the run's folder.
         to: where to write; `export` in the run's folder by default.
-        form: `onnx`, `weights`, or `all`, which leaves out weights that no library could load and says so.
+        form: `onnx`, `weights`, or `all`, which leaves out weights that no library could load, or ONNX where it fails
+            and there are weights, and says so.
         opset: version of ONNX's operators; None: what torch's exporter writes by default.
 
     Returns:
@@ -76,7 +77,7 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
         RunError: no finished run there, a folder that cannot be written, a missing package, or weights that no
             library could load.
         NetworkError: the network that the run's recipe names is gone.
-        RunFailure: the network cannot be exported, or what was written computes something else.
+        RunFailure: the network cannot be exported, or what was written computes something else, and nothing is left.
     """
     finished = load_run(run)
     folder = to or run / EXPORT
@@ -91,16 +92,22 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
             stage = Path(place)
             files: list[Exported] = []
             notes: list[str] = []
-            if form != "weights":
-                files.append(_write_onnx(finished, stage, opset=opset))
             if form != "onnx" and refusal is None:
                 written, told = _write_weights(finished, stage)
                 files.append(written)
                 notes += told
             elif form == "all" and refusal is not None:
                 notes.append(f"weights were left out: {refusal.found}")
+            if form != "weights":
+                try:
+                    files.insert(0, _write_onnx(finished, stage, opset=opset))
+                except RunFailure as failure:
+                    if not files:
+                        raise
+                    notes.append(f"ONNX was left out: {failure.found}")
             write_json(stage / CARD, {**_about(finished), "files": [file.path.name for file in files]})
             _move(stage, folder)
+            notes += _earlier(folder, files)
     except FrostlineError:
         raise
     except Exception as error:
@@ -233,6 +240,16 @@ def _move(stage: Path, folder: Path) -> None:
             # A folder does not replace one that holds something; the old one goes away with the stage.
             target.rename(stage / f".{path.name}.old")
         path.replace(target)
+
+
+def _earlier(folder: Path, files: list[Exported]) -> list[str]:
+    """Name what a folder holds besides this export, so that nobody takes it for a part of it."""
+    written = {file.path.name for file in files}
+    return [
+        f"{name} there is of an earlier export"
+        for name in (ONNX, WEIGHTS, HUGGINGFACE)
+        if name not in written and (folder / name).exists()
+    ]
 
 
 def _at(file: Exported, folder: Path) -> Exported:

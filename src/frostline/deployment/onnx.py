@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
@@ -22,6 +23,9 @@ from frostline.tasks import scores
 # The last is what torch's exporter is written in.
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 INPUT, OUTPUT = "images", "scores"
+# How transformers calls the way in which attention is computed, and the method that chooses it.
+KIND, SWITCH = "_attn_implementation", "set_attn_implementation"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class _Scores(nn.Module):
@@ -54,31 +58,17 @@ def onnx_model(
         RunError: onnx, onnxscript or onnxruntime is not installed, or an opset that cannot be written.
         RunFailure: the network cannot be exported, or its export computes something else.
     """
-    onnx, runtime = _packages()
+    packages = _packages()
     wrapped = _Scores(model).eval()
     with undisturbed(wrapped), _quiet():
         try:
-            program: Any = torch.onnx.export(
-                wrapped,
-                (torch.randn(2, *spec.example().shape[1:]),),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
-                opset_version=opset,
-                dynamo=True,
-                verbose=False,
-            )
-            proto = program.model_proto
-            written = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-            onnx.helper.set_model_props(
-                proto, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
-            )
-            content: bytes = proto.SerializeToString()
-            options = runtime.SessionOptions()
-            options.log_severity_level = 4
-            session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # of torch's exporter, of what it calls, or of a runtime that cannot read it
-            raise _not_exported(error, opset) from None
+            content, session, written = _exported(wrapped, spec, packages, about=about, opset=opset)
+        except FrostlineError:
+            # torch's exporter loses its way in some networks' fused attention (Swin's with any number of images).
+            with _plain_attention(model) as is_other:
+                if not is_other:
+                    raise
+                content, session, written = _exported(wrapped, spec, packages, about=about, opset=opset)
         if opset is not None and written != opset:
             raise _wrong_opset(opset, f"torch's exporter gives {written}, and it cannot be converted")
         apart = distance(lambda images: _run(session, images), wrapped, spec=spec)
@@ -89,6 +79,68 @@ def onnx_model(
             do="write the weights alone (`--format weights`), or try another `--opset`",
         )
     return content, apart
+
+
+def _exported(
+    wrapped: nn.Module,
+    spec: InputSpec,
+    packages: tuple[ModuleType, ModuleType],
+    *,
+    about: dict[str, Any],
+    opset: int | None,
+) -> tuple[bytes, Any, int]:
+    """Export once: the model, a session that runs it, and the opset that it is written in."""
+    onnx, runtime = packages
+    try:
+        program: Any = torch.onnx.export(
+            wrapped,
+            (torch.randn(2, *spec.example().shape[1:]),),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+        proto = program.model_proto
+        written = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+        onnx.helper.set_model_props(
+            proto, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
+        )
+        content: bytes = proto.SerializeToString()
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+        return content, runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"]), written
+    except Exception as error:  # of torch's exporter, of what it calls, or of a runtime that cannot read it
+        raise _not_exported(error, opset) from None
+
+
+@contextlib.contextmanager
+def _plain_attention(model: nn.Module) -> Iterator[bool]:
+    """Let the networks of transformers compute attention step by step, and give back how they did it.
+
+    Yields:
+        Whether anything is computed in another way now.
+    """
+    modules: Iterator[Any] = model.modules()
+    parts = [part for part in modules if hasattr(part, SWITCH) and hasattr(getattr(part, "config", None), KIND)]
+    before = [(config, config._attn_implementation) for part in parts for config in _configs(part.config)]
+    try:
+        for part in parts:
+            part.set_attn_implementation("eager")
+        yield any(config._attn_implementation != kind for config, kind in before)
+    finally:
+        for config, kind in before:
+            # Not through the network, which refuses the None of a part that it never made; "" is for this config alone.
+            config._attn_implementation = {"": kind}
+
+
+def _configs(config: Any) -> Iterator[Any]:
+    """Go through a configuration of transformers and those within it."""
+    yield config
+    for name in config.sub_configs:
+        if (inner := getattr(config, name, None)) is not None:
+            yield from _configs(inner)
 
 
 def _run(session: Any, images_NCHW: Tensor) -> Tensor:
@@ -106,8 +158,7 @@ def _packages() -> tuple[ModuleType, ModuleType]:
 
 
 def _not_exported(error: Exception, opset: int | None) -> FrostlineError:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    reason = f"{type(error).__name__}: {text[:200]}"
+    reason = _innermost(error)
     if opset is not None:
         return _wrong_opset(opset, reason)
     return RunFailure(
@@ -115,6 +166,15 @@ def _not_exported(error: Exception, opset: int | None) -> FrostlineError:
         found=f"the network cannot be exported ({reason})",
         do="write the weights alone (`--format weights`)",
     )
+
+
+def _innermost(error: BaseException) -> str:
+    """Say in one plain line what an error goes back to; torch's exporter begins with coloured advice for developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = (line.strip() for line in COLOUR.sub("", str(error)).splitlines())
+    text = next((line for line in lines if line), "")
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
 def _wrong_opset(opset: int, reason: str) -> RunError:

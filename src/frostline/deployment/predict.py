@@ -1,6 +1,6 @@
 """Use a finished run: judge it on labelled pictures, or let it say what others show."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,45 +38,64 @@ class Prediction:
 
 
 def evaluate_run(
-    trained: Trained, folder: Path, *, on_bad: str | None = None
-) -> tuple[Evaluation, tuple[Skipped, ...]]:
+    trained: Trained,
+    folder: Path,
+    *,
+    on_bad: str | None = None,
+    follow_links: bool = False,
+    columns: Mapping[str, str] | None = None,
+) -> tuple[Evaluation, tuple[Skipped, ...], tuple[str, ...]]:
     """Judge a run on labelled pictures that it may never have seen.
 
     Args:
         trained: the run.
         folder: labelled pictures, as a recipe's `data.test` names them; with the run's classes, or some of them.
         on_bad: `stop` or `skip` pictures that cannot be used; None: as the recipe says.
+        follow_links: follow links that lead out of the folder, also where the recipe does not.
+        columns: names of the columns `path` and `label`; None: as the recipe says, or by their usual names.
 
     Returns:
-        The evaluation, and the pictures that were left out.
+        The evaluation, the pictures that were left out, and what a person should be told about the folder.
 
     Raises:
         DataError: nothing there to judge on, classes that the run does not know, or pictures that cannot be used.
     """
     recipe = trained.recipe
-    samples, skipped = usable(
-        read_folder(recipe, folder, classes=trained.classes), skip=(on_bad or recipe.data.on_bad) == "skip"
-    )
+    read = read_folder(recipe, folder, classes=trained.classes, follow_links=follow_links, columns=columns)
+    try:
+        samples, skipped = usable(read, skip=(on_bad or recipe.data.on_bad) == "skip")
+    except DataError as error:
+        if not error.items:
+            raise
+        # There is no recipe to write into here.
+        do = "mend or take out what is listed, or leave it out with `--skip-bad` (on_bad='skip')"
+        raise DataError(error.asked, found=error.found, do=do, items=error.items) from None
     task = ImageTask(
         classes=trained.classes, spec=trained.spec, batch_size=recipe.batch_size, workers=recipe.data.workers
     )
     runtime = _runtime(trained)
     model = trained.model.to(runtime.device)
     judged = evaluate(model, samples, task=task, runtime=runtime, split=str(folder))
-    return judged, tuple(Skipped(name=fault.name, reason=fault.reason) for fault in skipped)
+    return judged, tuple(Skipped(name=fault.name, reason=fault.reason) for fault in skipped), read.notes
 
 
-def predict_folder(trained: Trained, source: Path) -> Iterator[Prediction]:
+def predict_folder(trained: Trained, source: Path, *, follow_links: bool = False) -> Iterator[Prediction]:
     """Say of each picture below a folder, or of one picture, what the run sees in it.
 
     Pictures are read by threads, a batch at a time; on a GPU while the batch before is computed. One that cannot be
     used is a prediction with a `fault`, and the others go on.
 
+    Args:
+        trained: the run.
+        source: a folder, or one picture.
+        follow_links: follow links that lead out of the folder, also where the recipe does not.
+
     Raises:
         DataError: no such folder or picture, or no pictures in it.
     """
     # Not in the generator: what is wrong with the source is told at once, before anybody writes a header.
-    return _predictions(trained, *list_pictures(source, follow_links=trained.recipe.data.follow_links))
+    follow = follow_links or trained.recipe.data.follow_links
+    return _predictions(trained, *list_pictures(source, follow_links=follow))
 
 
 def _runtime(trained: Trained) -> Runtime:

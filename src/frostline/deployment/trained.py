@@ -35,6 +35,13 @@ class Trained:
     spec: InputSpec
     classes: tuple[str, ...]
 
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a person should know before the run is used."""
+        if self.record.status == "finished":
+            return ()
+        return (f"the run failed ({self.record.failure}): these are the weights that it kept",)
+
 
 def load_run(run: Path) -> Trained:
     """Build the network of a run and load what it learned; the data is not needed.

@@ -145,8 +145,9 @@ def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTa
     if asked.policy != "none":
         flip, why = (asked.flip, "") if asked.flip != "auto" else harmless_flip(train.classes)
         words = policy(asked.policy, flip=flip, spec=spec)
-        if flip == "none" and why:
-            remarks.append(f"augment: no picture is mirrored: {why}; `augment.flip: horizontal` mirrors all the same")
+        if why:
+            done, other = ("no picture is", "horizontal") if flip == "none" else ("pictures are", "none")
+            remarks.append(f"augment: {done} mirrored: {why}; `augment.flip: {other}` decides otherwise")
     augment = Augment(words, spec) if words else None
     if augment is not None:
         _check_augment(augment, train, spec)
@@ -167,16 +168,21 @@ def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTa
     return task, remarks
 
 
+def _reason(error: Exception) -> str:
+    said = str(error).partition("\n")[0][:160]
+    return error.found if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+
+
 def _check_augment(augment: Augment, train: Samples, spec: InputSpec) -> None:
     """Try the transforms on one picture: they must give what the network takes."""
     try:
-        picture = train.open(0, at_least_px=spec.size_px)
+        picture = train.open(0, at_least_px=augment.at_least_px)
         # Some transforms do something in some of the draws only.
         tried = [augment(picture, seed) for seed in range(TRIED_DRAWS)][-1]
     except Exception as error:  # whatever a transform raises that pictures cannot pass
         raise UserError(
             "augment",
-            found=f"{train.name(0)} cannot pass it ({type(error).__name__}: {str(error).partition(chr(10))[0][:160]})",
+            found=f"{train.name(0)} cannot pass it ({_reason(error)})",
             do="take out the transform that fails, or mend its arguments",
         ) from None
     wanted = tuple(spec.example().shape[1:])

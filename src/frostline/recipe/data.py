@@ -1,6 +1,7 @@
 """From a recipe to its samples: read, checked picture by picture, and split."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from frostline.recipe.schema import Recipe
 
 GLYPHS_PER_CLASS = 800
 FEWEST_OF_A_CLASS = 2
+SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ def gather(recipe: Recipe) -> Gathered:
         per_class=asked.per_class,
         seed=recipe.seed,
     )
+    _check_overlap(parts)
     notes = [note for samples in read.values() for note in samples.notes]
     notes += [
         f"{samples.ignored} files in {samples.source} are no pictures and were passed over"
@@ -51,25 +54,41 @@ def gather(recipe: Recipe) -> Gathered:
         if samples.ignored
     ]
     if skipped:
-        count = "one picture" if len(skipped) == 1 else f"{len(skipped):,} pictures"
-        notes.append(f"{count} that cannot be used left out; the record lists them")
+        were = (
+            "one picture cannot be used and was"
+            if len(skipped) == 1
+            else f"{len(skipped):,} pictures cannot be used and were"
+        )
+        notes.append(f"{were} skipped; the record lists them")
     return Gathered(parts=parts, skipped=skipped, notes=tuple(dict.fromkeys(notes)))
 
 
-def read_folder(recipe: Recipe, place: Path, *, classes: Sequence[str]) -> Samples:
+def read_folder(
+    recipe: Recipe,
+    place: Path,
+    *,
+    classes: Sequence[str],
+    follow_links: bool = False,
+    columns: Mapping[str, str] | None = None,
+) -> Samples:
     """Read labelled pictures with classes that are known, as the recipe reads its own; none is checked yet."""
-    return _read(recipe, str(place), part="test", classes=classes)
+    return read_samples(
+        place,
+        classes=classes,
+        follow_links=follow_links or recipe.data.follow_links,
+        columns=columns or _columns(recipe),
+        part="test",
+    )
 
 
 def _read(recipe: Recipe, place: str, *, part: str, classes: Sequence[str] | None = None) -> Samples:
-    columns = recipe.data.columns
     return read_samples(
-        Path(place),
-        classes=classes,
-        follow_links=recipe.data.follow_links,
-        columns=None if columns is None else columns.model_dump(),
-        part=part,
+        Path(place), classes=classes, follow_links=recipe.data.follow_links, columns=_columns(recipe), part=part
     )
+
+
+def _columns(recipe: Recipe) -> dict[str, str] | None:
+    return None if recipe.data.columns is None else recipe.data.columns.model_dump()
 
 
 def _builtin(source: str, *, seed: int) -> Samples | None:
@@ -115,6 +134,22 @@ def usable(samples: Samples, *, skip: bool) -> tuple[Samples, tuple[Fault, ...]]
     """
     kept, faults = _usable({"": samples}, skip=skip)
     return kept[""], faults
+
+
+def _check_overlap(parts: Split) -> None:
+    """Refuse a picture file in two parts: a network knows by heart what it was trained on."""
+    seen: dict[str, str] = {}
+    for part, samples in (("train", parts.train), ("val", parts.val), ("test", parts.test)):
+        real = [] if samples is None else [os.path.realpath(path) for path in samples.paths]
+        twice = [path for path in real if path in seen]
+        if twice and samples is not None:
+            raise DataError(
+                f"data.{part}: {samples.source}",
+                found=f"{len(twice):,} of its {len(samples):,} pictures are in data.{seen[twice[0]]} too",
+                do="take them out of one of the two",
+                items=twice[:SHOWN],
+            )
+        seen |= dict.fromkeys(real, part)
 
 
 def _usable(read: dict[str, Samples], *, skip: bool) -> tuple[dict[str, Samples], tuple[Fault, ...]]:

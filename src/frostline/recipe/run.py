@@ -291,7 +291,9 @@ def _crashed(error: Exception) -> RunFailure:
     """Tell an error of other people's code in one line: what it was, and the line of the network's file or of ours."""
     places = traceback.extract_tb(error.__traceback__)
     place = next((place for place in reversed(places) if "site-packages" not in place.filename), places[-1])
-    first = str(error).strip().partition("\n")[0]
+    said = str(error).strip()
+    # What went wrong in a loader's process comes as its whole traceback, whose last line is the error.
+    first = said.rpartition("\n")[2] if "DataLoader worker" in said else said.partition("\n")[0]
     return RunFailure(
         "training",
         found=f"{type(error).__name__}: {first} ({place.filename}, line {place.lineno})",

@@ -25,7 +25,8 @@ def guesses(model: nn.Module) -> Iterator[ExampleInput]:
 
     What a network publishes comes first: timm's `pretrained_cfg`, Hugging Face's `config`, `dummy_inputs` and
     `main_input_name`. A forward that needs several inputs gets them too: from the first layers of its parts in the
-    order they are written, or the same one several times.
+    order they are written, or the same one several times. Last comes what the first convolution takes, wherever it is
+    written: what is written first need not run first.
     """
     singles = list(_singles(model))
     count = _count_required(model)
@@ -38,6 +39,16 @@ def guesses(model: nn.Module) -> Iterator[ExampleInput]:
                 yield tuple(tried[min(index, len(tried) - 1)] for tried in parts)
         yield from ((single,) * count for single in singles)
     yield from _in_words(model, singles)
+    for single in _by_convolution(model):
+        yield single if count <= 1 else (single,) * count
+
+
+def _by_convolution(model: nn.Module) -> Iterator[Tensor]:
+    """Give what the first convolution takes, where something else that tells is written before it."""
+    telling = next((module for module in model.modules() if isinstance(module, _TELLING)), None)
+    first = next((module for module in model.modules() if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))), None)
+    if first is not None and first is not telling:
+        yield from _singles(nn.Sequential(first))
 
 
 def _count_required(model: nn.Module) -> int:

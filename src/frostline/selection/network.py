@@ -13,6 +13,7 @@ from frostline.selection.layer_list import by_layer_list, find_layer_list
 from frostline.selection.parts import ModuleEntry, Outline, ParameterEntry, Role, Stage
 from frostline.selection.published import by_publication
 from frostline.selection.regions import regions
+from frostline.selection.remarks import remarks_on_head, remarks_on_what_did_not_run
 from frostline.selection.series import stage_series
 from frostline.selection.stages import by_execution
 from frostline.selection.trace import Trace, trace
@@ -58,10 +59,11 @@ def outline(model: nn.Module, *, example_input: ExampleInput | None = None, head
     named = _parameters(model)
     listed = find_layer_list(model)
     seen = trace(model, example_input)
-    stages, source = _stages(model, seen, named=named, head=head, listed=listed)
-    notes = []
+    stages, source, notes = _stages(model, seen, named=named, head=head, listed=listed)
+    as_written = None
     if seen.failure is not None:
-        notes.append(f"no forward pass could be made ({seen.failure}), so modules stand in the order they are written")
+        as_written = f"no forward pass could be made ({seen.failure}), so modules stand in the order they are written"
+        notes.insert(0, as_written)
     tied = [f"{entry.name} is tied to {', '.join(entry.aliases)}" for entry in named if entry.aliases]
     notes += tied if len(tied) <= MOST_TIES else [*tied[:MOST_TIES], f"{len(tied) - MOST_TIES} more tensors are tied"]
     return Outline(
@@ -72,30 +74,31 @@ def outline(model: nn.Module, *, example_input: ExampleInput | None = None, head
         source=source,
         notes=tuple(notes),
         frozen_stages=convention_of(model),
+        as_written=as_written,
     )
 
 
 def _stages(
     model: nn.Module, seen: Trace, *, named: Sequence[ParameterEntry], head: str | None, listed: str | None
-) -> tuple[tuple[Stage, ...], str]:
-    """Group into stages, the surest way first; and say which way that was."""
+) -> tuple[tuple[Stage, ...], str, list[str]]:
+    """Group into stages, the surest way first; say which way that was, and what a person might not expect of it."""
     said = regions(model, seen, head=head)
     if listed is not None:
-        return by_layer_list(model, listed, seen, said), "the network's own list of layers (ultralytics)"
+        return by_layer_list(model, listed, seen, said), "the network's own list of layers (ultralytics)", []
     stages = by_publication(model, aliases={entry.name: entry.aliases for entry in named}, heads=said.head)
     if stages is not None:
-        return stages, "the network's own group_matcher (timm)"
+        return stages, "the network's own group_matcher (timm)", []
     series = stage_series(model, seen, backbone=said.backbone)
     opened = (*said.opened, *said.head, *said.neck)
     units = unfold(
         model, seen, open_also=[name for name in opened if "." in name or name in said.opened], stages=series
     )
+    stages = by_execution(units, regions=said, series=series)
+    notes = [*remarks_on_head(model, stages, said), *remarks_on_what_did_not_run(units)]
     if series:
-        return by_execution(
-            units, regions=said, series=series
-        ), f"the network's own stages ({series[0]} … {series[-1]})"
+        return stages, f"the network's own stages ({series[0]} … {series[-1]})", notes
     source = "one forward pass: where the resolution halves" if seen.calls else "the order it is written in"
-    return by_execution(units, regions=said), source
+    return stages, source, notes
 
 
 def role_of(module: nn.Module) -> Role:

@@ -80,7 +80,8 @@ class Outline:
     """The ordered, named stages and layers of a network, input first, head last.
 
     Every name of every parameter stands in exactly one layer. `notes` says what was odd about the network or how it
-    was read; `source` says where the stage names come from; `frozen_stages` says whose meaning `frozen_stages: N` has.
+    was read; `source` says where the stage names come from; `frozen_stages` says whose meaning `frozen_stages: N` has;
+    `as_written` says that no forward pass could be made, and why, so that the order is the written one, or is None.
     """
 
     network: str
@@ -90,6 +91,7 @@ class Outline:
     source: str
     notes: tuple[str, ...] = ()
     frozen_stages: Convention = "mmdetection"
+    as_written: str | None = None
 
     @cached_property
     def stage_names(self) -> tuple[str, ...]:

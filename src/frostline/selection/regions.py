@@ -11,9 +11,11 @@ from torch import nn
 
 from frostline.errors import NetworkError, nearest
 from frostline.selection.trace import Trace
-from frostline.selection.units import GENERIC, count_weight_layers, is_below
+from frostline.selection.units import GENERIC, count_weight_layers, is_below, is_weight_layer
 
 BACKBONE, NECK_NAMES, HEAD_NAMES = "backbone", ("neck", "necks"), ("head", "heads")
+# Heads by these names are found by where they run; the names count only where nothing ran.
+CLASSIFIER_NAMES = ("classifier", "fc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +161,10 @@ def _named_head(model: nn.Module, trace: Trace, level: str, children: Mapping[st
         for name in HEAD_NAMES
         if name in within and len(within) > 1 and not _runs_first(within[name], within, trace)
     ]
+    if not named and not trace.calls:
+        first = next(iter(children), "")
+        if first in CLASSIFIER_NAMES and not _runs_first(children[first], children, trace):
+            named = [(level + first, children[first])]
     return tuple(dict.fromkeys(_innermost_head(name, part) for name, part in named))
 
 
@@ -173,7 +179,9 @@ def _innermost_head(name: str, part: nn.Module) -> str:
 def _runs_first(part: nn.Module, within: Mapping[str, nn.Module], trace: Trace) -> bool:
     """Whether it runs before all its siblings (super-resolution networks call their first layer a head)."""
     if not trace.calls:
-        return next(iter(within.values())) is part
+        # Written first, it takes the input only if what is beside it does not look like what comes before a classifier.
+        others_are_more = any(not isinstance(other, nn.Linear) for other in within.values() if other is not part)
+        return next(iter(within.values())) is part and not (_is_linear(part) and others_are_more)
     orders = {
         id(child): min((trace.calls[inner].order for inner in child.modules() if inner in trace.calls), default=None)
         for child in within.values()
@@ -181,3 +189,9 @@ def _runs_first(part: nn.Module, within: Mapping[str, nn.Module], trace: Trace) 
     own = orders[id(part)]
     others: Iterator[int] = (order for key, order in orders.items() if key != id(part) and order is not None)
     return own is not None and own < min(others, default=-1)
+
+
+def _is_linear(part: nn.Module) -> bool:
+    """Whether its layers with weights are linear layers, one or more."""
+    weighted = [inner for inner in part.modules() if is_weight_layer(inner)]
+    return bool(weighted) and all(isinstance(inner, nn.Linear) for inner in weighted)

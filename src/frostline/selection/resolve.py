@@ -24,7 +24,8 @@ def resolve(outline: Outline, selector: Selector, *, strict: bool = False) -> Re
     Args:
         outline: the network's stages, layers and parameters.
         selector: the parsed words.
-        strict: make an error of what is otherwise only noted: fewer stages than `frozen_stages` asks for.
+        strict: make an error of what is otherwise only noted: fewer stages than `frozen_stages` asks for, and words
+            that go by an order of layers of which only the written one is known.
 
     Returns:
         The held parameters; all others are trained.
@@ -36,6 +37,14 @@ def resolve(outline: Outline, selector: Selector, *, strict: bool = False) -> Re
     picked, notes = _KINDS[selector.kind](outline, selector)
     if strict and selector.kind == "frozen_stages":
         _check_stage_count(outline, selector)
+    if outline.as_written is not None and _goes_by_order(outline, selector):
+        if strict:
+            raise SelectorError(
+                f"freeze: {selector}",
+                found=outline.as_written,
+                do="give an `example_input`, or name modules with `match` or `train`",
+            )
+        notes.append(outline.as_written)
     held = set()
     for entry in outline.parameters:
         inside = [name for name in entry.names if name in picked]
@@ -55,6 +64,17 @@ def resolve(outline: Outline, selector: Selector, *, strict: bool = False) -> Re
             do=f"leave something to train; the stages are {', '.join(outline.stage_names)}",
         )
     return Resolution(held=frozenset(held), notes=tuple(notes))
+
+
+def _goes_by_order(outline: Outline, selector: Selector) -> bool:
+    """Whether what is held depends on the order of layers: not where modules are named, and not for `none`."""
+    if isinstance(selector.value, tuple):
+        return any(
+            {name for stage in outline if stage.name == glob for name in stage.parameters} != _subtrees(outline, glob)
+            for glob in selector.value
+            if glob in outline.stage_names
+        )
+    return selector.kind != "none"
 
 
 Picked = tuple[set[str], list[str]]

@@ -46,7 +46,14 @@ def _split_head(units: Units, said: Regions, series: Sequence[str]) -> tuple[lis
         return body, [unit for unit in units if unit not in body]
     if said.classifies:
         return list(units), []
-    head_from = max((index for index, unit in enumerate(units) if unit.weight_layers), default=0)
+    weighted = [index for index, unit in enumerate(units) if unit.weight_layers]
+    head_from = max(weighted, default=0)
+    # What did not run (a projection for pretraining, written last) does not classify where a linear layer before it
+    # can; where none does, its weights may be used without a call, as cosine classifiers do.
+    called = max((index for index in weighted if units[index].ran), default=head_from)
+    kind = units[called].kind if units else None
+    if kind is not None and issubclass(kind, nn.Linear):
+        head_from = called
     last = units[head_from] if units else None
     equals = [unit for unit in units if last is not None and unit.is_block and unit.kind is last.kind]
     if last is not None and (last.is_in(series) or (last in equals and len(equals) > 1)):
@@ -70,6 +77,8 @@ def _grows(body: Units, series: Sequence[str]) -> list[int]:
     watched = max((index for index, unit in enumerate(body) if unit.is_in(series)), default=_end_of_stem(body))
     before: int | None = None
     for index, unit in list(enumerate(body))[watched:]:
+        if unit.is_companion:
+            continue
         if before and unit.positions and before > 1 and unit.positions >= GROWN * before:
             shrank = any(_halves(body[:earlier], body[earlier]) for earlier in range(index))
             # A generator does nothing but grow: that is its trunk.
@@ -86,7 +95,7 @@ def _published(trunk: Units, series: Sequence[str]) -> tuple[list[Unit], dict[st
     before: int | None = None
     for unit in trunk:
         own = next((number for number, name in enumerate(series) if is_below(unit.name, [name])), None)
-        halved = before and unit.positions and unit.positions <= HALVED * before
+        halved = before and unit.positions and unit.positions <= HALVED * before and not unit.is_companion
         if own is not None:
             stages[own] += [*between, unit]
             current, between = own, []
@@ -96,7 +105,8 @@ def _published(trunk: Units, series: Sequence[str]) -> tuple[list[Unit], dict[st
             between.append(unit)
         else:
             stages[current].append(unit)
-        before = unit.positions or before
+        if not unit.is_companion:
+            before = unit.positions or before
     stages[-1] += between
     return stem, {f"stage{number}": group for number, group in enumerate(stages, 1)}
 
@@ -117,7 +127,7 @@ def by_resolution(units: Units) -> list[list[Unit]]:
 
 
 def _end_of_stem(trunk: Units) -> int:
-    weighted = [index for index, unit in enumerate(trunk) if unit.weight_layers]
+    weighted = [index for index, unit in enumerate(trunk) if unit.weight_layers and unit.ran]
     # A block of fewer layers than its like is one too (EfficientNetV2 begins with blocks of a single convolution).
     block_kinds = {unit.kind for unit in trunk if unit.is_block and unit.kind not in GENERIC}
     blocks = [index for index, unit in enumerate(trunk) if unit.is_block or unit.kind in block_kinds]
@@ -146,8 +156,11 @@ def _grouped(units: Units, begins: Callable[[Units, Unit], object]) -> list[list
 
 
 def _halves(earlier: Units, unit: Unit) -> bool:
+    # No stage begins with a norm: where a pooling stands before it, the layer behind it begins the stage.
+    if unit.is_companion:
+        return False
     # One position is what global pooling leaves, and no resolution.
-    before = next((other.positions for other in reversed(earlier) if other.positions), None)
+    before = next((other.positions for other in reversed(earlier) if other.positions and not other.is_companion), None)
     return bool(before and unit.positions and 1 < unit.positions <= HALVED * before)
 
 

@@ -1,5 +1,6 @@
 """Unfold a network into units: the parts, in the order they run, that stages and layers are made of."""
 
+import math
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,16 @@ WEIGHT_LAYERS = (
     nn.Bilinear,
     nn.MultiheadAttention,
     nn.RNNBase,
+)
+# What these give is N×C×positions, by their contract.
+CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,  # BatchNorm and InstanceNorm
+    nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
 )
 # A part made of repeated blocks is opened, not taken whole, where it holds more than this share of the body (all
 # parameters but embeddings and the last layer: a vocabulary or a thousand classes do not say where the body is).
@@ -32,6 +43,7 @@ class Unit:
         weight_layers: number of convolutions, linear layers and the like inside; two and more make a block.
         positions: number of spatial positions or tokens of its output; None where it did not run.
         order: sorting key, by first call.
+        ran: whether anything in it ran; True also where there was no forward pass to see it in.
     """
 
     name: str
@@ -40,11 +52,17 @@ class Unit:
     weight_layers: int
     positions: int | None
     order: tuple[int, int]
+    ran: bool = True
 
     @property
     def is_block(self) -> bool:
         """Whether it is a block (residual, attention, inverted bottleneck …) and no single layer."""
         return self.weight_layers > 1
+
+    @property
+    def is_companion(self) -> bool:
+        """Whether it has parameters and no layer with weights: a norm or a scale, which begins nothing of its own."""
+        return bool(self.parameters) and not self.weight_layers
 
     def is_in(self, prefixes: Collection[str]) -> bool:
         """Whether it is one of these dotted names, or lies below one."""
@@ -86,7 +104,9 @@ def unfold(
             # Not run, or shared with an earlier part: it stays behind the part it is written after.
             order = (call.order if call is not None and part not in seen else order[0], len(units))
             seen.add(part)
-            units.append(Unit(name, type(part), parameters, count_weight_layers(part), positions(part, call), order))
+            ran = not trace.calls or any(inner in trace.calls for inner in part.modules())
+            weight_layers = count_weight_layers(part)
+            units.append(Unit(name, type(part), parameters, weight_layers, positions(part, call), order, ran))
         else:
             # Of an opened part below the root it belongs where that part begins.
             owner = trace.calls.get(model.get_submodule(name.rpartition(".")[0])) if "." in name else None
@@ -112,16 +132,33 @@ def positions(module: nn.Module, call: Call | None) -> int | None:
     """Count the positions of an output: N×C×H×W, N×C×T×H×W (or channels last), N×T×C or (from a Conv1d) N×C×T."""
     if call is None:
         return None
-    shape = call.shape
-    if len(shape) == 5:
-        channels_last = shape[2] == shape[3] and shape[3] != shape[4]
-        return shape[1] * shape[2] * shape[3] if channels_last else shape[2] * shape[3] * shape[4]
-    if len(shape) == 4:
-        channels_last = shape[1] == shape[2] and shape[2] != shape[3]
-        return shape[1] * shape[2] if channels_last else shape[2] * shape[3]
+    if not 3 <= len(call.shape) <= 5:
+        return 1
+    return math.prod(call.shape[2:] if _is_channels_first(module, call.shape) else call.shape[1:-1])
+
+
+def _is_channels_first(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Judge by what the module is, else by the shape, and where a text line looks like both, by what is in it."""
+    if isinstance(module, CHANNELS_FIRST):
+        return True
+    inner = list(module.modules())
     if len(shape) == 3:
-        return shape[2] if any(isinstance(inner, nn.Conv1d) for inner in module.modules()) else shape[1]
-    return 1
+        return any(isinstance(part, nn.Conv1d) for part in inner)
+    if not shape[-3] == shape[-2] != shape[-1]:
+        return True
+    # 32 channels of 32×100 have the shape of 100 channels of 32×32.
+    widths = {width for part in inner if (width := _channels(part))}
+    if (shape[1] in widths) != (shape[-1] in widths):
+        return shape[1] in widths
+    linear = any(isinstance(part, nn.Linear) for part in inner)
+    return not linear and any(isinstance(part, CHANNELS_FIRST) for part in inner)
+
+
+def _channels(module: nn.Module) -> int | None:
+    """Read how many channels a layer gives, from what layers of torch call that."""
+    said = ("out_channels", "num_features", "num_channels", "out_features")
+    found = next((getattr(module, name) for name in said if hasattr(module, name)), None)
+    return found if isinstance(found, int) else None
 
 
 class _Opened:

@@ -20,7 +20,7 @@ from frostline.data.augment import Augment, Mix, seed_of
 from frostline.data.pictures import fitted, stretch, to_input
 from frostline.data.samples import Samples
 from frostline.data.sampling import Draw, Order, Sampling
-from frostline.errors import NetworkError
+from frostline.errors import NetworkError, UserError
 from frostline.selection import first_tensor
 
 # Images N × C × H × W, labels N (or, of mixed images, shares N × K), places of the samples N.
@@ -52,11 +52,22 @@ class Pictures(Dataset[tuple[Tensor, int, int]]):
 
     def _image(self, at: int | Draw, place: int) -> Tensor:
         if self._augment is not None and isinstance(at, Draw):
-            picture = self.samples.open(place, at_least_px=self.spec.size_px)
-            return self._augment(picture, seed_of(self._seed, at.epoch, at.position))
+            return self._changed(self._augment, at)
         if self.samples.pixels is not None:
             return to_input(stretch(self.samples.pixels[place], self.spec.size_px), self.spec)
         return fitted(self.samples.open(place, at_least_px=self.spec.size_px), self.spec)
+
+    def _changed(self, augment: Augment, at: Draw) -> Tensor:
+        picture = self.samples.open(at.place, at_least_px=augment.at_least_px)
+        try:
+            return augment(picture, seed_of(self._seed, at.epoch, at.position))
+        except Exception as error:  # whatever a transform raises that this picture cannot pass
+            why = error.found if isinstance(error, UserError) else f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UserError(
+                "augment",
+                found=f"{self.samples.name(at.place)} cannot pass it ({why})",
+                do="take out the transform that fails, or mend its arguments",
+            ) from None
 
 
 def scores(output: Any) -> Tensor:
@@ -137,7 +148,16 @@ class ImageTask:
             labels: N, or N × K shares of mixed pictures.
         """
         weights_K = None if self.class_weights is None else self.class_weights.to(logits_NK.device)
-        return F.cross_entropy(logits_NK.float(), labels, weight=weights_K, label_smoothing=self.label_smoothing)
+        shares_weight = (labels @ weights_K).sum() if weights_K is not None and labels.ndim == 2 else None
+        loss = F.cross_entropy(
+            logits_NK.float(),
+            labels,
+            weight=weights_K,
+            label_smoothing=self.label_smoothing,
+            reduction="mean" if shares_weight is None else "sum",
+        )
+        # torch divides by the weights of labels, but by N for shares, so that weights would scale every step.
+        return loss if shares_weight is None else loss / shares_weight
 
     def judged_loss(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
         """Plain cross-entropy, mean over samples: of validation and test, so that runs can be compared."""
