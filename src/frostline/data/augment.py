@@ -103,10 +103,6 @@ class FramedCrop(torch.nn.Module):
         cropped: Tensor = self._crop(width / height)(picture_CHW)
         return cropped
 
-    def extra_repr(self) -> str:
-        """Its arguments, for the record."""
-        return f"size={self.size}, scale={self.scale}, ratio={self.ratio}"
-
     def _crop(self, own: float) -> v2.RandomResizedCrop:
         ratio = (self.ratio[0] * own, self.ratio[1] * own)
         return v2.RandomResizedCrop(self.size, scale=self.scale, ratio=ratio, antialias=True)

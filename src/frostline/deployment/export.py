@@ -117,8 +117,7 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
         raise RunError(
             asked, found=f"it cannot be written ({reason})", do="make room, or choose another --to"
         ) from None
-    if finished.record.status == "failed":
-        notes.append(f"the run failed ({finished.record.failure}): these are the weights that it kept")
+    notes += finished.cautions
     return Export(folder=folder, files=tuple(_at(file, folder) for file in files), notes=tuple(notes))
 
 
