@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 ENV := $(VENV)/.made-from-requirements
+BENCH := .venv-bench
+BENCH_ENV := $(BENCH)/.made-from-requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-outlines table-predict-speed sheet-odd-pictures clean
+.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-outlines table-replay-families table-predict-speed sheet-odd-pictures bench bench-env clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,8 +63,14 @@ table-trashnet: $(ENV)  ## Make the table of docs/studies/trashnet.md again (nee
 table-augmentation: $(ENV)  ## Make the table of docs/studies/augmentation.md again (an hour; needs ../shared/data)
 	OMP_NUM_THREADS=1 $(BIN)/python studies/augmentation.py
 
+table-views: $(ENV)  ## Make the table of docs/studies/views.md again (half an hour; needs ../shared/data)
+	OMP_NUM_THREADS=1 $(BIN)/python studies/views.py
+
 table-outlines: $(ENV)  ## Make the table of docs/studies/outlines.md again (minutes)
 	$(BIN)/python studies/outlines.py
+
+table-replay-families: $(ENV)  ## Make the table of docs/studies/replay_families.md again (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python studies/replay_families.py
 
 table-predict-speed: $(ENV)  ## Make the table of docs/studies/predict_speed.md again (minutes)
 	$(BIN)/python studies/predict_speed.py
@@ -70,5 +78,16 @@ table-predict-speed: $(ENV)  ## Make the table of docs/studies/predict_speed.md 
 sheet-odd-pictures: $(ENV)  ## Make docs/studies/odd_pictures.png again
 	$(BIN)/python studies/odd_pictures.py
 
+bench: $(BENCH_ENV)  ## Measure the workloads beside other tools (hours; OPTIONS="--share 0.25"): docs/benchmarks
+	$(BENCH)/bin/python benchmarks/run.py $(OPTIONS)
+
+bench-env: $(BENCH_ENV)  ## Make the environment of the benchmarks in .venv-bench: ours, and the tools beside it
+
+$(BENCH_ENV): requirements/bench.in requirements/dev.txt pyproject.toml | $(ENV)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(BENCH)
+	$(UV) pip install --quiet --python $(BENCH)/bin/python -r requirements/dev.txt -r requirements/bench.in
+	$(UV) pip install --quiet --python $(BENCH)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
 clean:  ## Remove the environment and what tools left behind; runs stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -65,8 +65,32 @@ def phase(network: nn.Module, batches: list[tuple[Tensor, Tensor]], *, spoil: bo
     }
 
 
+def replayed(pictures: Tensor, labels: Tensor, *, epochs: int, store: str | None) -> Any:
+    """Train the head alone, with or without a store; tell the losses, and what was said."""
+    torch.manual_seed(0)
+    network = build()
+    handle = frostline.freeze(network, "all", example_input=pictures[:1])
+    optimizer = torch.optim.SGD(frostline.param_groups(network, handle.plan, lr=0.05))
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(pictures, labels), batch_size=4)
+    said: tuple[str, ...] = ()
+    if store is not None:
+        loader = frostline.replay(handle, loader, epochs=epochs, dir=store)
+        said = loader.lines
+    losses = []
+    for _ in range(epochs):
+        network.train()
+        for batch in loader:
+            optimizer.zero_grad()
+            loss = loss_of(network, batch)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    handle.lift()
+    return {"losses": losses, "said": said}
+
+
 def run() -> Any:
-    """Train the head alone, then from the first stage on, then with a fault."""
+    """Train the head alone, then from the first stage on, then with a fault; then with what is frozen looked up."""
     torch.manual_seed(0)
     network = build()
     batches = [(torch.randn(8, 3, 16, 16), torch.randint(0, 3, (8,))) for _ in range(4)]
@@ -76,6 +100,12 @@ def run() -> Any:
         "head": phase(network, batches, words="all"),
         "deeper": phase(network, batches, through="stem"),
         "spoilt": phase(network, batches, words="all", spoil=True),
+        "computed": replayed(
+            torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches]), epochs=3, store=None
+        ),
+        "looked_up": replayed(
+            torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches]), epochs=3, store="store"
+        ),
         "from": frostline.__file__,
         "modules": sorted({name.partition(".")[0] for name in sys.modules}),
     }

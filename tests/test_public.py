@@ -7,7 +7,7 @@ import pytest
 import frostline
 
 SURFACE = {
-    "frostline": "finetune freeze load_recipe outline param_groups verify",
+    "frostline": "finetune freeze load_recipe outline param_groups replay verify",
     "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name elsewhere load_huggingface "
     "load_weights read_weights refill save_huggingface unfilled_norms",
     "frostline.cli": "main",
@@ -26,9 +26,10 @@ SURFACE = {
     "frostline.selection": "HEAD NECK STEM Convention ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution "
     "Selector resolve Stage Words all_tensors call first_tensor outline parse role_of undisturbed",
     "frostline.tasks": "Batch ImageTask scores worst_mistakes",
-    "frostline.training": "BEST LAST Best Device Display Hooks Logs PhaseResult PhaseSettings Precision Runtime Silent "
-    "checkpoint_bytes checkpoint_of display evaluate load_checkpoint machine peak_rss_mb predict run_phase "
-    "save_checkpoint versions",
+    "frostline.replaying": "ReplayLoader Survey Views replay survey",
+    "frostline.training": "BEST LAST Best Device Display Keeper Logs PhaseResult PhaseSettings Precision "
+    "ReplaySettings Replays Runtime Silent checkpoint_bytes checkpoint_of display evaluate load_checkpoint machine "
+    "peak_rss_mb predict run_phase versions",
 }
 
 
@@ -49,7 +50,7 @@ def test_every_folder_is_pinned() -> None:
     assert folders == SURFACE.keys() - {"frostline"}
 
 
-@pytest.mark.parametrize("folder", ["frostline", "frostline.recipe", "frostline.selection"])
+@pytest.mark.parametrize("folder", ["frostline", "frostline.recipe", "frostline.replaying", "frostline.selection"])
 def test_a_name_that_is_not_there(folder: str) -> None:
     module = importlib.import_module(folder)
     with pytest.raises(AttributeError, match=f"module '{folder}' has no attribute 'nonsense'"):
@@ -60,6 +61,7 @@ def test_the_verbs_are_those_of_the_folders() -> None:
     from frostline.freezing import freeze, verify
     from frostline.optimization import param_groups
     from frostline.recipe import finetune, load_recipe
+    from frostline.replaying import replay
     from frostline.selection import outline
 
     assert frostline.freeze is freeze
@@ -68,3 +70,5 @@ def test_the_verbs_are_those_of_the_folders() -> None:
     assert frostline.finetune is finetune
     assert frostline.load_recipe is load_recipe
     assert frostline.outline is outline
+    # Also once its room is imported: a room and a verb of one name would be one attribute.
+    assert frostline.replay is replay

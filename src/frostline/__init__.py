@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from frostline.freezing import freeze, verify
     from frostline.optimization import param_groups
     from frostline.recipe import finetune, load_recipe
+    from frostline.replaying import replay
     from frostline.selection import outline
 
 _LAZY = {
@@ -24,10 +25,11 @@ _LAZY = {
     "load_recipe": "frostline.recipe",
     "outline": "frostline.selection",
     "param_groups": "frostline.optimization",
+    "replay": "frostline.replaying",
     "verify": "frostline.freezing",
 }
 
-__all__ = ["finetune", "freeze", "load_recipe", "outline", "param_groups", "verify"]
+__all__ = ["finetune", "freeze", "load_recipe", "outline", "param_groups", "replay", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,8 @@ FrostlineError
 │   ├── NetworkError         an unknown network, or a callable that gives none
 │   │   └── WeightsError     weights that cannot be read, or belong to another network
 │   ├── DataError            folders or pictures that cannot be trained on
-│   └── RunError             a run folder that is missing, taken or incomplete
+│   ├── RunError             a run folder that is missing, taken or incomplete
+│   └── StoreError           a store that cannot be written, is full, or holds something else
 └── RunFailure               the run itself failed: exit code 1, what was good is kept
     ├── NonFiniteLossError   the loss became NaN or infinite
     └── ProofError           something that was frozen moved, or a part of the freeze did not hold
@@ -81,6 +82,10 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run folder that is missing, already taken or incomplete."""
+
+
+class StoreError(UserError):
+    """A store that cannot be written, has no room left, or holds something else under that key."""
 
 
 class RunFailure(FrostlineError):  # noqa: N818 - it is the branch of failures, as UserError is that of mistakes

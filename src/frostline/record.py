@@ -87,7 +87,10 @@ class StageOutline:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseRecord:
-    """What one phase did: the freeze as asked, its rate, and the stages that it left (numbers as in `StageRow`)."""
+    """What one phase did: the freeze as asked, its rate, and the stages that it left (numbers as in `StageRow`).
+
+    `replay` says what was computed once and looked up from then on, or why nothing was.
+    """
 
     index: int
     freeze: Any
@@ -97,6 +100,7 @@ class PhaseRecord:
     start_from: str
     stages: tuple[StageRow, ...]
     stopped_early: bool = False
+    replay: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,18 @@ from training.tiny import CLASSES, tiny_recipe, write_pictures, write_recipe
 from .commands import FROSTLINE, Call
 
 RECIPES = ("recipe list", "recipe show", "recipe new", "recipe schema")
-COMMANDS = ("demo", "outline", "train", "verify", "evaluate", "predict", "report", *RECIPES)
+COMMANDS = (
+    "demo",
+    "outline",
+    "train",
+    "verify",
+    "evaluate",
+    "predict",
+    "report",
+    "store list",
+    "store prune",
+    *RECIPES,
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -112,7 +123,12 @@ def test_train_verify_and_report(frostline: Call, tmp_path: Path) -> None:
     assert proof == f"proof: {record['proof']['line']}"
     assert report == "report: runs/tiny/report.html"
     assert found.err.splitlines()[0] == "phase 1 of 1, freeze through: stem: 2 epochs of 5 steps"
-    assert [line.split()[:2] for line in found.err.splitlines()[1:]] == [["epoch", "1"], ["epoch", "2"]]
+    said = found.err.splitlines()[1:]
+    assert [line.split()[:2] for line in said if line.startswith("epoch")] == [["epoch", "1"], ["epoch", "2"]]
+    # The cost of replay before any work, and afterwards what happened.
+    told = [line for line in said if not line.startswith("epoch")]
+    assert [line.partition(":")[0] for line in told] == ["replay"] * 2 + ["replay of validation"] * 2
+    assert record["phases"][0]["replay"] == told
 
     proven = frostline("verify", run)
     assert (proven.code, proven.err) == (0, "")

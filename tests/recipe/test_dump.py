@@ -67,7 +67,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
             )
         ),
         "norm": draw(st.sampled_from(["eval", "train", "refill"])),
-        "replay": draw(st.sampled_from(["auto", "off"])),
+        "replay": draw(st.sampled_from(["auto", "off", {"budget": "20GB", "views": 4}])),
         "patience": draw(st.none() | COUNTS) if val else None,
         "seed": draw(st.integers(0, 2**32 - 1)),
     }

@@ -12,7 +12,7 @@ from .written import GOOD, loaded, mistakes
 
 def test_a_good_recipe(tmp_path: Path) -> None:
     recipe = loaded(GOOD, tmp_path)
-    assert recipe.replay == "off"
+    assert recipe.replay.use == "off"
     assert [phase.freeze.words() for phase in recipe.phases] == ["all", {"through": "stage2"}]
     assert recipe.phases[0].lr == 0.001
 

@@ -14,7 +14,7 @@ from .written import GOOD, loaded, mistakes, replaced
         pytest.param("phases.0.lr=5e-2", ("phases", 0, "lr"), 0.05, id="in-a-list"),
         pytest.param("data.val=0.3", ("data", "val"), 0.3, id="number"),
         pytest.param("phases.0.freeze={through: a}", ("phases", 0, "freeze"), {"through": "a"}, id="mapping"),
-        pytest.param("replay=auto", ("replay",), "auto", id="top"),
+        pytest.param("replay=off", ("replay", "use"), "off", id="top"),
         pytest.param("patience=3", ("patience",), 3, id="not-written-before"),
         pytest.param("data.size=", ("data", "size"), None, id="nothing"),
         pytest.param("optimizer.weight_decay=0", ("optimizer", "weight_decay"), 0.0, id="below-what-is-not-written"),

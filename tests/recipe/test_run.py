@@ -85,7 +85,8 @@ def test_the_record(finished: tuple[Path, RunRecord]) -> None:
         ("all", "last"),
         ({"through": "stem"}, "best"),
     ]
-    assert {"total", "preparation", "training", "evaluation"} == record.seconds.keys()
+    looked = "looking for what can be replayed"
+    assert {"total", "preparation", looked, "training", "evaluation"} == record.seconds.keys()
     parts = sum(seconds for part, seconds in record.seconds.items() if part != "total")
     assert 0 < parts <= record.seconds["total"]
     assert sum(epoch.seconds for epoch in record.epochs) <= record.seconds["training"]
@@ -330,7 +331,7 @@ def test_an_error_in_the_users_network_is_told_in_one_line_with_its_place(tmp_pa
 @pytest.mark.recipe
 def test_a_run_that_is_stopped_by_hand_says_so(tmp_path: Path) -> None:
     stop = "def before(self):\n    self.n = getattr(self, 'n', 0) + self.training\n    if self.n > 7:\n"
-    recipe = tiny_recipe(tmp_path, network=stop + "        raise KeyboardInterrupt")
+    recipe = tiny_recipe(tmp_path, "replay=off", network=stop + "        raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         finetune(recipe, out=tmp_path / "run")
     record = read_record(tmp_path / "run")

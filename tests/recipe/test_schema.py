@@ -74,7 +74,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "loss": {"label_smoothing": 0.0, "class_weights": "none"},
         "precision": "fp32",
         "batch_size": 32,
-        "replay": "auto",
+        "replay": {"use": "auto", "dir": None, "budget": None, "dtype": "fp32", "views": None},
         "metric": "accuracy",
         "patience": None,
         "seed": 0,
@@ -228,6 +228,9 @@ def test_class_weights(words: Any, kept: Any) -> None:
         pytest.param("head", "mlp", id="head-unknown"),
         pytest.param("patience", 0, id="patience-0"),
         pytest.param("replay", False, id="replay-false"),
+        pytest.param("replay", {"dtype": "int8"}, id="replay-dtype-unknown"),
+        pytest.param("replay", {"budget": "20 apples"}, id="replay-budget-no-size"),
+        pytest.param("replay", {"views": 0}, id="replay-views-0"),
         pytest.param("frozen_stages", 2, id="unknown-key"),
     ],
 )
@@ -350,8 +353,9 @@ def test_the_json_schema_explains_every_key_and_forbids_others() -> None:
     mappings = {"Recipe": schema, **schema["$defs"]}
     mappings["Optimizer"] = mappings["Optimizer"]["oneOf"][1]
     mappings["Augment"] = mappings["Augment"]["oneOf"][2]
+    mappings["Replay"] = mappings["Replay"]["oneOf"][1]
     assert set(mappings) == {
-        "Recipe", "Data", "Columns", "Normalize", "Model", "Phase", "Optimizer", "Augment", "Loss"
+        "Recipe", "Data", "Columns", "Normalize", "Model", "Phase", "Optimizer", "Augment", "Loss", "Replay"
     }  # fmt: skip
     for name, mapping in mappings.items():
         assert mapping["additionalProperties"] is False, name

@@ -10,9 +10,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from frostline.errors import WeightsError
-from frostline.training import checkpoint_bytes, load_checkpoint, save_checkpoint
+from frostline.training import Keeper, checkpoint_bytes, load_checkpoint
 from networks import TiedLanguageModel
 from training.tiny import Twin
+
+
+def save_checkpoint(network: nn.Module, path: Path) -> None:
+    """Write a checkpoint now."""
+    Keeper(network, path.parent).keep(path.name, moving=network.state_dict())
 
 
 class PartsOfOneStorage(nn.Module):
@@ -91,3 +96,41 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=re.escape("fc.weight is (4, 8)")):
         load_checkpoint(network, path)
     assert checkpoint_bytes(network) == before
+
+
+def test_states_are_kept_at_once_and_written_now_and_then(tmp_path: Path) -> None:
+    network = Twin()
+    keeper = Keeper(network, tmp_path, least_seconds=3600)
+    keeper.keep("best.safetensors", moving={"fc.bias"})  # the first is written at once
+    states = []
+    for value in (1.0, 2.0):
+        with torch.no_grad():
+            network.fc.bias.fill_(value)
+        keeper.keep("best.safetensors", moving={"fc.bias"})
+        states.append(checkpoint_bytes(network))
+    with torch.no_grad():
+        network.fc.bias.fill_(float("nan"))  # what happens after an epoch is none of the file's business
+    assert (tmp_path / "best.safetensors").read_bytes() not in states
+    assert keeper.read("best.safetensors") == states[-1]
+    keeper.restore("best.safetensors")
+    assert checkpoint_bytes(network) == states[-1]
+
+
+def test_without_waiting_every_state_is_written(tmp_path: Path) -> None:
+    network = Twin()
+    keeper = Keeper(network, tmp_path, least_seconds=0)
+    for value in (1.0, 2.0):
+        with torch.no_grad():
+            network.fc.bias.fill_(value)
+        keeper.keep("last", moving={"fc.bias"})
+        assert (tmp_path / "last").read_bytes() == checkpoint_bytes(network)
+
+
+def test_closing_writes_what_is_kept(tmp_path: Path) -> None:
+    network = Twin()
+    keeper = Keeper(network, tmp_path, least_seconds=3600)
+    keeper.keep("last", moving={"fc.bias"})
+    (tmp_path / "last").unlink()
+    keeper.keep("last", moving={"fc.bias"})
+    keeper.close()
+    assert (tmp_path / "last").read_bytes() == checkpoint_bytes(network)

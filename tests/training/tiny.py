@@ -139,6 +139,7 @@ def train_by_hand(
     batch_size: int = 4,
 ) -> None:
     """Train as anybody would in plain PyTorch: named tensors with their weight decay, all else held in eval."""
+    network.to(memory_format=torch.channels_last)  # as our runs place convolutions
     named = dict(network.named_parameters())
     for name, parameter in named.items():
         parameter.requires_grad_(name in trained)

@@ -15,6 +15,7 @@ from frostline.cli.outline import outline
 from frostline.cli.predict import predict
 from frostline.cli.recipe import app as recipe_app
 from frostline.cli.report import report
+from frostline.cli.store import app as store_app
 from frostline.cli.train import train
 from frostline.cli.verify import verify
 from frostline.errors import DataError, FrostlineError, RecipeError, UserError, missing
@@ -50,6 +51,7 @@ def _options(version: Annotated[bool, VERSION] = False) -> None:
 for command in (demo, outline, train, verify, evaluate, predict, export, report):
     app.command()(command)
 app.add_typer(recipe_app, name="recipe")
+app.add_typer(store_app, name="store")
 
 
 def main() -> None:

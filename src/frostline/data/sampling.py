@@ -58,6 +58,29 @@ class Order(Sampler[Draw]):
             yield Draw(place, epoch, position)
 
 
+class Entries(Sampler[int]):
+    """Numbers of the samples of an order, each in one of so many views: `place * views + view`.
+
+    Args:
+        order: draws samples.
+        views: ways in which every sample is seen.
+        seed: of the views that are drawn; orders stay what they are without views.
+    """
+
+    def __init__(self, order: Order, *, views: int = 1, seed: int = 0) -> None:
+        self._order = order
+        self._views = views
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = torch.randint(self._views, (len(self._order),), generator=self._generator).tolist()
+        for draw, view in zip(self._order, drawn, strict=True):
+            yield draw.place * self._views + view
+
+
 def class_weights(asked: ClassWeights, samples: Samples) -> Tensor | None:
     """Say how much a sample of each class counts in the loss.
 

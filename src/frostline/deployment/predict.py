@@ -74,7 +74,7 @@ def evaluate_run(
         classes=trained.classes, spec=trained.spec, batch_size=recipe.batch_size, workers=recipe.data.workers
     )
     runtime = _runtime(trained)
-    model = trained.model.to(runtime.device)
+    model = runtime.place(trained.model)
     judged = evaluate(model, samples, task=task, runtime=runtime, split=str(folder))
     return judged, tuple(Skipped(name=fault.name, reason=fault.reason) for fault in skipped), read.notes
 
@@ -105,7 +105,7 @@ def _runtime(trained: Trained) -> Runtime:
 
 def _predictions(trained: Trained, paths: Sequence[Path], faults: Sequence[Fault]) -> Iterator[Prediction]:
     runtime = _runtime(trained)
-    model = trained.model.to(runtime.device)
+    model = runtime.place(trained.model)
     spec = trained.spec
 
     def read(path: Path) -> Tensor | str:

@@ -1,6 +1,6 @@
 """Apply a plan to a network and lift it again: requires_grad, modes, gradients; nothing else is touched."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 from weakref import WeakSet
@@ -39,6 +39,11 @@ class PlanHandle:
     _gradients: dict[nn.Parameter, Tensor] = field(repr=False)
     _modes: dict[nn.Module, bool] = field(repr=False)
     lifted: bool = False
+    _then: list[Callable[[], None]] = field(default_factory=list, repr=False)
+
+    def on_lift(self, act: Callable[[], None]) -> None:
+        """Have something done when the plan is lifted, before anything else."""
+        self._then.append(act)
 
     def lift(self) -> None:
         """Give back exactly the state before the plan, also what was frozen beforehand. Lifting twice is harmless.
@@ -47,6 +52,8 @@ class PlanHandle:
         """
         if self.lifted:
             return
+        while self._then:
+            self._then.pop()()
         for parameter, required in self._requires_grad.items():
             parameter.requires_grad_(required)
         for parameter, gradient in self._gradients.items():

@@ -159,6 +159,7 @@ def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTa
         workers=recipe.data.workers,
         sampling=recipe.sampling,
         augment=augment,
+        views=recipe.replay.views,
         mix=Mix(mixup=asked.mixup, cutmix=asked.cutmix, num_classes=len(train.classes)) if mixes else None,
         label_smoothing=recipe.loss.label_smoothing,
         class_weights=class_weights(recipe.loss.class_weights, train),

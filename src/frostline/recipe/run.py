@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,20 +33,19 @@ from frostline.report import write_report
 from frostline.tasks import ImageTask
 from frostline.training import (
     BEST,
-    LAST,
     Best,
     Display,
-    Hooks,
+    Keeper,
     Logs,
     PhaseSettings,
+    Replays,
+    ReplaySettings,
     Runtime,
     Silent,
     evaluate,
-    load_checkpoint,
     machine,
     peak_rss_mb,
     run_phase,
-    save_checkpoint,
     versions,
 )
 
@@ -204,11 +203,20 @@ def _open(out: Path, recipe: Recipe) -> None:
 
 def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) -> None:
     assembly, out = journal.assembly, journal.out
-    recipe, model = assembly.recipe, assembly.model.to(runtime.device)
-    best_path, last_path = (out / CHECKPOINTS / name for name in (BEST, LAST))
+    recipe, model = assembly.recipe, runtime.place(assembly.model)
     before = journal.digests["start"] = digests(model, always_held(assembly))
+    with journal.timed("looking for what can be replayed"):
+        replays = Replays(
+            _replay_settings(recipe),
+            model=model,
+            plans=assembly.plans,
+            task=assembly.task,
+            data=assembly.data,
+            runtime=runtime,
+            seed=recipe.seed,
+        )
     metrics = assembly.task.metric_names if assembly.data.val is not None else ()
-    with Logs(out, metrics=metrics) as logs:
+    with Logs(out, metrics=metrics) as logs, closing(Keeper(model, out / CHECKPOINTS)) as keeper:
 
         def note(epoch: EpochRecord) -> None:
             journal.epochs.append(epoch)
@@ -216,7 +224,7 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
 
         for index, (phase, plan) in enumerate(zip(recipe.phases, assembly.plans, strict=True), 1):
             if phase.start_from == "best" and best.value is not None:
-                load_checkpoint(model, best_path)
+                keeper.restore(BEST)
             with journal.timed("training"):
                 result = run_phase(
                     model,
@@ -238,14 +246,11 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
                     runtime=runtime,
                     best=best,
                     first_epoch=len(journal.epochs) + 1,
-                    hooks=Hooks(
-                        epoch=note,
-                        best=lambda: save_checkpoint(model, best_path),
-                        last=lambda: save_checkpoint(model, last_path),
-                    ),
+                    note=note,
+                    keeper=keeper,
                     display=show,
-                    rebuild=assembly.rebuild,
-                    saved=last_path.read_bytes,
+                    rebuild=lambda: runtime.place(assembly.rebuild()),
+                    replays=replays,
                 )
             journal.proofs.append(result.proof)
             journal.phases.append(
@@ -258,17 +263,23 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
                     start_from=phase.start_from,
                     stages=result.proof.stages,
                     stopped_early=result.stopped_early,
+                    replay=result.replay,
                 )
             )
             journal.proof = merge(journal.proofs)
-    if best.value is not None:
-        load_checkpoint(model, best_path)
+        if best.value is not None:
+            keeper.restore(BEST)
     journal.proof = confirm(merge(journal.proofs), model, before=before)
     journal.digests["final"] = digests(model, model.state_dict())
     with journal.timed("evaluation"):
         for name, samples in (("val", assembly.data.val), ("test", assembly.data.test)):
             if samples is not None:
                 journal.evaluations.append(evaluate(model, samples, task=assembly.task, runtime=runtime, split=name))
+
+
+def _replay_settings(recipe: Recipe) -> ReplaySettings | None:
+    asked = recipe.replay
+    return ReplaySettings(dir=asked.dir, budget=asked.budget, dtype=asked.dtype) if asked.use == "auto" else None
 
 
 def _augmentation(task: ImageTask) -> tuple[str, ...]:

@@ -14,11 +14,13 @@ from frostline.recipe.words import (
     Count,
     Freeze,
     NetworkName,
+    Size,
     Split,
     Train,
     Transform,
     Weights,
     contradicting,
+    found,
     wrong,
 )
 
@@ -200,6 +202,44 @@ class Optimizer(_Strict):
         return {"oneOf": [{"type": "string", "enum": list(DEFAULT_DECAY)}, mapping]}
 
 
+class Replay(_Strict):
+    """Computing what is frozen once for every image; `auto` or `off` alone stands for its defaults."""
+
+    use: Literal["auto", "off"] = Field(
+        default="auto", description="auto: where it is exact and pays; off: compute it in every epoch"
+    )
+    dir: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="the folder of the store, shared by runs; null: the folder for caches"
+    )
+    budget: Size | None = Field(
+        default=None,
+        description="what the store may take at most, such as 20GB; null: half of what the disk has free, at most 20GB",
+    )
+    dtype: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="numbers in the store: fp32 (as computed), or bf16 or fp16 (half the room, rounded)"
+    )
+    views: Count | None = Field(
+        default=None,
+        description="with augmentation: keep so many draws of every image and train on these; null: fresh draws in "
+        "every epoch, which cannot be replayed",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, value: Any) -> Any:
+        if value in ("auto", "off"):
+            return {"use": value}
+        if not isinstance(value, dict | Replay):
+            raise wrong(f"{found(value)}, wanted auto or off, or a mapping such as {{budget: 20GB}}")
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Say that a word alone is enough."""
+        mapping = handler.resolve_ref_schema(handler(core_schema))
+        return {"oneOf": [{"type": "string", "enum": mapping["properties"]["use"]["enum"]}, mapping]}
+
+
 class Recipe(_Strict):
     """A recipe of frostline: one fine-tuning, from the images to the phases."""
 
@@ -230,8 +270,8 @@ class Recipe(_Strict):
     loss: Loss = Field(default=Loss(), description="what an image costs in training: label smoothing, class weights")
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="numbers to compute with")
     batch_size: Count = Field(default=32, description="images in a step")
-    replay: Literal["auto", "off"] = Field(
-        default="auto", description="computing frozen work once; this version computes it in every epoch, auto or off"
+    replay: Replay = Field(
+        default=Replay(), description="computing frozen work once and looking it up: auto, off, or a mapping"
     )
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"] = Field(
         default="accuracy", description="what the best epoch is best in, on validation"

@@ -117,6 +117,13 @@ def _split(value: Any) -> Any:
     return value
 
 
+def _size(value: str) -> str:
+    """Check the words of a size; what they mean is the store's to say."""
+    if re.fullmatch(r"\s*[0-9]*\.?[0-9]+\s*[kMGT]?B\s*", value, flags=re.IGNORECASE) is None:
+        raise wrong(f"{value}, wanted a number and B, kB, MB, GB or TB, such as 20GB")
+    return value
+
+
 def _network(value: str) -> str:
     prefix, slash, rest = value.partition("/")
     if is_local(value) or (prefix + slash in NETWORK_PREFIXES and rest.strip() == rest != ""):
@@ -212,6 +219,7 @@ TRANSFORM_SCHEMA: dict[str, Any] = {
 }
 
 Count = Annotated[int, Field(ge=1)]
+Size = Annotated[str, AfterValidator(_size)]
 Train = Annotated[str, AfterValidator(_train)]
 Split = Annotated[Annotated[float, Field(ge=0, lt=1)] | str | None, BeforeValidator(_split)]
 NetworkName = Annotated[str, AfterValidator(_network)]

@@ -1,6 +1,6 @@
 """What a run cost: its seconds by part, and the facts about data, machine and versions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from frostline.record import RunRecord
@@ -68,8 +68,18 @@ def facts(record: RunRecord) -> tuple[Facts, ...]:
             ),
         ),
         Facts(title="Parameters", items=tuple(sizes)),
+        Facts(title="Computed once", items=tuple(_replays(record))),
         Facts(title="Samples", items=tuple((split, exact(number)) for split, number in record.samples.items())),
         Facts(title="Machine", items=tuple((name, words(value)) for name, value in record.machine.items())),
         Facts(title="Versions", items=tuple(record.versions.items())),
     )
     return tuple(one for one in every if one.items)
+
+
+def _replays(record: RunRecord) -> Iterator[tuple[str, str]]:
+    """Say for every phase what was looked up, or why nothing was."""
+    for phase in record.phases:
+        for line in phase.replay:
+            what, _, said = line.partition(": ")
+            where = f"phase {phase.index}" if len(record.phases) > 1 else "in training"
+            yield where + what.removeprefix("replay").replace(" of", ","), said

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_confusion_matrix,
@@ -19,10 +19,13 @@ from frostline.backbones import InputSpec
 from frostline.data.augment import Augment, Mix, seed_of
 from frostline.data.pictures import fitted, stretch, to_input
 from frostline.data.samples import Samples
-from frostline.data.sampling import Draw, Order, Sampling
+from frostline.data.sampling import Draw, Entries, Order, Sampling
 from frostline.errors import NetworkError, UserError
+from frostline.replaying import Views
 from frostline.selection import first_tensor
 
+# One for all runs, so that runs which differ in their seed share what is stored of the views.
+VIEWS_SEED = 0
 # Images N × C × H × W, labels N (or, of mixed images, shares N × K), places of the samples N.
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -35,13 +38,23 @@ class Pictures(Dataset[tuple[Tensor, int, int]]):
         spec: what the network takes.
         augment: changes pictures that are drawn for training (`Draw`), never those that are asked for by place.
         seed: of the changes.
+        drawn: change also those that are asked for by place, with a seed from torch's generator: for `Views`.
     """
 
-    def __init__(self, samples: Samples, spec: InputSpec, *, augment: Augment | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        spec: InputSpec,
+        *,
+        augment: Augment | None = None,
+        seed: int = 0,
+        drawn: bool = False,
+    ) -> None:
         self.samples = samples
         self.spec = spec
         self._augment = augment
         self._seed = seed
+        self._drawn = drawn
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -52,20 +65,22 @@ class Pictures(Dataset[tuple[Tensor, int, int]]):
 
     def _image(self, at: int | Draw, place: int) -> Tensor:
         if self._augment is not None and isinstance(at, Draw):
-            return self._changed(self._augment, at)
+            return self._changed(self._augment, place, seed_of(self._seed, at.epoch, at.position))
+        if self._augment is not None and self._drawn:
+            return self._changed(self._augment, place, int(torch.randint(2**63 - 1, ())))
         if self.samples.pixels is not None:
             return to_input(stretch(self.samples.pixels[place], self.spec.size_px), self.spec)
         return fitted(self.samples.open(place, at_least_px=self.spec.size_px), self.spec)
 
-    def _changed(self, augment: Augment, at: Draw) -> Tensor:
-        picture = self.samples.open(at.place, at_least_px=augment.at_least_px)
+    def _changed(self, augment: Augment, place: int, seed: int) -> Tensor:
+        picture = self.samples.open(place, at_least_px=augment.at_least_px)
         try:
-            return augment(picture, seed_of(self._seed, at.epoch, at.position))
+            return augment(picture, seed)
         except Exception as error:  # whatever a transform raises that this picture cannot pass
             why = error.found if isinstance(error, UserError) else f"{type(error).__name__}: {error}".partition("\n")[0]
             raise UserError(
                 "augment",
-                found=f"{self.samples.name(at.place)} cannot pass it ({why})",
+                found=f"{self.samples.name(place)} cannot pass it ({why})",
                 do="take out the transform that fails, or mend its arguments",
             ) from None
 
@@ -91,6 +106,7 @@ class ImageTask:
         workers: processes that read images; 0: this one.
         sampling: in which order training samples are drawn.
         augment: random changes to training pictures, or None.
+        views: draws of each training picture, fixed; None: another in every epoch.
         mix: mixes the pictures of a training batch, or None.
         label_smoothing: share of each training label that is spread over all classes.
         class_weights: K, how much a training sample of each class counts, or None.
@@ -104,6 +120,7 @@ class ImageTask:
     workers: int = 0
     sampling: Sampling = "shuffled"
     augment: Augment | None = None
+    views: int | None = None
     mix: Mix | None = None
     label_smoothing: float = 0.0
     class_weights: Tensor | None = None
@@ -116,9 +133,20 @@ class ImageTask:
             seed: of the order, which is another in every epoch, and of the augmentation; None: in the order of the
                 samples, without augmentation.
         """
-        order = None if seed is None else Order(samples.labels, seed=seed, sampling=self.sampling)
+        order: Sampler[Any] | None = None
+        pictures: Dataset[Any] = Pictures(samples, self.spec)
+        if seed is not None:
+            order = Order(samples.labels, seed=seed, sampling=self.sampling)
+            if self.augment is None:
+                order = Entries(order)
+            elif self.views is None:
+                pictures = Pictures(samples, self.spec, augment=self.augment, seed=seed)
+            else:
+                order = Entries(order, views=self.views, seed=seed)
+                pictures = Pictures(samples, self.spec, augment=self.augment, drawn=True)
+                pictures = Views(pictures, views=self.views, seed=VIEWS_SEED)
         return DataLoader(
-            Pictures(samples, self.spec, augment=self.augment, seed=seed or 0),
+            pictures,
             batch_size=self.batch_size,
             sampler=order,
             # BatchNorm cannot be trained on one sample; another one is left out in every epoch.

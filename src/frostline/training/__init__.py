@@ -1,10 +1,11 @@
 """OUR loop: phases as fresh starts, on Accelerate; checkpoints, logs and progress."""
 
-from frostline.training.checkpoint import BEST, LAST, checkpoint_bytes, checkpoint_of, load_checkpoint, save_checkpoint
+from frostline.training.checkpoint import BEST, LAST, Keeper, checkpoint_bytes, checkpoint_of, load_checkpoint
 from frostline.training.logs import Logs
-from frostline.training.loop import Best, Hooks, PhaseResult, PhaseSettings, evaluate, predict, run_phase
+from frostline.training.loop import Best, PhaseResult, PhaseSettings, evaluate, predict, run_phase
 from frostline.training.machine import machine, peak_rss_mb, versions
 from frostline.training.progress import Display, Silent, display
+from frostline.training.replays import Replays, ReplaySettings
 from frostline.training.runtime import Device, Precision, Runtime
 
 __all__ = [
@@ -13,11 +14,13 @@ __all__ = [
     "Best",
     "Device",
     "Display",
-    "Hooks",
+    "Keeper",
     "Logs",
     "PhaseResult",
     "PhaseSettings",
     "Precision",
+    "ReplaySettings",
+    "Replays",
     "Runtime",
     "Silent",
     "checkpoint_bytes",
@@ -29,6 +32,5 @@ __all__ = [
     "peak_rss_mb",
     "predict",
     "run_phase",
-    "save_checkpoint",
     "versions",
 ]

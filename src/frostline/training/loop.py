@@ -17,7 +17,9 @@ from frostline.freezing import GRADIENTS, FreezePlan, GradientWatch, PlanHandle,
 from frostline.optimization import OptimizerName, ScheduleName, make_optimizer, make_schedule, param_groups
 from frostline.record import EpochRecord, Evaluation, Proof
 from frostline.tasks import Batch, ImageTask, scores, worst_mistakes
+from frostline.training.checkpoint import BEST, LAST, Keeper
 from frostline.training.progress import Display
+from frostline.training.replays import Replays
 from frostline.training.runtime import Runtime
 
 # Steps whose gradients are looked at: enough for a layer that starts at zero to move the one behind it.
@@ -65,21 +67,13 @@ class Best:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """What the caller does at the end of an epoch: keep the record, write logs and checkpoints."""
-
-    epoch: Callable[[EpochRecord], None]
-    best: Callable[[], None]
-    last: Callable[[], None]
-
-
-@dataclass(frozen=True, kw_only=True)
 class PhaseResult:
-    """What a phase gives: its epochs, its proof, and whether patience ended it."""
+    """What a phase gives: its epochs, its proof, whether patience ended it, and what was replayed or why not."""
 
     epochs: tuple[EpochRecord, ...]
     proof: Proof
     stopped_early: bool
+    replay: tuple[str, ...] = ()
 
 
 def run_phase(
@@ -92,10 +86,11 @@ def run_phase(
     runtime: Runtime,
     best: Best,
     first_epoch: int,
-    hooks: Hooks,
+    note: Callable[[EpochRecord], None],
+    keeper: Keeper,
     display: Display,
     rebuild: Callable[[], nn.Module],
-    saved: Callable[[], bytes],
+    replays: Replays,
 ) -> PhaseResult:
     """Apply the plan, make optimizer and schedule, train, prove that the plan held, and lift it.
 
@@ -108,10 +103,11 @@ def run_phase(
         runtime: device and precision.
         best: the best epoch so far; taken further.
         first_epoch: number of the phase's first epoch in the run, from 1.
-        hooks: called after every epoch.
+        note: told of every epoch.
+        keeper: keeps the best and the last state.
         display: shows progress.
         rebuild: builds the network anew, for the proof.
-        saved: gives the bytes of the last checkpoint, for the proof.
+        replays: makes the loaders, which look up what is frozen where that is exact and pays.
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
@@ -120,13 +116,17 @@ def run_phase(
     with apply(model, plan) as handle:
         groups = param_groups(model, plan, lr=settings.lr, weight_decay=settings.weight_decay)
         optimizer = make_optimizer(settings.optimizer, groups, momentum=settings.momentum)
-        loader = runtime.loader(task.loader(data.train, seed=settings.seed + settings.index))
+        loaders = replays.loaders(handle, index=settings.index - 1, epochs=settings.epochs)
+        loader = runtime.loader(loaders.train)
         steps = len(loader)
         scheduler = make_schedule(settings.schedule, optimizer, steps=settings.epochs * steps)
         watch = GradientWatch(model, plan)
+        moving = model.state_dict().keys() - plan.held_names - set(plan.held_buffers)
         epochs: list[EpochRecord] = []
         waited = 0
         display.phase(settings.title, epochs=settings.epochs, steps=steps)
+        for line in loaders.lines:
+            display.say(line)
         with runtime.wrapped(model, optimizer) as (wrapped, stepper):
             gear = _Gear(
                 handle=handle,
@@ -136,7 +136,7 @@ def run_phase(
                 scheduler=scheduler,
                 watch=watch,
                 loader=loader,
-                val_loader=None if data.val is None else runtime.loader(task.loader(data.val)),
+                val_loader=None if loaders.val is None else runtime.loader(loaders.val),
                 samples=data.train,
                 seed=settings.seed,
                 task=task,
@@ -146,12 +146,12 @@ def run_phase(
             for number in range(first_epoch, first_epoch + settings.epochs):
                 record = _run_epoch(gear, number=number, phase=settings.index)
                 epochs.append(record)
-                hooks.last()
+                keeper.keep(LAST, moving=moving)
                 waited += 1
                 if best.improves(record):
-                    hooks.best()
+                    keeper.keep(BEST, moving=moving)
                     waited = 0
-                hooks.epoch(record)
+                note(record)
                 display.epoch(record)
                 if settings.patience is not None and waited >= settings.patience:
                     break
@@ -166,10 +166,12 @@ def run_phase(
             batches=list(islice(task.loader(data.train), PROOF_BATCHES)),
             loss=task.batch_loss,
             rebuild=rebuild,
-            saved=saved(),
+            saved=keeper.read(LAST),
             watch=watch,
         )
-    return PhaseResult(epochs=tuple(epochs), proof=proof, stopped_early=len(epochs) < settings.epochs)
+    return PhaseResult(
+        epochs=tuple(epochs), proof=proof, stopped_early=len(epochs) < settings.epochs, replay=loaders.lines
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

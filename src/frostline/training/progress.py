@@ -15,6 +15,9 @@ class Display(Protocol):
     def phase(self, title: str, *, epochs: int, steps: int) -> None:
         """A phase of so many epochs of so many steps begins."""
 
+    def say(self, line: str) -> None:
+        """Something that a person should know about the phase to come."""
+
     def step(self, *, epoch: int, loss: float) -> None:
         """One step of an epoch is done."""
 
@@ -33,6 +36,9 @@ class Lines:
 
     def phase(self, title: str, *, epochs: int, steps: int) -> None:
         self._console.print(f"{title}: {epochs} epochs of {steps} steps", highlight=False, markup=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, *, epoch: int, loss: float) -> None:
         pass
@@ -74,6 +80,9 @@ class Bars:
         self._task = self._progress.add_task("", total=epochs * steps, epoch="1", loss="…", rate="", metric="")
         self._begun, self._steps = time.monotonic(), 0
 
+    def say(self, line: str) -> None:
+        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def step(self, *, epoch: int, loss: float) -> None:
         if self._task is None:
             return
@@ -95,6 +104,9 @@ class Silent:
     """Says nothing, for programs."""
 
     def phase(self, title: str, *, epochs: int, steps: int) -> None:
+        pass
+
+    def say(self, line: str) -> None:
         pass
 
     def step(self, *, epoch: int, loss: float) -> None:

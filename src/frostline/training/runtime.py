@@ -45,6 +45,22 @@ class Runtime:
         """The device of this process."""
         return torch.device(self._accelerator.device)
 
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The type that networks compute in where that is not their own."""
+        return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._accelerator.mixed_precision)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Put a network on the device, its convolutions in the order of memory that they are fastest in.
+
+        Channels last (N × H × W × C) is worth a fifth of the time of convolutions on a CPU, and more on a GPU; sums are
+        rounded in another order, so every network of a run is placed alike.
+        """
+        model.to(self.device)
+        if any(isinstance(module, nn.Conv2d) for module in model.modules()):
+            model.to(memory_format=torch.channels_last)
+        return model
+
     def loader(self, loader: DataLoader[Any]) -> DataLoader[Any]:
         """Give this process its part of a loader, batches on its device."""
         prepared: DataLoader[Any] = self._accelerator.prepare_data_loader(loader)
@@ -53,12 +69,17 @@ class Runtime:
     @contextmanager
     def wrapped(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Module, Any]]:
         """Wrap a network and its optimizer for one phase, and give the network back unwrapped at its end."""
+        forward = model.__dict__.get("forward")
         prepared, prepared_optimizer = self._accelerator.prepare(model, optimizer)
         try:
             yield prepared, prepared_optimizer
         finally:
             self._accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
             self._accelerator.free_memory()
+            # Accelerate leaves a method bound by itself, also where there was none, or where replay's stood.
+            model.__dict__.pop("forward", None)
+            if forward is not None:
+                model.__dict__["forward"] = forward
 
     def backward(self, loss: Tensor) -> None:
         """Run backward, scaled where the precision needs it."""

@@ -1,0 +1,184 @@
+"""The dated page: machine, versions, seconds by workload and way, and the ratios beside what they must be."""
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from results import Result
+from summary import PEERS, PEERS_RUNS_OF_W1, TARGETS, Cell, Column, Table, fastest_peer, ratio, tabulate
+from workload import WORKLOADS
+
+OURS = "frostline"
+NAMES = {
+    "plain": "plain PyTorch",
+    "fastai": "fastai `freeze_to`",
+    "lightning": "Lightning `BackboneFinetuning`",
+    "finetuning_scheduler": "finetuning-scheduler",
+    "floor": "floor (by hand)",
+}
+# Like for like: (what, above, below, workloads, at least).
+ALIKE = (
+    ("floor / frostline, fp32", ("floor", "fp32"), (OURS, "fp32"), ("W1",), 1 / 1.25),
+    ("floor / frostline, fp32", ("floor", "fp32"), (OURS, "fp32"), ("W2", "W3", "W4", "W6"), 0.9),
+    ("plain / frostline, fp32", ("plain", "fp32"), (OURS, "fp32"), ("W5",), 0.98),
+    ("floor / frostline, bf16", ("floor", "bf16"), (OURS, "bf16"), tuple(WORKLOADS), 0.9),
+)
+
+
+def machine() -> str:
+    """Name this machine by its processor and the number of cores that this process may use."""
+    cpuinfo = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.+)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.exists() else None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model[1].strip() if model else platform.machine()}, {cores} cores"
+
+
+def file_name(machine_name: str, *, day: str) -> str:
+    """Give the name of a page: the day, then the machine."""
+    words = re.sub(r"\(r\)|\(tm\)|\bcpu\b|\bprocessor\b|@.*?(?=,)", " ", machine_name.lower())
+    return f"{day}-{'-'.join(re.findall(r'[a-z0-9.]+', words))}.md"
+
+
+def render(results: Sequence[Result], *, day: str) -> str:
+    """Write the page.
+
+    Args:
+        results: measurements of one machine, with one number of pictures and of threads.
+        day: as YYYY-MM-DD.
+    """
+    table = tabulate(results)
+    columns = _columns(table)
+    asked = results[0].asked
+    memory = _memory()
+    lines = [
+        f"# Benchmarks of {day}",
+        "",
+        f"{asked.machine}{memory}, {platform.system()}, Python {platform.python_version()}; {_versions(results)}. "
+        f"frostline is at {_commits(results)}. Made by `make bench`.",
+        "",
+        f"{asked.pictures} JPEGs of 256 × 256, decoded and resized in each epoch by the same loader with two workers; "
+        f"ResNet-18 at 224 px, batch 32, SGD, {asked.threads} threads, no GPU. Each number is the median of the rounds "
+        "(least – most), a fresh process each, the ways taking turns within a round. The clock starts when networks "
+        "and pictures are there and everything is imported, and stops after the last step: loaders, optimizers, "
+        "trainers and recording are inside. Peers keep their defaults: fastai and Lightning go on training BatchNorm "
+        "in what they freeze.",
+        "",
+        "## Seconds",
+        "",
+        *_grid(["workload", *map(_name, columns)], [[_title(name), *_row(table, name, columns)] for name in WORKLOADS]),
+        "",
+        f"≈: a share of each phase's epochs was run ({_shares(results)}), the others are extrapolated from the median "
+        f"epoch after the first. {PEERS_RUNS_OF_W1} ×: that many times the peer's W1.",
+        "",
+        "## How many times faster than the fastest peer's default",
+        "",
+        *_grid(
+            ["workload", "fastest peer", *(word for kind in TARGETS for word in (f"{OURS} {kind}", "must be"))],
+            [_against_peers(table, name) for name in WORKLOADS],
+        ),
+        "",
+        "## Like for like",
+        "",
+        *_grid(["", "workload", "ratio", "must be"], _alike(table)),
+        "",
+        "## What was learned",
+        "",
+        "Loss and accuracy over all pictures after the last run, in eval mode; a shortened run has learned less.",
+        "",
+        *_grid(["workload", *map(_name, columns)], [[name, *_finals(results, name, columns)] for name in WORKLOADS]),
+        "",
+    ]
+    errors = {
+        f"- {_name(column)}, {workload}: {cell.error}" for (workload, column), cell in table.items() if cell.error
+    }
+    if errors:
+        lines += ["## What did not run", "", *sorted(errors), ""]
+    return "\n".join(lines)
+
+
+def _columns(table: Table) -> list[Column]:
+    """Order what was measured: peers, floor, ours."""
+    order = (*PEERS, "floor", OURS)
+    found = {column for _, column in table}
+    return sorted(found, key=lambda column: (order.index(column[0]), column[1] != "fp32"))
+
+
+def _name(column: Column) -> str:
+    arm, precision = column
+    return NAMES.get(arm, arm) + ("" if precision == "fp32" else f", {precision}")
+
+
+def _title(workload: str) -> str:
+    return f"{workload}: {WORKLOADS[workload].says}"
+
+
+def _row(table: Table, workload: str, columns: Sequence[Column]) -> list[str]:
+    return [_seconds(table.get((workload, column), Cell())) for column in columns]
+
+
+def _seconds(cell: Cell) -> str:
+    if not cell.rounds_seconds:
+        return "failed" if cell.error else "–"
+    marks = ("≈ " if cell.extrapolated else "") + (f"{PEERS_RUNS_OF_W1} × " if cell.times_w1 else "")
+    value, least, most = (
+        second / (PEERS_RUNS_OF_W1 if cell.times_w1 else 1)
+        for second in (cell.seconds, min(cell.rounds_seconds), max(cell.rounds_seconds))
+    )
+    return f"{marks}{value:.2f} ({least:.2f} – {most:.2f})"
+
+
+def _against_peers(table: Table, workload: str) -> list[str]:
+    peer = fastest_peer(table, workload)
+    cells = [workload, _name(peer) if peer else "–"]
+    for precision, targets in TARGETS.items():
+        found = ratio(table, workload, over=peer, under=(OURS, precision)) if peer else None
+        cells += _judged(found, targets[workload])
+    return cells
+
+
+def _alike(table: Table) -> list[list[str]]:
+    return [
+        [says, workload, *_judged(ratio(table, workload, over=over, under=under), least)]
+        for says, over, under, workloads, least in ALIKE
+        for workload in workloads
+    ]
+
+
+def _judged(found: float | None, least: float) -> list[str]:
+    if found is None:
+        return ["–", f"≥ {least:g}"]
+    return [f"{found:.2f}", f"≥ {least:g}" + ("" if found >= least else ", **missed**")]
+
+
+def _finals(results: Sequence[Result], workload: str, columns: Sequence[Column]) -> list[str]:
+    last = {
+        (result.asked.arm, result.asked.precision): result for result in results if result.asked.workload == workload
+    }
+    finals = [last[column].final if column in last else {} for column in columns]
+    return [f"{final['loss']:.4f}, {final['accuracy']:.3f}" if final else "–" for final in finals]
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+
+
+def _versions(results: Sequence[Result]) -> str:
+    return ", ".join(sorted({f"{name} {version}" for result in results for name, version in result.versions.items()}))
+
+
+def _commits(results: Sequence[Result]) -> str:
+    ours = {str(result.measured["commit"]) for result in results if result.asked.arm == OURS and result.measured}
+    return ", ".join(sorted(ours)) or "no commit, for it was not measured"
+
+
+def _shares(results: Sequence[Result]) -> str:
+    shares = sorted({result.asked.share for result in results if result.extrapolated})
+    return ", ".join(f"{share:g}" for share in shares) or "here: none"
+
+
+def _memory() -> str:
+    if not hasattr(os, "sysconf"):
+        return ""
+    return f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"

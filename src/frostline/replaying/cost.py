@@ -1,0 +1,171 @@
+"""What replay costs and saves: measured before anything is recorded, and counted while it runs."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from frostline.replaying.capture import capture
+from frostline.replaying.feed import Feed
+from frostline.replaying.frontier import Frontier
+from frostline.replaying.store import show_size
+
+# Gathering rows from mapped memory, slowly; the decision is clear wherever the network has more than a layer in front.
+READ_BYTES_PER_SECOND = 5e8
+STEP_SECONDS_A_SAMPLE = 3e-5
+# A sample that takes so long is measured in the small batch of the probe.
+SLOW_SECONDS = 0.1
+MEASURED = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What replay of one frontier would cost.
+
+    Attributes:
+        samples: how many there are, each view for itself.
+        kept: how many of them the budget has room for.
+        epoch_samples: how many an epoch has.
+        missing: how many are to be recorded.
+        sample_bytes: bytes of one in the store.
+        compute_seconds: that the prefix takes for a sample, reading it included, beside the loader's processes.
+        alone_seconds: that it takes where one process does all.
+        read_seconds: that looking it up takes.
+        epochs: that are to come, if anybody said.
+    """
+
+    samples: int
+    kept: int
+    epoch_samples: int
+    missing: int
+    sample_bytes: int
+    compute_seconds: float
+    alone_seconds: float
+    read_seconds: float
+    epochs: int | None = None
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all samples that are kept."""
+        return self.kept * self.sample_bytes
+
+    @property
+    def recording_seconds(self) -> float:
+        """Seconds that recording takes."""
+        return self.missing * self.compute_seconds
+
+    @property
+    def saved_seconds(self) -> float:
+        """Seconds that every epoch saves; what is not kept is read and computed by one process."""
+        there = self.epoch_samples * self.kept / self.samples
+        saved = there * (self.compute_seconds - self.read_seconds)
+        return saved - (self.epoch_samples - there) * (self.alone_seconds - self.compute_seconds)
+
+    @property
+    def break_even(self) -> int | None:
+        """The epoch with which recording is paid for, or None."""
+        if self.saved_seconds <= 0:
+            return None
+        return max(1, -int(-self.recording_seconds // self.saved_seconds))
+
+    @property
+    def pays(self) -> bool:
+        """Whether it is worth it for the epochs that are to come."""
+        return self.break_even is not None and (self.epochs is None or self.break_even <= self.epochs)
+
+    def __str__(self) -> str:
+        kept = f"{show_size(self.total_bytes)} ({show_size(self.sample_bytes)} a sample)"
+        if self.break_even is None:
+            return f"{kept}; looking it up would take longer than computing it"
+        record = f"about {self.recording_seconds:.2g} s to record" if self.missing else "recorded already"
+        return f"{kept}, {record}, saves about {self.saved_seconds:.2g} s an epoch, pays from epoch {self.break_even}"
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What happened while it ran.
+
+    Attributes:
+        looked_up: samples whose prefix was looked up.
+        computed: samples whose prefix was computed, because it is not kept or replay is off.
+        read_seconds: that looking up took.
+    """
+
+    looked_up: int = 0
+    computed: int = 0
+    read_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"looked up {self.looked_up:,} samples in {self.read_seconds:.2g} s, computed {self.computed:,}"
+
+
+def estimate(
+    feed: Feed,
+    frontier: Frontier,
+    *,
+    model: nn.Module,
+    samples: Sequence[Any],
+    sample_seconds: float,
+    workers: int,
+    batch_samples: int,
+    kept: int,
+    epoch_samples: int,
+    missing: int,
+    sample_bytes: int,
+    epochs: int | None,
+) -> Cost:
+    """Measure what a few samples cost.
+
+    Args:
+        feed: gives samples and runs the network.
+        frontier: what would be stored.
+        model: the network.
+        samples: real ones to measure with.
+        sample_seconds: that reading one of them took.
+        workers: processes that read samples; 0: this one does.
+        batch_samples: samples of a batch.
+        kept: how many samples the budget has room for.
+        epoch_samples: how many an epoch has.
+        missing: how many are to be recorded.
+        sample_bytes: bytes of one in the store.
+        epochs: that are to come, if anybody said.
+    """
+    # The first run makes ready what later ones find there.
+    network_seconds = _seconds(feed, frontier, model=model, samples=samples)
+    if network_seconds < SLOW_SECONDS:
+        count = min(MEASURED, max(batch_samples, len(samples)))
+        many = [samples[place % len(samples)] for place in range(count)]
+        network_seconds = _seconds(feed, frontier, model=model, samples=many)
+    alone_seconds = sample_seconds + network_seconds
+    compute_seconds = alone_seconds
+    if workers:
+        # Reading goes on beside the network, as far as there are cores for both.
+        threads = torch.get_num_threads() if feed.device.type == "cpu" else 1
+        cores = os.cpu_count() or 1
+        shared_seconds = (sample_seconds + network_seconds * threads) / max(cores, threads)
+        compute_seconds = max(sample_seconds / workers, network_seconds, shared_seconds)
+    return Cost(
+        samples=len(feed.dataset),
+        kept=kept,
+        epoch_samples=epoch_samples,
+        missing=missing,
+        sample_bytes=sample_bytes,
+        compute_seconds=compute_seconds,
+        alone_seconds=alone_seconds,
+        read_seconds=sample_bytes / READ_BYTES_PER_SECOND + STEP_SECONDS_A_SAMPLE,
+        epochs=epochs,
+    )
+
+
+def _seconds(feed: Feed, frontier: Frontier, *, model: nn.Module, samples: Sequence[Any]) -> float:
+    """Measure what the prefix takes for one sample of a batch."""
+    begun = time.perf_counter()
+    found = capture(model, feed, feed.batch(samples), {"": frontier})
+    # On a device: all is computed when the values are here.
+    for tensor in found[""].values():
+        tensor.flatten()[:1].cpu()
+    return (time.perf_counter() - begun) / len(samples)

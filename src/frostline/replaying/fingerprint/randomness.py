@@ -1,0 +1,131 @@
+"""What is random in a dataset: transforms that are known to draw, and drawing that is noticed while it happens."""
+
+import ctypes
+import random
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from frostline.replaying.fingerprint.draws import draws, is_known, is_off
+from frostline.replaying.fingerprint.graph import open_object
+from frostline.replaying.fingerprint.node import PLAIN, step
+
+_LONGEST_TEXT = 100
+# Where the legacy generator of numpy stands before its first draw.
+_FRESH_NUMPY = (623, 624)
+_NUMPY_BYTES = 624 * 4 + 4  # the words of the Mersenne Twister, and the place in them
+_settled: bytes | None = None  # the words at which nothing was left over when last asked
+
+
+def known_random(thing: object, *, name: str = "dataset") -> tuple[str, ...]:
+    """Name the transforms and generators in a dataset that are known to give random values.
+
+    Looked at are the objects and functions that it holds, and what such functions read of their modules; not what
+    the methods of a class read of theirs: `RandomWatch` notices what those draw.
+
+    Args:
+        thing: a dataset, a transform, or anything that holds one.
+        name: what it is called in the answers.
+
+    Returns:
+        The way to each and what it is: `dataset.transform.transforms[0] RandomHorizontalFlip(p=0.5)`.
+    """
+    found: list[str] = []
+    seen: dict[int, object] = {}  # holds each object, so that no other one gets its id
+    waiting: list[tuple[str, Any, bool]] = [(name, thing, False)]
+    while waiting:
+        way, part, in_known = waiting.pop()
+        if type(part) in PLAIN or isinstance(part, type) or id(part) in seen or is_off(part):
+            continue
+        seen[id(part)] = part
+        if _is_generator(part):
+            # The generator of a library's transform draws only where the transform does, and that is judged by itself.
+            found += [] if in_known else [f"{way} {type(part).__name__}"]
+            continue
+        if draws(part):
+            found.append(f"{way} {_text(part)}")
+        if type(part) in (list, tuple) and set(map(type, part)) <= PLAIN:
+            continue
+        node, inside = open_object(part), is_known(part)
+        waiting += reversed([(way + step(node.shape, at), held, inside) for at, held in node.parts])
+    return tuple(found)
+
+
+def _is_generator(thing: object) -> bool:
+    """Say whether a thing gives random numbers itself."""
+    if isinstance(thing, random.Random | torch.Generator):
+        return True
+    numpy_random = sys.modules.get("numpy.random")
+    kinds = [getattr(numpy_random, name, None) for name in ("Generator", "RandomState", "BitGenerator")]
+    return isinstance(thing, tuple(kind for kind in kinds if isinstance(kind, type)))
+
+
+def _text(thing: object) -> str:
+    """Write a transform as it writes itself, on one line; only its class where it says nothing, or an address."""
+    text = " ".join(repr(thing).split())
+    if " object at 0x" in text or not text:
+        return type(thing).__name__
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+
+
+class RandomWatch:
+    """Notices whether a piece of code drew from the generators that a process shares, or set them.
+
+    `with RandomWatch() as watch: …`; then `watch.drew`. Watched are torch's generator of the CPU, Python's `random`
+    and, where it is loaded, numpy's legacy one. Code that seeds them each time is noticed too: what it draws may be the
+    same each time, and nobody can tell. Code that puts their states back, and generators of its own, are not noticed.
+
+    Attributes:
+        drew: the generators that moved: "torch", "python", "numpy".
+    """
+
+    __slots__ = ("_numpy", "_python", "_torch", "drew")
+
+    def __init__(self) -> None:
+        self.drew: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        self.drew = ()
+        self._numpy = _numpy_state()
+        self._python = random.getstate()
+        self._torch = torch.default_generator.get_state()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        moved = {
+            "torch": not torch.equal(torch.default_generator.get_state(), self._torch),
+            "python": random.getstate() != self._python,
+            "numpy": self._numpy_moved(),
+        }
+        self.drew = tuple(name for name, has in moved.items() if has)
+
+    def _numpy_moved(self) -> bool:
+        """Say whether numpy's generator moved; one that was only loaded meanwhile starts where all do."""
+        now = _numpy_state()
+        if self._numpy is None or now is None:
+            return now is not None and int.from_bytes(now[0][-4:], sys.byteorder) not in _FRESH_NUMPY
+        return now != self._numpy
+
+
+def _numpy_state() -> tuple[bytes, str] | None:
+    """Give the words of numpy's legacy generator and what a draw of two left over; None where it is not loaded."""
+    global _settled
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is None:
+        return None
+    # Asked for its state, numpy takes a hundred times as long; and what is left over only comes with other words.
+    bits = numpy_random.get_bit_generator()
+    if _settled and type(bits) is numpy_random.MT19937:
+        words = ctypes.string_at(bits.ctypes.state_address, _NUMPY_BYTES)
+        if words == _settled:
+            return words, ""
+    state = numpy_random.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":  # somebody put another one in its place
+        return repr(state).encode(), ""
+    words = state["state"]["key"].tobytes() + int(state["state"]["pos"]).to_bytes(4, sys.byteorder)
+    _settled = None if state["has_gauss"] else words
+    return words, f"{state['gauss']!r}" if state["has_gauss"] else ""

@@ -1,0 +1,372 @@
+"""Follow one real batch through a network: which outputs of held modules meet something trained, and which do not."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten
+
+from frostline.replaying.checkpoints import Checkpoints
+from frostline.replaying.keeping import all_leaves, kept_tensors
+from frostline.replaying.lineage import Lineage, parts
+from frostline.replaying.operations import (
+    is_about_the_tensor,
+    label_of,
+    name_of,
+    reads_values,
+    storage_of,
+    versions_of,
+    writes_into,
+)
+from frostline.replaying.refusal import Refusal
+from frostline.replaying.slots import PLAIN, Shape, Slot
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A tensor that must not be stored: `trained` (it changes with training) or random, and by what."""
+
+    kind: str
+    by: str = ""
+
+
+TRAINED = Mark("trained")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a held module before anything trained: what it gave, and what that depends on.
+
+    Attributes:
+        shape: of its output.
+        values: its tensors by leaf.
+        origins: slots and held tensors that its arguments depend on, directly.
+        nested: which of all calls of this module it was, those inside of other held modules counted too.
+        plain: what it was given beside tensors.
+    """
+
+    shape: Shape
+    values: dict[int, Tensor]
+    origins: frozenset[Slot | str]
+    nested: int
+    plain: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one operation made of a slot alone: its value, and the held tensors that took part."""
+
+    parent: Slot
+    value: Tensor
+    origins: frozenset[str]
+
+
+@dataclass
+class Seen:
+    """What one pass saw: the calls in order, the live slots, and the output.
+
+    Attributes:
+        calls: by module and number.
+        live: slots that met something trained.
+        made: what operations made of one slot alone.
+        reads: slots whose values the network's own code looked at, and how.
+        inputs: what the network was given, by place.
+        labels: the operations on slots, with the plain values that they were given.
+        output: what the network gave.
+    """
+
+    calls: dict[tuple[str, int], Call] = field(default_factory=dict)
+    live: set[Slot] = field(default_factory=set)
+    made: dict[Slot, Made] = field(default_factory=dict)
+    reads: dict[Slot, str] = field(default_factory=dict)
+    inputs: dict[int, Tensor] = field(default_factory=dict)
+    labels: set[str] = field(default_factory=set)
+    output: Any = None
+
+    def knows(self, slot: Slot) -> bool:
+        """Whether there is a tensor of that name."""
+        return slot in self.made or (not slot.then and (slot.module, slot.call) in self.calls)
+
+    def value(self, slot: Slot) -> Tensor:
+        """Give the tensor of a slot."""
+        return self.made[slot].value if slot.then else self.calls[slot.module, slot.call].values[slot.leaf]
+
+
+class NotARoot(Exception):  # noqa: N818 - a finding, not a mistake
+    """A module whose call cannot be replaced as a whole; its parts may be."""
+
+    def __init__(self, module: str, why: str) -> None:
+        super().__init__(f"{module}: {why}")
+        self.module = module
+
+
+class Flow(TorchFunctionMode):
+    """One forward pass of real tensors, each of which knows what it comes from.
+
+    Outputs of held modules are slots. An operation outside of them passes origins on; one that brings a slot together
+    with something trained makes it live. Origins belong to storages, so that writing into a view marks the whole.
+
+    Args:
+        modules: those of the network, by name.
+        named: every tensor of the network with its name; those that need a gradient are trained.
+        moving: names of tensors that change in training without a gradient.
+        free: names of modules without tensors: pooling, flattening, activations.
+        wholly_trained: names of modules in which nothing is held; what they draw concerns nobody else.
+        draws: notices random numbers; gives what was drawn since it was asked last.
+    """
+
+    def __init__(
+        self,
+        *,
+        modules: Mapping[str, nn.Module],
+        named: Mapping[str, Tensor],
+        moving: Iterable[str],
+        free: Iterable[str],
+        wholly_trained: Iterable[str],
+        draws: Callable[[], str],
+    ) -> None:
+        super().__init__()
+        self.seen = Seen()
+        self._entered = False
+        self._given: set[Slot] = set()
+        self._modules = modules
+        self._free = frozenset(free)
+        self._draws = draws
+        self._origins: dict[int, frozenset[Any]] = {}
+        self._lineage = Lineage()
+        self._alive: list[Tensor] = []  # a storage's address is its own as long as it lives
+        self._outermost: dict[str, int] = {}
+        self.nested: dict[str, int] = {}
+        self._inside = 0
+        self._loose = ""
+        self._steered = ""
+        self._again = Checkpoints()
+        self.running: list[str] = []  # modules whose forward runs, innermost last
+        self._wholly_trained = frozenset(wholly_trained)
+        moving = frozenset(moving)
+        for name, tensor in named.items():
+            self._put(tensor, {TRAINED} if tensor.requires_grad or name in moving else {name})
+
+    def enter(self, tensors: Mapping[int, Tensor]) -> None:
+        """Take what the network is given for slots.
+
+        Raises:
+            Refusal: it was called before.
+        """
+        if self._entered:
+            raise Refusal("the network is called more than once with a batch")
+        self._entered = True
+        self.seen.inputs = dict(tensors)
+        for leaf, tensor in tensors.items():
+            self._put(tensor, {Slot("", 0, leaf)})
+            self._given.add(Slot("", 0, leaf))
+
+    def leave(self, output: Any, kept: Any = None) -> None:
+        """Take the network's output, and what its modules keep for later: it must have values."""
+        self.seen.output = output
+        self._meet(self.origins(*_tensors([*all_leaves(output), *all_leaves(kept, depth=2)])))
+
+    def show(self, values: Any) -> None:
+        """Take what somebody's hook gets for needed; the samples themselves may be had at any time."""
+        if not self._inside:
+            self._meet(frozenset(one for one in self.origins(*_tensors(values)) if one not in self._given))
+
+    def origins(self, *tensors: Tensor) -> frozenset[Any]:
+        """Say what tensors come from."""
+        found: frozenset[Any] = frozenset()
+        for tensor in tensors:
+            stored = self._origins.get(storage_of(tensor), frozenset())
+            named = self._lineage.of(tensor)
+            if named is not None:
+                # A part of a storage, such as a class token, is less than the whole.
+                stored = frozenset(origin for origin in stored if not isinstance(origin, Slot)) | {named}
+            found |= stored
+        return found
+
+    def _put(self, tensor: Tensor, origins: Iterable[Any]) -> None:
+        self._alive.append(tensor)
+        self._origins[storage_of(tensor)] = frozenset(origins)
+
+    def _add(self, tensor: Tensor, origins: frozenset[Any]) -> None:
+        self._put(tensor, self.origins(tensor) | origins)
+
+    def _meet(self, origins: frozenset[Any]) -> None:
+        self.seen.live |= {origin for origin in origins if isinstance(origin, Slot)}
+
+    def _note_loose_draws(self, drawn: str, by: str, *, called: str = "") -> None:
+        """Keep in mind random numbers that no tensor shows: what decides whether a layer runs at all."""
+        if drawn and not any(name in self._wholly_trained for name in self.running):
+            where = next((name for name in reversed(self.running) if name not in ("", called)), "")
+            self._loose = self._loose or f"{by} of {where or 'the network'}, from {drawn}"
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operation and pass origins on."""
+        kwargs = kwargs or {}
+        name = name_of(func)
+        if self._inside or is_about_the_tensor(func):
+            return func(*args, **kwargs)
+        given = list(_tensors((args, kwargs)))
+        origins = self.origins(*given)
+        slots = {origin for origin in origins if isinstance(origin, Slot)}
+        made = self._lineage.step(name, given)
+        trained = any(tensor.requires_grad for tensor in given) or TRAINED in origins
+        if reads_values(name):
+            for slot in slots:
+                self.seen.reads.setdefault(slot.root, name)
+            if trained:
+                self._steered = self._steered or name
+        if slots or trained:
+            self._again.note(trained=trained)
+        if slots and not trained:
+            self.seen.labels.add(label_of(name, args, kwargs))
+        before = versions_of(given)
+        self._note_loose_draws(self._draws(), "its own code")
+        # The operation itself runs unseen: torch's own functions are made of others.
+        self._inside += 1
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            self._inside -= 1
+        drawn = self._draws()
+        if drawn and not slots:
+            self._note_loose_draws(drawn, name)
+        if slots and not trained:
+            if drawn:
+                origins |= {Mark("random", name)}
+            elif name == "batch_norm" and _is_training(args, kwargs):
+                origins |= {Mark("random", f"{name} of the batch's own statistics")}
+        if trained:
+            self._meet(origins)
+            origins = frozenset({TRAINED})
+        if not origins:
+            return out
+        targets = [*_tensors(writes_into(func, args, kwargs))]
+        # An operation may say by place that it writes.
+        targets += [one for one, old, new in zip(given, before, versions_of(given), strict=True) if old != new]
+        written = {storage_of(tensor) for tensor in targets}
+        # A plain number that was drawn, or read from something trained, is in no tensor's origins.
+        settled = not self._loose and not self._steered
+        if written:
+            self._lineage.forget(lambda tensor: storage_of(tensor) in written)
+        elif (
+            settled
+            and made is not None
+            and slots == {made_of(made)}
+            and not any(isinstance(one, Mark) for one in origins)
+        ):
+            names = frozenset(origin for origin in origins if isinstance(origin, str))
+            for slot, tensor in parts(made, out):
+                if self._lineage.of(tensor) is None:
+                    self.seen.made[slot] = Made(made_of(made), tensor.detach().clone(), names)
+                    self._lineage.name(tensor, slot)
+                    if storage_of(tensor) not in self._origins:
+                        self._put(tensor, {slot})
+                    self._alive.append(tensor)
+            return out
+        for tensor in [*targets, *_tensors(out)]:
+            if trained:
+                self._put(tensor, origins)
+            else:
+                self._add(tensor, origins)
+        return out
+
+    def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a held module as one step.
+
+        Raises:
+            NotARoot: it cannot be replaced as a whole.
+            Refusal: what it is given is random, or depends on what trains in a way that no tensor shows.
+        """
+        self.nested[name] = self.nested.get(name, 0) + 1
+        if self._inside:
+            return original(*args, **kwargs)
+        given = list(_tensors((args, kwargs)))
+        origins = self.origins(*given)
+        slots = frozenset(origin for origin in origins if isinstance(origin, Slot))
+        trained = any(tensor.requires_grad for tensor in given) or TRAINED in origins
+        random = next((origin for origin in origins if isinstance(origin, Mark) and origin is not TRAINED), None)
+        count = self._outermost[name] = self._outermost.get(name, 0) + 1
+        versions = versions_of(given)
+        kept = kept_tensors(self._modules[name])
+        self._note_loose_draws(self._draws(), "its own code", called=name)
+        self._inside += 1
+        try:
+            output = original(*args, **kwargs)
+        finally:
+            self._inside -= 1
+        drawn = self._draws()
+        outputs = list(_tensors(output))
+        if trained or not slots:
+            # Behind the frontier, or made of constants: computed in every step.
+            self._again.note(trained=trained)
+            self._meet(slots if trained else frozenset())
+            for tensor in outputs:
+                self._put(tensor, {TRAINED} if trained else origins | {name})
+            return output
+        stored = {storage_of(tensor) for tensor in given}
+        fault = ""
+        self._again.note(trained=False)
+        if kept_tensors(self._modules[name]).keys() - kept.keys():
+            fault = "it keeps a tensor for later"
+        elif versions_of(given) != versions:
+            fault = "it writes into what it is given"
+        elif any(storage_of(tensor) in stored for tensor in outputs):
+            fault = "it gives what it was given"
+        try:
+            shape = Shape.of(output)
+        except Refusal as refusal:
+            fault = refusal.reason
+        if name in self._free:
+            larger = sum(map(_bytes, outputs)) > sum(map(_bytes, given))
+            if fault or drawn or random or len(slots) > 1 or larger or self._loose or self._steered:
+                for tensor in [*outputs, *given] if "writes" in fault else outputs:
+                    self._add(tensor, origins | ({Mark("random", name)} if drawn else set()))
+                return output
+        elif random is not None:
+            raise Refusal(f"{random.by} acts before the held {name}: what it gives is another in every step")
+        elif self._loose:
+            raise Refusal(f"random numbers are drawn before the held {name} ({self._loose})")
+        elif drawn:
+            raise Refusal(f"the held {name} draws random numbers, from {drawn}")
+        elif self._steered:
+            raise Refusal(f"{self._steered} reads a value of something trained before the held {name} runs")
+        elif fault:
+            raise NotARoot(name, fault)
+        leaves = {leaf: tensor for leaf, tensor in enumerate(tree_flatten(output)[0]) if isinstance(tensor, Tensor)}
+        for leaf, tensor in leaves.items():
+            if shape.same[leaf] == leaf:
+                self._put(tensor, {Slot(name, count, leaf)})
+                self._lineage.name(tensor, Slot(name, count, leaf))
+        values = {leaf: tensor.detach().clone() for leaf, tensor in leaves.items()}
+        depends = frozenset(origin for origin in origins if isinstance(origin, (Slot, str))) | {name}
+        plain = plain_of((args, kwargs))
+        self.seen.calls[name, count] = Call(shape, values, depends, self.nested[name], plain)
+        return output
+
+
+def made_of(slot: Slot) -> Slot:
+    """Give the slot that the last operation worked on."""
+    return replace(slot, then=slot.then[:-1])
+
+
+def _tensors(value: Any) -> Iterable[Tensor]:
+    return (leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor))
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def plain_of(arguments: Any) -> tuple[Any, ...]:
+    """Give the plain values among arguments."""
+    return tuple(leaf for leaf in tree_flatten(arguments)[0] if isinstance(leaf, PLAIN))
+
+
+def _is_training(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a normalisation takes the batch's statistics: its sixth argument."""
+    names = ("training", "use_input_stats")
+    return bool(next((kwargs[name] for name in names if name in kwargs), args[5] if len(args) > 5 else False))

@@ -1,0 +1,325 @@
+"""The frontier: where frozen computation ends; found by a suspicious probe of real samples."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
+from frostline.freezing import digest
+from frostline.replaying.feed import Feed
+from frostline.replaying.flow import Flow, Seen
+from frostline.replaying.passes import run_pass
+from frostline.replaying.refusal import Refusal
+from frostline.replaying.slots import Layout, Shape, Slot, alike, find_layout
+from frostline.replaying.watched import Watched
+
+# Two samples are enough to see them influence each other, and a third to see where they lie.
+FEW, MORE = 2, 3
+# A layer that is dropped one time in ten hides in a single draw; generators that are seen to move do not.
+TRAIN_DRAWS = 3
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Where frozen computation ends in one network under one plan.
+
+    Attributes:
+        calls: what is replaced: module and number of its outermost call → the structure of what it gives.
+        layouts: of every tensor that these calls give.
+        live: the slots that cross into something trained, in the order in which they are computed, with the number of
+            the call among all calls of the module.
+        plain: what these calls are given beside tensors, where that is the same for every batch.
+        labels: the operations between them, with the plain values that they are given.
+        inputs: which of the network's tensor arguments may be ghosts.
+        needed: those that must be real, because something trained or the network's own code works on them.
+        beside: those of them that the stored slots depend on, too.
+        depends: live slot → names of the held tensors and modules that it is computed from.
+        constants: what does not depend on the batch, by slot.
+        steps: names of the modules that are run as one step, whatever happens inside of them.
+    """
+
+    calls: dict[tuple[str, int], Shape]
+    plain: dict[tuple[str, int], tuple[Any, ...]]
+    labels: frozenset[str]
+    layouts: dict[Slot, Layout]
+    live: dict[Slot, int]
+    inputs: frozenset[int]
+    needed: frozenset[int]
+    beside: frozenset[int]
+    depends: dict[Slot, frozenset[str]]
+    constants: dict[Slot, Tensor]
+    steps: frozenset[str]
+
+    @cached_property
+    def stored(self) -> tuple[Slot, ...]:
+        """The live slots of which every sample has its own."""
+        return tuple(slot for slot in self.live if self.layouts[slot].dim is not None)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample in all stored slots, in the types that the network computes in."""
+        return sum(self.layouts[slot].sample_bytes for slot in self.stored)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.stored))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What values depend on beside weights and samples: the type that autocast computes in, and the device."""
+
+    autocast: torch.dtype | None
+    device: str
+
+    @classmethod
+    def now(cls, device: torch.device) -> "Setting":
+        """Read it off at this moment."""
+        on = torch.is_autocast_enabled(device.type)
+        return cls(torch.get_autocast_dtype(device.type) if on else None, device.type)
+
+
+def find_frontier(
+    watched: Watched,
+    feed: Feed,
+    samples: Sequence[Any],
+    *,
+    run: Callable[[Flow, Any], None],
+    known: Frontier | None = None,
+) -> tuple[Frontier, Seen, Seen]:
+    """Probe a network with real samples and find its frontier.
+
+    Args:
+        watched: the network, its stand-ins installed.
+        feed: puts samples together and runs the network.
+        samples: four real ones, of different content.
+        run: runs the network on a batch and lets a flow watch it.
+        known: what was found for the same plan before; then only the values are looked at.
+
+    Returns:
+        The frontier, and what was seen of the first samples in eval and in train mode.
+
+    Raises:
+        Refusal: replaying this network would not be exact; the reason is in it.
+    """
+    if watched.in_train_mode is not None:
+        raise Refusal(f"{watched.in_train_mode} is held and in train mode: what it gives is another in every step")
+    if watched.generators:
+        raise Refusal(f"{watched.generators[0]} draws random numbers, and may decide what runs")
+    if not watched.held:
+        raise Refusal("no whole module is held")
+
+    def batch(*places: int) -> Callable[[], Any]:
+        return lambda: feed.batch([samples[place] for place in places])
+
+    first = batch(*range(FEW))
+    if known is not None:
+        return _again(watched, first, run=run, known=known)
+    # In train mode first: it shows which buffers move.
+    draws = [run_pass(watched, first, run=run, train=True, draw=draw) for draw in range(TRAIN_DRAWS)]
+    probe = _Probe(
+        draws,
+        in_eval=run_pass(watched, first, run=run, train=False),
+        larger=run_pass(watched, batch(*range(MORE)), run=run, train=False),
+        company=run_pass(watched, batch(0, MORE), run=run, train=False),
+    )
+    return probe.frontier(watched.steps), probe.in_eval, draws[0]
+
+
+def _again(
+    watched: Watched, batch: Callable[[], Any], *, run: Callable[[Flow, Any], None], known: Frontier
+) -> tuple[Frontier, Seen, Seen]:
+    """See that a network still runs as it did when its frontier was found."""
+    watched.leave()
+    watched.skipped = set((watched.held | watched.free) - known.steps)
+    watched.install()
+    in_train, in_eval = (run_pass(watched, batch, run=run, train=train) for train in (True, False))
+    if any(not seen.knows(slot) for seen in (in_train, in_eval) for slot in known.live):
+        raise Refusal("the network runs in another way than when it was probed")
+    return known, in_eval, in_train
+
+
+class _Probe:
+    """What several passes saw, put together.
+
+    Args:
+        draws: of two samples, in train mode.
+        in_eval: of the same two.
+        larger: of these and a third, in eval mode.
+        company: of the first beside another one, in eval mode.
+    """
+
+    def __init__(self, draws: Sequence[Seen], *, in_eval: Seen, larger: Seen, company: Seen) -> None:
+        self.draws, self.in_eval, self.larger, self.company = draws, in_eval, larger, company
+        self._same_batch = (in_eval, *draws)
+
+    def frontier(self, steps: frozenset[str]) -> Frontier:
+        """Choose what to store, and see that every sample has its own.
+
+        Args:
+            steps: names of the modules that were run as one step.
+
+        Raises:
+            Refusal: replaying would not be exact.
+        """
+        calls, in_eval = self.in_eval.calls, self.in_eval
+        if not calls or not any(seen.live for seen in self._same_batch):
+            raise Refusal("nothing that is held is computed before what is trained")
+        needed = _needed_inputs(self._same_batch)
+        for draw in self.draws:
+            _check_same(in_eval, draw)
+        _check_same_calls(in_eval, self.larger)
+        if odd := [key for key, call in calls.items() if call.shape != self.larger.calls[key].shape]:
+            raise Refusal(f"{odd[0][0]} gives another structure for another batch")
+        slots = [Slot(*key, leaf) for key, call in calls.items() for leaf in call.values]
+        layouts = {slot: _layout(slot, in_eval.value(slot), self.larger.value(slot)) for slot in slots}
+        chosen = self._chosen()
+        layouts |= {slot: self._made_layout(slot) for slot in chosen if slot.then}
+        _check_apart(in_eval, self.company, self.larger, layouts)
+        depends = {slot: _depends(slot, in_eval) for slot in chosen}
+        read = {slot.leaf for seen in self._same_batch for slot in seen.reads if slot.call == 0}
+        return Frontier(
+            calls={key: call.shape for key, call in calls.items()},
+            plain={key: call.plain for key, call in calls.items() if call.plain == self.larger.calls[key].plain},
+            labels=frozenset(label for seen in (*self._same_batch, self.larger) for label in seen.labels),
+            layouts=layouts,
+            live={slot: calls[slot.module, slot.call].nested for slot in chosen},
+            inputs=frozenset(),
+            needed=needed,
+            beside=needed & {one.leaf for found in depends.values() for one in found if isinstance(one, Slot)} | read,
+            depends={slot: frozenset(one for one in found if isinstance(one, str)) for slot, found in depends.items()},
+            constants={slot: in_eval.value(slot) for slot in chosen if layouts[slot].dim is None},
+            steps=steps,
+        )
+
+    def _chosen(self) -> list[Slot]:
+        live = {slot for seen in self._same_batch for slot in seen.live | set(seen.reads) if slot.call > 0}
+        chosen = [slot for slot in _cut(self.in_eval, live) if slot.call > 0]
+        if {slot.root for slot in live} - {slot.root for slot in chosen}:
+            raise Refusal("what is trained depends on held modules that run in train mode alone")
+        return chosen
+
+    def _made_layout(self, slot: Slot) -> Layout:
+        others = [seen.made[slot].value for seen in self.draws if slot in seen.made]
+        if not all(same_bits(self.in_eval.made[slot].value, other) for other in others):
+            raise Refusal(f"what {slot} gives is another in every step, or in train mode")
+        if slot not in self.larger.made or slot not in self.company.made:
+            raise Refusal(f"{slot} is not there for every batch")
+        layout = _layout(slot, self.in_eval.value(slot), self.larger.value(slot))
+        if layout.dim is None:
+            raise Refusal(f"{slot} is made of the whole batch")
+        return layout
+
+
+def _layout(slot: Slot, small: Tensor, large: Tensor) -> Layout:
+    try:
+        return find_layout(small, large, small_count=FEW, large_count=MORE)
+    except Refusal as refusal:
+        raise Refusal(f"{slot}: {refusal.reason}") from None
+
+
+def _cut(seen: Seen, live: set[Slot]) -> list[Slot]:
+    """Choose what to store: what is needed, or what operations make of it where that is smaller."""
+    made: dict[Slot, list[Slot]] = {}
+    for slot, one in seen.made.items():
+        made.setdefault(one.parent, []).append(slot)
+
+    def best(slot: Slot) -> list[Slot]:
+        """Give the smallest set of slots from which all that is live under this one is made."""
+        if slot in live:
+            return [slot]
+        under = [chosen for child in made.get(slot, ()) for chosen in best(child)]
+        own = seen.value(slot)
+        if sum(map(_bytes, map(seen.value, under))) >= _bytes(own) and under:
+            return [slot]
+        return under
+
+    ordered = [Slot(*key, leaf) for key, call in seen.calls.items() for leaf in call.values]
+    return [chosen for slot in ordered for chosen in best(slot)]
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _needed_inputs(passes: Iterable[Seen]) -> frozenset[int]:
+    """Say which arguments must be real: masks that trained layers use, texts whose padding is looked at.
+
+    Raises:
+        Refusal: it is the samples themselves: numbers, of which every one would have to be read again.
+    """
+    needed = set()
+    for seen in passes:
+        for slot in sorted({*seen.live, *seen.reads}):
+            if slot.call == 0:
+                if seen.inputs[slot.leaf].is_floating_point():
+                    how = f"the network's code reads values of it ({seen.reads[slot]})" if slot in seen.reads else ""
+                    raise Refusal(how or "something trained works on the network's input itself")
+                needed.add(slot.leaf)
+    return frozenset(needed)
+
+
+def _check_same(ours: Seen, theirs: Seen) -> None:
+    """Refuse where held modules give something else in train mode, or in another draw."""
+    _check_same_calls(ours, theirs)
+    for key, call in ours.calls.items():
+        for leaf, tensor in call.values.items():
+            if not same_bits(tensor, theirs.calls[key].values[leaf]):
+                raise Refusal(f"what the held {key[0]} gives is another in every step, or in train mode")
+
+
+def _check_same_calls(ours: Seen, theirs: Seen) -> None:
+    odd = sorted(ours.calls.keys() ^ theirs.calls.keys())
+    if odd:
+        raise Refusal(f"the held {odd[0][0]} runs in some steps and not in others")
+
+
+def _check_apart(ours: Seen, company: Seen, larger: Seen, layouts: dict[Slot, Layout]) -> None:
+    """Refuse where what a sample gives depends on the samples beside it."""
+    _check_same_calls(ours, company)
+    for slot, layout in layouts.items():
+        one, other, more = (seen.value(slot) for seen in (ours, company, larger))
+        if layout.dim is None:
+            if not (torch.equal(one, other) and torch.equal(one, more)):
+                raise Refusal(f"the samples of a batch influence each other in {slot}")
+            continue
+        rows, beside, among = (layout.rows(tensor) for tensor in (one, other, more))
+        # The same place in a batch of the same size: the same arithmetic, so the same bits.
+        if not same_bits(rows[0], beside[0]) or not alike(rows, among[:FEW]):
+            raise Refusal(f"the samples of a batch influence each other in {slot}")
+
+
+def _depends(slot: Slot, seen: Seen) -> frozenset[Slot | str]:
+    """Name all that a slot is computed from: held tensors and modules, and what the network is given."""
+    found: set[Slot | str] = set()
+    waiting, done = [slot], set()
+    while waiting:
+        one = waiting.pop()
+        if one in done:
+            continue
+        done.add(one)
+        if one.call == 0 and not one.then:
+            found.add(one)
+        elif one.then:
+            waiting.append(seen.made[one].parent)
+            found |= seen.made[one].origins
+        else:
+            for origin in seen.calls[one.module, one.call].origins:
+                if isinstance(origin, Slot):
+                    waiting.append(origin)
+                else:
+                    found.add(origin)
+    return frozenset(found)
+
+
+def same_bits(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two tensors are equal to the bit; a NaN equals itself."""
+    return torch.equal(ours, theirs) or digest(ours) == digest(theirs)
+
+
+def leaves_of(arguments: Any) -> dict[int, Tensor]:
+    """Give the tensors of a network's arguments by place."""
+    return {place: leaf for place, leaf in enumerate(tree_flatten(arguments)[0]) if isinstance(leaf, Tensor)}

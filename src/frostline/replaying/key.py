@@ -1,0 +1,130 @@
+"""Keys: one digest of everything that stored values depend on; whatever changes, it is another key."""
+
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from frostline.freezing import PlanHandle, combined, digests
+from frostline.replaying.fingerprint import fingerprint
+from frostline.replaying.frontier import Frontier, Setting
+from frostline.replaying.slots import Slot
+
+# Of the meaning of what is stored; another number makes every old store a stranger.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Key:
+    """A digest, and what it does not cover: where that is something, no other process may trust it."""
+
+    digest: str
+    unknown: tuple[str, ...] = ()
+
+
+def slot_key(slot: Slot, *, frontier: Frontier, handle: PlanHandle, setting: Setting) -> Key:
+    """Give the key of what a network makes one live tensor of, whatever the samples are.
+
+    It covers the tensors, code and settings of all modules that the slot is computed from, the code of the modules
+    around them, the type computed in, the kind of device, and the version of torch.
+
+    Args:
+        slot: which.
+        frontier: knows what it is computed from.
+        handle: the plan in force.
+        setting: what is computed in, and where.
+    """
+    names = frontier.depends[slot]
+    modules = dict(handle.model.named_modules())
+    tensors = tensors_under(handle.model, names)
+    known = {name: handle.before[name] for name in tensors if name in handle.before}
+    values = {**known, **digests(handle.model, [name for name in tensors if name not in known])}
+    around = {parent for name in names for parent in _parents(name)} | {"", *_parents(slot.module)}
+    inside = {inner for name in names if name in modules for inner, _ in modules[name].named_modules(prefix=name)}
+    code = fingerprint(
+        {name: _settings(modules[name]) for name in sorted(around | inside) if name in modules}, name="network"
+    )
+    parts = [
+        f"frostline replay {FORMAT}",
+        f"{slot!r} {frontier.live[slot]}",
+        combined(values),
+        code.digest,
+        f"{setting.autocast} {setting.device}",
+        *sorted(frontier.labels),
+        *(f"{call} {values}" for call, values in sorted(frontier.plain.items())),
+        *(f"{name} {_format(tensor)}" for name, tensor in sorted(tensors.items())),
+        torch.__version__,
+        torch.cuda.get_device_name() if setting.device == "cuda" else platform.machine(),
+    ]
+    return Key(_digest(parts), code.unknown)
+
+
+def column_key(slot: Key, data: Key, *, dtype: torch.dtype) -> Key:
+    """Give the key of a column: what is made of which samples, and in which type it is kept."""
+    return Key(_digest([slot.digest, data.digest, str(dtype)]), (*slot.unknown, *data.unknown))
+
+
+def item_key(data: Key) -> str:
+    """Give the digest under which the labels of a data set are kept."""
+    return _digest(["items", data.digest])
+
+
+def data_key(dataset: Any, *, collate: Any, forward: Any, leaves: Iterable[int], named: str | None) -> Key:
+    """Give the key of the samples of a data set, as they come to the network.
+
+    Args:
+        dataset: gives the samples.
+        collate: puts them together.
+        forward: calls the network.
+        leaves: which tensors of a sample are stood in for.
+        named: what the user says identifies the data set, in place of all that it holds.
+    """
+    how = fingerprint([collate, forward, sorted(leaves)], name="collate")
+    what = fingerprint([named, len(dataset)] if named is not None else dataset, name="dataset")
+    return Key(_digest([how.digest, what.digest]), (*how.unknown, *what.unknown))
+
+
+def tensors_under(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Give the tensors that names stand for: themselves, or all of a module's."""
+    every = {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+    wanted = tuple(names)
+    return {
+        name: tensor
+        for name, tensor in every.items()
+        if any(name == one or name.startswith(f"{one}.") for one in wanted)
+    }
+
+
+def _settings(module: nn.Module) -> Mapping[str, Any]:
+    """Give what a module is beside its tensors and its parts: its class and its plain attributes."""
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name not in ("training", "train", "forward")
+    }
+    return {"class": type(module), **own}
+
+
+def _format(tensor: torch.Tensor) -> str:
+    """Say how a tensor lies in memory where that decides how is computed: channels last gives other rounding."""
+    last = tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+    return "channels last" if last else ""
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
+
+
+def _digest(parts: Iterable[str]) -> str:
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(f"{len(part)} {part}\n".encode())
+    return sha.hexdigest()

@@ -1,0 +1,108 @@
+"""Labels: what else than the left-out tensors a batch holds, put together once for all samples."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils.data import default_collate
+
+from frostline.replaying.ghost import Ghost
+
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of all samples, as default_collate gives those of a batch: in a list or a tuple."""
+
+    kind: type
+    values: list[Any]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What torch's own collate function makes of all samples, to be picked from.
+
+    Attributes:
+        spec: how the containers of a batch nest.
+        columns: its leaves for all samples; a number stands for that tensor of a sample, of which a batch has a ghost.
+    """
+
+    spec: TreeSpec
+    columns: list[Tensor | Texts | int]
+
+    @classmethod
+    def of(cls, samples: Iterable[Any]) -> "Labels | None":
+        """Put the samples together.
+
+        Args:
+            samples: all, in order, with issued ghosts in them.
+
+        Returns:
+            None where the samples are not alike, so that a batch is not a part of the whole.
+        """
+        parts: list[tuple[list[Any], TreeSpec]] = []
+        like: Any = None
+        waiting = iter(samples)
+        while chunk := list(islice(waiting, _CHUNK)):
+            for one in chunk:
+                flat, spec = tree_flatten(one)
+                kinds = (spec, [_kind(leaf) for leaf in flat])
+                if kinds != (like := like or kinds):
+                    return None
+            try:
+                parts.append(tree_flatten(default_collate(chunk), is_leaf=_are_texts))
+            except Exception:  # whatever it says, it says of a batch as well, and there the user sees it
+                return None
+        if any(spec != parts[0][1] for _, spec in parts):
+            return None
+        columns = [_joined(column) for column in zip(*(flat for flat, _ in parts), strict=True)]
+        if any(column is None for column in columns):
+            return None
+        return cls(parts[0][1], [column for column in columns if column is not None])
+
+    def batch(self, entries: Sequence[int], ghost: Callable[[int, Sequence[int]], Ghost]) -> Any:
+        """Give a batch.
+
+        Args:
+            entries: numbers of samples.
+            ghost: gives the batch's ghost of a tensor.
+        """
+        rows = torch.tensor(entries, dtype=torch.int64)
+        leaves = [
+            _picked(column, entries, rows) if not isinstance(column, int) else ghost(column, entries)
+            for column in self.columns
+        ]
+        return tree_unflatten(leaves, self.spec)
+
+
+def _kind(leaf: Any) -> Any:
+    """Say what decides how a leaf is put together with others."""
+    return type(leaf), getattr(leaf, "dtype", None), getattr(leaf, "shape", None), getattr(leaf, "device", None)
+
+
+def _are_texts(value: Any) -> bool:
+    return type(value) in (list, tuple) and bool(value) and all(type(one) in (str, bytes) for one in value)
+
+
+def _joined(column: Sequence[Any]) -> Tensor | Texts | int | None:
+    """Put what is there of all chunks behind each other; None where that is not known to be right."""
+    first = column[0]
+    if isinstance(first, Ghost):
+        return first.ticket.leaf if first.ticket is not None and first.ticket.batched else None
+    if isinstance(first, Tensor):
+        same = {(type(part), part.dtype, part.shape[1:], part.layout, part.is_contiguous()) for part in column}
+        return torch.cat(list(column)) if len(same) == 1 and type(first) is Tensor and first.is_contiguous() else None
+    if _are_texts(first):
+        return Texts(type(first), [text for part in column for text in part])
+    return None
+
+
+def _picked(column: Tensor | Texts, entries: Sequence[int], rows: Tensor) -> Any:
+    if isinstance(column, Texts):
+        return column.kind(column.values[entry] for entry in entries)
+    return column.index_select(0, rows)

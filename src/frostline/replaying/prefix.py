@@ -1,0 +1,368 @@
+"""The prefix of a data set: recorded once, shard by shard, and looked up from then on."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils.data import DataLoader, Dataset
+
+from frostline.errors import StoreError
+from frostline.replaying.capture import capture
+from frostline.replaying.cost import Tally
+from frostline.replaying.feed import Feed
+from frostline.replaying.fingerprint import RandomWatch
+from frostline.replaying.frontier import Frontier
+from frostline.replaying.ranks import Ranks
+from frostline.replaying.refusal import Refusal
+from frostline.replaying.slots import Slot
+from frostline.replaying.store import Store
+from frostline.replaying.store.columns import Column, DamagedError
+from frostline.replaying.store.items import Items
+
+# In place of a sample's tensor that the network alone takes.
+_LEFT_OUT = "\x00 left out"
+# What else the samples hold is kept in memory up to so much, as Python's objects.
+_KEPT_BYTES = 128 * 2**20
+_OBJECT_BYTES = 200
+# A damaged shard is recorded again; one that is damaged at once again is the disk's doing.
+_MOST_REPAIRS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """One frontier's columns, by slot."""
+
+    frontier: Frontier
+    columns: Mapping[Slot, Column]
+
+    @property
+    def rows(self) -> int:
+        """Samples of which all is kept, under the budget."""
+        return min(column.stored_rows for column in self.columns.values())
+
+
+@dataclass(kw_only=True)
+class Prefix:
+    """What a data set's samples are in front of the trained part, for one frontier or several.
+
+    Attributes:
+        model: the network, under a plan.
+        feed: gives samples and runs the network.
+        loader: the user's, whose processes read samples while recording.
+        store: where the columns are.
+        items: what else the samples hold.
+        leaves: which tensors of a sample are left out of the items.
+        spec: how the containers of the first sample nest; where those of others nest alike, only leaves are stored, and
+            containers may be of any kind.
+        stored: by any name; `now` is replayed.
+        autocast: gives the context that the network runs in.
+        ranks: this process, and all that record together.
+        item_bytes: about what else a sample holds, as text.
+        seconds: that recording took.
+        recorded: samples that this process recorded.
+        tally: what was looked up, and what was computed.
+    """
+
+    model: nn.Module
+    feed: Feed
+    loader: DataLoader[Any]
+    store: Store
+    items: Items
+    leaves: frozenset[int]
+    spec: TreeSpec
+    stored: Mapping[str, Stored]
+    autocast: Callable[[], Any]
+    ranks: Ranks = field(default_factory=Ranks)
+    item_bytes: int = 0
+    seconds: float = 0.0
+    recorded: int = 0
+    tally: Tally = field(default_factory=Tally)
+    _kept: dict[int, tuple[list[Any], TreeSpec]] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> int:
+        """Samples that are looked up; those behind are computed every time."""
+        return min(self.items.stored_rows, self.stored["now"].rows)
+
+    def missing(self) -> int:
+        """Number of samples that are to be recorded."""
+        most = 0
+        for target in self._targets():
+            most = max(most, len(target.missing()) * target.shard_rows)
+        return min(most, len(self.feed.dataset))
+
+    def record(
+        self, *, show: Callable[[int, int], None] | None = None, on_wait: Callable[[], None] | None = None
+    ) -> None:
+        """Record what is missing; whoever else records the same waits, and finds it there.
+
+        Args:
+            show: told how many samples are done, and of how many.
+            on_wait: called before this process waits for another.
+
+        Raises:
+            Refusal: samples that are random, of another shape, or hold what cannot be stored.
+            StoreError: the disk is full, or the folder cannot be written.
+        """
+        if self.ranks.count == 1:
+            self.mend(show=show, on_wait=on_wait)
+            return
+        begun = time.perf_counter()
+        self._record(lambda shard: shard % self.ranks.count == self.ranks.number, show)
+        self.seconds += time.perf_counter() - begun
+
+    def mend(
+        self, *, show: Callable[[int, int], None] | None = None, on_wait: Callable[[], None] | None = None
+    ) -> None:
+        """Record all that is missing, whatever other processes of the run do; arguments and errors as for `record`."""
+        begun = time.perf_counter()
+        with self.store.recording([target.key for target in self._targets()], on_wait=on_wait):
+            self._record(lambda shard: True, show)
+        self.seconds += time.perf_counter() - begun
+
+    def _targets(self) -> list[Column | Items]:
+        columns = [column for one in self.stored.values() for column in one.columns.values()]
+        return [self.items, *{column.key: column for column in columns}.values()]
+
+    def _record(self, mine: Callable[[int], bool], show: Callable[[int, int], None] | None) -> None:
+        # A column that was begun with another batch size keeps its shards, so that its bytes stay the same.
+        for shard_rows in sorted({target.shard_rows for target in self._targets()}):
+            targets = [target for target in self._targets() if target.shard_rows == shard_rows]
+            wanted = {target.key: set(target.missing()) for target in targets}
+            shards = [shard for shard in sorted(set().union(*wanted.values())) if mine(shard)]
+            total, done = sum(len(self._entries(shard, shard_rows)) for shard in shards), 0
+            for shard, batch in zip(shards, self._batches(shards, shard_rows), strict=True):
+                self._write(shard, batch, [target for target in targets if shard in wanted[target.key]])
+                done += len(batch.kept)
+                self.recorded += len(batch.kept)
+                if show is not None:
+                    show(done, total)
+
+    def _entries(self, shard: int, shard_rows: int) -> range:
+        return range(shard * shard_rows, min((shard + 1) * shard_rows, len(self.feed.dataset)))
+
+    def _batches(self, shards: Sequence[int], shard_rows: int) -> Iterator["_Batch"]:
+        workers = min(self.loader.num_workers, len(shards))
+        return iter(
+            DataLoader(
+                _Watched(self.feed.dataset),
+                batch_sampler=[list(self._entries(shard, shard_rows)) for shard in shards],
+                collate_fn=_Together(self.feed.collate, self.leaves),
+                num_workers=workers,
+                worker_init_fn=self.loader.worker_init_fn,
+                multiprocessing_context=self.loader.multiprocessing_context if workers else None,
+                timeout=self.loader.timeout if workers else 0,
+                # Not torch's own generator, which the loop draws from.
+                generator=torch.Generator(),
+            )
+        )
+
+    def _write(self, shard: int, batch: "_Batch", targets: Sequence[Column | Items]) -> None:
+        if batch.drew:
+            raise Refusal(f"samples are random ({batch.drew}): say `views`, how many of each to keep")
+        wanted = {target.key for target in targets}
+        frontiers = {
+            name: one.frontier
+            for name, one in self.stored.items()
+            if wanted & {column.key for column in one.columns.values()}
+        }
+        found = self._compute(batch.content, frontiers) if frontiers else {}
+        written: set[str] = set()
+        for name in frontiers:
+            for slot, column in self.stored[name].columns.items():
+                if column.key in wanted - written:
+                    rows = frontiers[name].layouts[slot].rows(found[name][slot])
+                    column.write(shard, rows.to(column.dtype))
+                    written.add(column.key)
+        if self.items.key in wanted:
+            self.items.write(shard, [packed(sample, self.spec) for sample in batch.kept])
+
+    def _compute(self, content: Any, frontiers: Mapping[str, Frontier]) -> dict[str, dict[Slot, Tensor]]:
+        with self.autocast():
+            return capture(self.model, self.feed, self.feed.moved(content), frontiers)
+
+    # -- looking up
+
+    def fetch(self, entries: Sequence[int]) -> dict[Slot, Tensor]:
+        """Give the live tensors of samples, put together as the network gave them, free to be written into."""
+        begun = time.perf_counter()
+        stored = self.stored["now"]
+        wanted = torch.tensor(entries, dtype=torch.int64)
+        # Not compared one by one where all is kept.
+        there = wanted < self.rows if self.rows < len(self.feed.dataset) else None
+        looked_up = wanted if there is None else wanted[there]
+        found = {slot: self._read(column, looked_up) for slot, column in stored.columns.items()}
+        self.tally.looked_up += len(looked_up)
+        self.tally.read_seconds += time.perf_counter() - begun
+        if there is not None and len(looked_up) < len(wanted):
+            found = self._beside(found, wanted, there)
+        layouts = stored.frontier.layouts
+        return {slot: layouts[slot].whole(rows.to(layouts[slot].dtype)) for slot, rows in found.items()}
+
+    def _beside(self, found: dict[Slot, Tensor], wanted: Tensor, there: Tensor) -> dict[Slot, Tensor]:
+        """Compute what the budget had no room for, and put it where it belongs."""
+        stored = self.stored["now"]
+        content = self.feed.collate(self.feed.samples(wanted[~there].tolist()))
+        computed = self._compute(content, {"now": stored.frontier})["now"]
+        self.tally.computed += int((~there).sum())
+        together = {}
+        for slot, rows in found.items():
+            whole = rows.new_empty((len(wanted), *rows.shape[1:]))
+            whole[there] = rows
+            whole[~there] = stored.frontier.layouts[slot].rows(computed[slot]).cpu().to(rows.dtype)
+            together[slot] = whole
+        return together
+
+    def _read(self, column: Column, rows: Tensor) -> Tensor:
+        found: Tensor = self._repaired(lambda: column.read(rows))
+        return found
+
+    def kept(self, entry: int) -> tuple[list[Any], TreeSpec]:
+        """Give a sample as it is kept: flat, with marks in place of what is left out, and how its containers nest."""
+        if entry not in self._kept:
+            if entry < self.items.stored_rows:
+                flat = self._unpacked(self._repaired(lambda: self.items.read(entry)))
+            else:
+                flat = tree_flatten(left_out(self.feed.dataset[entry], self.leaves))
+            if len(self._kept) * (_OBJECT_BYTES + 4 * self.item_bytes) > _KEPT_BYTES:
+                return flat
+            self._kept[entry] = flat
+        return self._kept[entry]
+
+    def _unpacked(self, kept: Any) -> tuple[list[Any], TreeSpec]:
+        return (kept, self.spec) if type(kept) is list else tree_flatten(kept[0])
+
+    def every(self) -> Iterator[tuple[list[Any], TreeSpec]] | None:
+        """Give all samples as `kept` does, in order; None where that would take too much memory, or not all are."""
+        count = len(self.feed.dataset)
+        if self.items.stored_rows < count or count * self.item_bytes > _KEPT_BYTES:
+            return None
+        shards = range(-(-count // self.items.shard_rows))
+        return (
+            self._unpacked(kept)
+            for shard in shards
+            for kept in self._repaired(functools.partial(self.items.read_shard, shard))
+        )
+
+    def _repaired(self, read: Callable[[], Any]) -> Any:
+        for _ in range(_MOST_REPAIRS):
+            try:
+                return read()
+            except DamagedError:
+                try:
+                    self.mend()
+                except StoreError as error:
+                    raise Refusal(f"{error.asked}: {error.found}") from None
+        try:
+            return read()
+        except DamagedError as damaged:
+            raise Refusal(f"the store gives other bytes than were written ({damaged})") from None
+
+    def check(self, entries: Sequence[int]) -> float:
+        """Compute some stored samples again, and compare.
+
+        Returns:
+            The largest difference, as a share of the largest magnitude.
+
+        Raises:
+            Refusal: it is more than rounding: something that values depend on changed, and the key did not see it.
+        """
+        stored = self.stored["now"]
+        there = [entry for entry in entries if entry < self.rows]
+        rows = torch.tensor(there, dtype=torch.int64)
+        batch = self.feed.collate(self.feed.samples(there))
+        computed = self._compute(batch, {"now": stored.frontier})["now"]
+        worst = 0.0
+        for slot, column in stored.columns.items():
+            ours, theirs = self._read(column, rows), stored.frontier.layouts[slot].rows(computed[slot]).cpu()
+            worst = max(worst, _difference(ours, theirs))
+            if worst > _TOLERANCE[column.dtype if column.dtype in _TOLERANCE else torch.float32]:
+                raise Refusal(f"what is stored of {slot} is not what the network gives now")
+        return worst
+
+
+_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+
+
+def _difference(ours: Tensor, theirs: Tensor) -> float:
+    """Give the largest difference as a share of the largest magnitude; NaN equals NaN."""
+    one, other = ours.double(), theirs.double()
+    same = (one == other) | (one.isnan() & other.isnan())
+    if bool(same.all()):
+        return 0.0
+    gap = (one - other)[~same].abs().max() / other[other.isfinite()].abs().max().clamp_min(1e-12)
+    return float(gap) if bool(gap.isfinite()) else float("inf")
+
+
+def left_out(sample: Any, leaves: frozenset[int]) -> Any:
+    """Give a sample of its own, with a mark in the place of some of its tensors."""
+    flat, spec = tree_flatten(sample)
+    place, kept = -1, []
+    for leaf in flat:
+        place += isinstance(leaf, Tensor)
+        kept.append(_LEFT_OUT if isinstance(leaf, Tensor) and place in leaves else own(leaf))
+    return tree_unflatten(kept, spec)
+
+
+def packed(sample: Any, spec: TreeSpec) -> list[Any] | tuple[Any]:
+    """Give what is stored of a sample: its leaves in a list, or, where its containers nest in another way, itself."""
+    flat, own_spec = tree_flatten(sample)
+    return flat if own_spec == spec else (sample,)
+
+
+def own(leaf: Any) -> Any:
+    """Give a leaf that nobody else has: collate functions may write into it."""
+    if isinstance(leaf, Tensor):
+        return leaf.clone()
+    return leaf.copy() if hasattr(leaf, "__array__") else leaf
+
+
+def is_left_out(leaf: Any) -> bool:
+    """Whether a leaf is the mark of a tensor that was left out."""
+    return isinstance(leaf, str) and leaf == _LEFT_OUT
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Samples of one shard: put together, what else they hold, and who drew random numbers for them."""
+
+    content: Any
+    kept: list[Any]
+    drew: str
+
+
+class _Watched(Dataset[tuple[Any, tuple[str, ...]]]):
+    """A data set whose samples come with what they drew from."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, entry: int) -> tuple[Any, tuple[str, ...]]:
+        with RandomWatch() as watch:
+            sample = self._dataset[entry]
+        # Views draw, and put the generators back.
+        return sample, watch.drew
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Puts samples together, in the process that read them."""
+
+    collate: Callable[[list[Any]], Any]
+    leaves: frozenset[int]
+
+    def __call__(self, watched: list[tuple[Any, tuple[str, ...]]]) -> _Batch:
+        samples = [sample for sample, _ in watched]
+        drew = next((" and ".join(drew) for _, drew in watched if drew), "")
+        # Before they are put together: collate functions may write into labels.
+        kept = [left_out(sample, self.leaves) for sample in samples]
+        return _Batch(self.collate(samples), kept, drew)

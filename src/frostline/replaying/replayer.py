@@ -1,0 +1,371 @@
+"""Replay: run a network whose frozen prefix is looked up; where that would not be exact, run it as it is."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+from frostline.freezing import PlanHandle
+from frostline.replaying.capture import capture
+from frostline.replaying.compiling import as_written, uncompiled
+from frostline.replaying.feed import Feed, tensors_of, with_ghosts
+from frostline.replaying.flow import Flow, Seen, plain_of
+from frostline.replaying.frontier import Frontier, Setting, find_frontier, leaves_of, same_bits
+from frostline.replaying.ghost import THE_NETWORK, Ghost, Source, Ticket, has_ghost, inside_a_network
+from frostline.replaying.guard import Guard, Undo
+from frostline.replaying.keeping import attributes
+from frostline.replaying.key import Key, slot_key, tensors_under
+from frostline.replaying.probing import Probed, compare_outputs
+from frostline.replaying.refusal import Refusal
+from frostline.replaying.replaying import Replaying
+from frostline.replaying.slots import Slot, alike
+from frostline.replaying.watched import Watched
+from frostline.selection import undisturbed
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Where frozen computation ends under one plan, and what the stored tensors depend on."""
+
+    frontier: Frontier
+    keys: Mapping[Slot, Key]
+
+    def tensors(self, model: nn.Module) -> frozenset[str]:
+        """Name the parameters and buffers of a network that the stored tensors depend on."""
+        return frozenset(tensors_under(model, {name for names in self.frontier.depends.values() for name in names}))
+
+
+class Pass(Protocol):
+    """A forward pass that is more than the network's own."""
+
+    def enter(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Stand in for the network."""
+
+    def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Stand in for a module that is run as one step."""
+
+
+class Replayer:
+    """A network under a plan that takes ghosts in place of samples.
+
+    It has its own forward back with `leave`, or when the plan is lifted.
+
+    Attributes:
+        frontier: where frozen computation ends.
+        leaves: which tensors of a sample may be ghosts.
+        survey: what another replayer of the same plan may start from.
+        refused: why replay is off, or None.
+        replayed: number of forward passes whose prefix was looked up.
+        left: whether the network has its own forward back.
+    """
+
+    def __init__(self, handle: PlanHandle, feed: Feed, samples: Sequence[Any], *, known: Survey | None = None) -> None:
+        """Probe the network with samples.
+
+        Args:
+            handle: the plan in force.
+            feed: runs the network.
+            samples: four real ones to probe with.
+            known: what an earlier probe under the same plan found.
+
+        Raises:
+            Refusal: replay would not be exact.
+        """
+        self.handle = handle
+        self.model = handle.model
+        self.refused: str | None = None
+        self.replayed = 0
+        self.left = False
+        self._pass: Pass | None = None
+        held = set(handle.plan.held_buffers)
+        self._moving = [
+            (module, key)
+            for name, module in self.model.named_modules()
+            for key in module._buffers
+            if f"{name}.{key}".lstrip(".") not in held
+        ]
+        self._watched = Watched(handle, act=self._act, enter=as_written(self._enter))
+        self._watched.install()
+        try:
+            with uncompiled():
+                self._probe(feed, samples, known=None if known is None else known.frontier)
+        except BaseException:
+            self._watched.leave()
+            raise
+        handle.on_lift(self.leave)
+
+    def leave(self) -> None:
+        """Give the network its own forward back; ghosts that still come are what they stand for."""
+        self._watched.leave()
+        self.left = True
+
+    def refuse(self, reason: str) -> None:
+        """Switch replay off, for good; the first reason is kept."""
+        self.refused = self.refused or reason
+
+    def check_like(self, feed: Feed, samples: Sequence[Any]) -> None:
+        """See whether another loader's samples come to the network as the probed ones did.
+
+        Raises:
+            Refusal: they do not.
+        """
+        if self._find_inputs(feed, samples) != self._inputs:
+            raise Refusal("its samples come to the network in another way than those of the first loader")
+
+    def check_unchanged(self) -> None:
+        """Look at the frozen part itself, as at the start of every epoch; where it changed, replay is off."""
+        try:
+            self._guard.look()
+        except Refusal as refusal:
+            self.refuse(refusal.reason)
+
+    # -- probing
+
+    def _probe(self, feed: Feed, samples: Sequence[Any], *, known: Frontier | None) -> None:
+        self.setting = Setting.now(feed.device)
+        self._inputs = self._find_inputs(feed, samples)
+        found, in_eval, in_train = find_frontier(self._watched, feed, samples, run=self._follow(feed), known=known)
+        # What else the network is given stays real.
+        ghosts = {place: leaf for place, leaf in self._inputs.leaves.items() if place not in found.needed}
+        if not ghosts:
+            raise Refusal("something trained, or the network's own code, works on all that it is given")
+        if strange := sorted(found.beside - self._inputs.leaves.keys()):
+            raise Refusal(
+                f"what is held works on argument {strange[0]}, which is no tensor of a sample as it was given"
+            )
+        self.frontier = replace(found, inputs=frozenset(ghosts))
+        self.leaves = frozenset(ghosts.values())
+        names = {one for depends in found.depends.values() for one in depends}
+        self._guard = Guard(self.handle, tensors_under(self.model, names), steps=self.frontier.steps)
+        self._check(feed, samples[:2], in_eval, train=False)
+        self._check(feed, samples[:2], in_train, train=True)
+        self._check_capture(feed, samples[:2], in_eval)
+        keys = {
+            slot: slot_key(slot, frontier=self.frontier, handle=self.handle, setting=self.setting)
+            for slot in self.frontier.stored
+        }
+        self.survey = Survey(self.frontier, keys)
+
+    def _find_inputs(self, feed: Feed, samples: Sequence[Any]) -> "_Inputs":
+        """Say which tensors of a sample reach the network untouched; whatever is read on the way stays real.
+
+        Raises:
+            Refusal: none does.
+        """
+        probed = Probed(samples)
+        every = frozenset(range(len(tensors_of(samples[0]))))
+        if any(len(tensors_of(sample)) != len(every) for sample in samples):
+            raise Refusal("samples have different numbers of tensors")
+        ghosts = [with_ghosts(sample, place, leaves=every, source=probed) for place, sample in enumerate(samples)]
+        arguments = self._arguments(feed, feed.batch(ghosts))
+        arrived = {
+            place: leaf.ticket.leaf
+            for place, leaf in leaves_of(arguments).items()
+            if isinstance(leaf, Ghost) and leaf.ticket is not None and leaf.ticket.leaf not in probed.touched
+        }
+        if not arrived:
+            why = f": {next(iter(probed.touched.values()))} is done to it before" if probed.touched else ""
+            raise Refusal(f"no tensor of a sample reaches the network as the data set gave it{why}")
+        if any(len({tensors_of(sample)[leaf].shape for sample in samples}) > 1 for leaf in arrived.values()):
+            raise Refusal("samples have different shapes")
+        shapes = {leaf: tensors_of(samples[0])[leaf].shape for leaf in arrived.values()}
+        return _Inputs(arrived, shapes, _structure(arguments))
+
+    def _arguments(self, feed: Feed, batch: Any) -> Arguments:
+        arrival = _Arrival()
+        with self._during(arrival):
+            try:
+                feed.forward(self.model, batch)
+            except _Arrived as arrived:
+                return arrived.arguments
+        raise Refusal("the network was not called with the batch")
+
+    def _follow(self, feed: Feed) -> Callable[[Flow, Any], None]:
+        def run(flow: Flow, batch: Any) -> None:
+            with self._during(_Following(flow, self.model)):
+                feed.forward(self.model, batch)
+
+        return run
+
+    def _check(self, feed: Feed, samples: Sequence[Any], seen: Seen, *, train: bool) -> None:
+        """Replay the probed batch from the values that were seen, and compare what comes out.
+
+        Raises:
+            Refusal: it is not the same to the bit.
+        """
+        probed = Probed(samples, {slot: seen.value(slot) for slot in self.frontier.stored})
+        ghosts = [with_ghosts(sample, place, leaves=self.leaves, source=probed) for place, sample in enumerate(samples)]
+        checking = _Checking(self._replay)
+        with undisturbed(self.model), torch.enable_grad():
+            self.model.train(train)
+            with self._during(checking):
+                feed.forward(self.model, feed.batch(ghosts))
+        if probed.touched:
+            raise Refusal(f"{next(iter(probed.touched.values()))} is done to the network's input on the way")
+        compare_outputs(checking.output, seen.output)
+
+    def _check_capture(self, feed: Feed, samples: Sequence[Any], seen: Seen) -> None:
+        """See that recording takes the tensors that the probe chose.
+
+        Raises:
+            Refusal: it takes others, because modules are run without being called; or validation, which runs without
+                gradients, would compute something else than was recorded with them.
+        """
+        for gradients in (True, False):
+            with undisturbed(self.model):
+                batch = feed.batch(samples)
+                found = capture(self.model, feed, batch, {"": self.frontier}, gradients=gradients)[""]
+            for slot, tensor in found.items():
+                if tensor.shape != seen.value(slot).shape or not alike(tensor, seen.value(slot)):
+                    raise Refusal(f"{slot} is another tensor " + ("in recording" if gradients else "without gradients"))
+
+    # -- running
+
+    @contextmanager
+    def _during(self, one: Pass) -> Iterator[None]:
+        self._pass, before = one, self._pass
+        try:
+            yield
+        finally:
+            self._pass = before
+
+    def _act(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return original(*args, **kwargs) if self._pass is None else self._pass.call(name, original, args, kwargs)
+
+    def _enter(self, _: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._pass is not None:
+            return self._pass.enter(original, args, kwargs)
+        if not has_ghost((args, kwargs)):
+            return original(*args, **kwargs)
+        return self._replay_or_compute(original, args, kwargs)
+
+    def _replay_or_compute(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Replay; if that turns out not to be exact, undo what it did and compute with what the ghosts stand for."""
+        if self.refused is None:
+            device = next(leaf.device for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Ghost))
+            undo = Undo(self._moving, device=device)
+            try:
+                output = self._replay(original, args, kwargs)
+            except Refusal as refusal:
+                self.refuse(refusal.reason)
+            except Exception as error:  # a ghost may be the reason; if not, it comes again
+                self.refuse(f"{type(error).__name__} in a replayed forward: {error}")
+            else:
+                self.replayed += 1
+                return output
+            undo()
+        args, kwargs = tree_map(_real, (args, kwargs))
+        return original(*args, **kwargs)
+
+    def _replay(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        leaves = leaves_of((args, kwargs))
+        ghosts = {place: leaf for place, leaf in leaves.items() if isinstance(leaf, Ghost)}
+        tickets = {place: ghost.ticket for place, ghost in ghosts.items() if ghost.ticket is not None}
+        if len(tickets) < len(ghosts):
+            raise Refusal("something works on the samples before they reach the network")
+        came = {place: ticket.leaf for place, ticket in tickets.items()}
+        expected = {place: self._inputs.leaves[place] for place in self.frontier.inputs}
+        if came != expected or _structure((args, kwargs)) != self._inputs.structure:
+            raise Refusal("the network is called with other things than in the probe")
+        if len({(ticket.entries, id(ticket.source)) for ticket in tickets.values()}) != 1:
+            raise Refusal("the network is called with several batches at once")
+        device = next(iter(ghosts.values())).device
+        if (now := Setting.now(device)) != self.setting:
+            raise Refusal(f"it computes in {now.autocast or 'fp32'} on {now.device}, what is stored is of "
+                          f"{self.setting.autocast or 'fp32'} on {self.setting.device}")  # fmt: skip
+        self._guard.glance()
+        ticket = next(iter(tickets.values()))
+        self._check_beside(leaves, ticket)
+        values = ticket.source.fetch(ticket.entries)
+        values = {slot: tensor.to(device, non_blocking=True) for slot, tensor in values.items()}
+        replaying = Replaying(self.frontier, values, count=len(ticket.entries), device=device)
+        with self._during(replaying), inside_a_network(replaying.found):
+            output = original(*args, **kwargs)
+        if has_ghost(output):
+            raise Refusal("something that replay does not compute comes out of the network")
+        return output
+
+    def _check_beside(self, leaves: Mapping[int, Tensor], ticket: Ticket) -> None:
+        """See that real arguments, on which what is stored depends too, are still those of the samples."""
+        for place in self.frontier.beside:
+            kept = _kept(ticket.source, replace(ticket, leaf=self._inputs.leaves[place]))
+            if place not in leaves or not same_bits(leaves[place], kept.to(leaves[place].device)):
+                raise Refusal("something works on a part of the samples before it reaches the network")
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """How samples come to a network: place among its arguments → tensor of a sample, and what is beside."""
+
+    leaves: Mapping[int, int]
+    shapes: Mapping[int, torch.Size]
+    structure: Any
+
+
+class _Arrived(BaseException):
+    """What the network was called with; not an Exception, so that nobody on the way takes it for one."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self.arguments = arguments
+
+
+class _Arrival:
+    """Ends when the network is called."""
+
+    def enter(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise _Arrived((args, kwargs))
+
+    def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return original(*args, **kwargs)
+
+
+class _Following:
+    """Lets a flow watch real samples."""
+
+    def __init__(self, flow: Flow, model: nn.Module) -> None:
+        self._flow, self._model = flow, model
+        self.call = flow.call
+
+    def enter(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._flow.enter(leaves_of((args, kwargs)))
+        output = original(*args, **kwargs)
+        self._flow.leave(output, [attributes(module) for module in self._model.modules()])
+        return output
+
+
+class _Checking:
+    """Replays, and keeps what the network gave; where that is refused, so is the probe."""
+
+    def __init__(self, replay: Callable[..., Any]) -> None:
+        self._replay = replay
+        self.output: Any = None
+
+    def enter(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.output = self._replay(original, args, kwargs)
+        return self.output
+
+    def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return original(*args, **kwargs)
+
+
+def _structure(arguments: Arguments) -> tuple[Any, ...]:
+    return tree_flatten(tree_map(lambda leaf: None, arguments))[1], plain_of(arguments)
+
+
+def _kept(source: Source, ticket: Ticket) -> Tensor:
+    """Give a tensor of some samples as it was given, for comparison alone."""
+    return source.real(ticket, THE_NETWORK)
+
+
+def _real(leaf: Any) -> Any:
+    if not isinstance(leaf, Ghost):
+        return leaf
+    if leaf.ticket is None:
+        raise Refusal("a tensor of the inside of a replayed network comes in, which has no values")
+    return leaf.ticket.real(THE_NETWORK).to(leaf.device)

@@ -1,0 +1,138 @@
+"""Replay in our loop: what is frozen in a phase is computed once, and for several phases in one pass."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from frostline.data import Split
+from frostline.freezing import FreezePlan, PlanHandle, apply
+from frostline.replaying import ReplayLoader, Survey, replay, survey
+from frostline.tasks import ImageTask
+from frostline.training.runtime import Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """Where prefixes are stored, and how.
+
+    Attributes:
+        dir: folder of the store; None: the user's folder for caches.
+        budget: what it may take, such as `20GB`; None: half of what the disk has free, 20 GB at most.
+        dtype: `fp32` (as computed), `bf16` or `fp16`.
+    """
+
+    dir: str | None = None
+    budget: str | None = None
+    dtype: str = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseLoaders:
+    """The loaders of one phase, and what is to be said about them."""
+
+    train: DataLoader[Any]
+    val: DataLoader[Any] | None
+    lines: tuple[str, ...]
+
+
+class Replays:
+    """The replays of one run.
+
+    Args:
+        settings: where prefixes are stored; None: nothing is replayed.
+        model: the network, placed.
+        plans: one for each phase.
+        task: makes loaders.
+        data: the samples.
+        runtime: device and precision.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        settings: ReplaySettings | None,
+        *,
+        model: nn.Module,
+        plans: Sequence[FreezePlan],
+        task: ImageTask,
+        data: Split,
+        runtime: Runtime,
+        seed: int,
+    ) -> None:
+        self._settings = settings
+        self._task = task
+        self._data = data
+        self._runtime = runtime
+        self._seed = seed
+        self._plans = plans
+        self._off = self._reason()
+        self._surveys: list[Survey | None] = [None] * len(plans)
+        if settings is not None and self._off is None and len(plans) > 1:
+            for index, plan in enumerate(plans):
+                if plan.held_roots:
+                    with apply(model, plan) as handle:
+                        self._surveys[index] = survey(handle, self._train(index), autocast=runtime.autocast)
+
+    def _reason(self) -> str | None:
+        if self._task.mix is not None:
+            return "mixup and cutmix mix images before the network"
+        if self._task.augment is not None and self._task.views is None:
+            return "`augment` is random: `replay: {views: 8}` keeps so many draws of every image"
+        return None
+
+    def loaders(self, handle: PlanHandle, *, index: int, epochs: int) -> PhaseLoaders:
+        """Make the loaders of a phase, replayed where that is exact and pays.
+
+        Args:
+            handle: the phase's plan, in force.
+            index: of the phase, from 0.
+            epochs: of the phase.
+        """
+        train = self._train(index)
+        val = None if self._data.val is None else self._task.loader(self._data.val)
+        if self._settings is None:
+            return PhaseLoaders(train=train, val=val, lines=())
+        if not handle.plan.held_names:
+            return PhaseLoaders(train=train, val=val, lines=("replay: off: nothing is held",))
+        if self._off is not None:
+            return PhaseLoaders(train=train, val=val, lines=(f"replay: off: {self._off}",))
+        replayed = self._replayed(handle, train, index=index, epochs=epochs)
+        if replayed.refused is not None:
+            return PhaseLoaders(train=train, val=val, lines=replayed.lines)
+        lines = list(replayed.lines)
+        if val is not None:
+            judged = self._replayed(handle, val, index=index, epochs=epochs)
+            lines += [line.replace("replay:", "replay of validation:", 1) for line in judged.lines]
+            val = val if judged.refused is not None else judged
+        return PhaseLoaders(train=replayed, val=val, lines=tuple(lines))
+
+    def _train(self, index: int) -> DataLoader[Any]:
+        return self._task.loader(self._data.train, seed=self._seed + index + 1)
+
+    def _replayed(self, handle: PlanHandle, loader: DataLoader[Any], *, index: int, epochs: int) -> ReplayLoader:
+        settings = self._settings or ReplaySettings()
+        return replay(
+            handle,
+            loader,
+            epochs=epochs,
+            dir=None if settings.dir is None else Path(settings.dir),
+            budget=settings.budget,
+            dtype=settings.dtype,
+            autocast=self._runtime.autocast,
+            known=self._surveys[index],
+            ahead=tuple(self._ahead(handle.model, index)),
+        )
+
+    def _ahead(self, model: nn.Module, index: int) -> Iterator[Survey]:
+        """Give the surveys of later phases whose prefix no phase until then trains."""
+        for later in range(index + 1, len(self._plans)):
+            found = self._surveys[later]
+            if found is None:
+                continue
+            depends = found.tensors(model)
+            if all(depends <= plan.held_names | set(plan.held_buffers) for plan in self._plans[index:later]):
+                yield found

@@ -1,0 +1,103 @@
+"""Medians, ratios and the page from measurements that are made up."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+if not BENCHMARKS.is_dir():
+    pytest.skip("the programs are not here: benchmarks/", allow_module_level=True)
+sys.path.insert(0, str(BENCHMARKS))
+try:
+    from page import file_name, render
+    from results import Asked, Result, append, forget, read
+    from summary import TARGETS, fastest_peer, ratio, tabulate
+finally:
+    sys.path.remove(str(BENCHMARKS))
+
+OURS = ("frostline", "fp32")
+
+
+def result(arm: str, workload: str, seconds: float, *, number: int = 1, share: float = 1.0, **more: Any) -> Result:
+    asked = Asked(arm, "fp32", workload, number, share, pictures=512, threads=2, machine="Some CPU, 2 cores")
+    return Result(asked, seconds=seconds, extrapolated=share < 1, **more)
+
+
+def rounds(arm: str, workload: str, *seconds: float, **more: Any) -> list[Result]:
+    return [result(arm, workload, second, number=number, **more) for number, second in enumerate(seconds, start=1)]
+
+
+def test_the_fastest_peer_is_the_one_with_the_smallest_median_and_never_the_floor() -> None:
+    table = tabulate(
+        [*rounds("plain", "W1", 10, 30, 20), *rounds("fastai", "W1", 1, 25, 40), *rounds("floor", "W1", 2, 2, 2)]
+    )
+    assert fastest_peer(table, "W1") == ("plain", "fp32")
+    assert fastest_peer(table, "W2") is None
+
+
+def test_a_ratio_divides_medians_and_is_none_where_something_is_missing() -> None:
+    table = tabulate([*rounds("plain", "W1", 10, 30, 20), *rounds("frostline", "W1", 0.5, 9, 0.25)])
+    assert ratio(table, "W1", over=("plain", "fp32"), under=OURS) == 20 / 0.5
+    assert ratio(table, "W1", over=("plain", "fp32"), under=("frostline", "bf16")) is None
+
+
+def test_a_peers_w6_is_twenty_times_its_w1_and_ours_is_measured() -> None:
+    table = tabulate([*rounds("plain", "W1", 10, 30, 20), *rounds("frostline", "W1", 1), *rounds("frostline", "W6", 4)])
+    assert table["W6", ("plain", "fp32")].seconds == 20 * 20
+    assert table["W6", OURS].seconds == 4
+    assert ratio(table, "W6", over=("plain", "fp32"), under=OURS) == 100
+
+
+def test_a_full_measurement_counts_before_an_extrapolated_one_and_an_error_after_both() -> None:
+    short, full = result("plain", "W2", 50, share=0.25), result("plain", "W2", 60)
+    assert tabulate([short])["W2", ("plain", "fp32")].extrapolated
+    cell = tabulate([full, short, result("plain", "W2", 0, error="killed")])["W2", ("plain", "fp32")]
+    assert (cell.rounds_seconds, cell.extrapolated, cell.error) == ((60,), False, "")
+
+
+def test_the_page_marks_what_is_extrapolated_missed_or_failed() -> None:
+    final = {"loss": 0.25, "accuracy": 0.875}
+    page = render(
+        [
+            *rounds("plain", "W1", 100, 102, 104, share=0.25, final=final),
+            *rounds("frostline", "W1", 4, 4.08, 6, final=final),
+            *rounds("plain", "W5", 10),
+            *rounds("frostline", "W5", 10),
+            result("fastai", "W1", 0, error="no such thing"),
+        ],
+        day="2026-01-02",
+    )
+    assert "≈ 102.00 (100.00 – 104.00)" in page
+    assert "≈ 20 × 102.00" in page
+    assert "| W1 | plain PyTorch | 25.00 | ≥ 25 | – | ≥ 50 |" in page
+    assert "| W5 | plain PyTorch | 1.00 | ≥ 1.1, **missed** | – | ≥ 2 |" in page
+    assert "| W1 | 0.2500, 0.875 | – | 0.2500, 0.875 |" in page
+    assert "- fastai `freeze_to`, W1: no such thing" in page
+    assert all(
+        len(row.split("|")) == len(page.split("## Seconds")[1].split("|\n")[0].split("|")) + 1
+        for row in [line for line in page.split("## How")[0].splitlines() if line.startswith("| ")]
+    )
+
+
+def test_every_workload_has_a_target_in_both_precisions() -> None:
+    assert [list(targets) for targets in TARGETS.values()] == [["W1", "W2", "W3", "W4", "W5", "W6"]] * 2
+
+
+def test_the_name_of_a_page_has_the_day_and_the_machine() -> None:
+    name = file_name("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz, 2 cores", day="2026-01-02")
+    assert name == "2026-01-02-intel-xeon-e5-2680-v4-2-cores.md"
+
+
+def test_the_journal_survives_a_line_that_was_cut_off_and_forgets_what_it_is_told(tmp_path: Path) -> None:
+    journal = tmp_path / "results.jsonl"
+    first, second = rounds("plain", "W1", 1, 2)
+    assert read(journal) == []
+    append(journal, first)
+    with journal.open("a") as file:
+        file.write('{"asked": {"arm"')
+    append(journal, second)
+    assert read(journal) == [first, second]
+    forget(journal, [first.asked])
+    assert read(journal) == [second]

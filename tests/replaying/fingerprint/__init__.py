@@ -1,0 +1,1 @@
+"""Tests of what tells a data set from another."""
