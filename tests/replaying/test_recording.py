@@ -15,6 +15,7 @@ from frostline.replaying.store import Store
 from frostline.replaying.store.columns import Column
 from frostline.replaying.store.items import Items
 
+from .children import CHILDREN
 from .tiny import Pictures, frozen, net, outputs, replayed, train
 
 START = """
@@ -29,25 +30,6 @@ root = Path(sys.argv[1])
 COUNT = 203
 def loader(**options):
     return DataLoader(Pictures(COUNT), batch_size=5, **options)
-
-def child(work):
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work(lambda: os.write(writer, b"."))
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    os.close(writer)
-    return pid, reader
-
-def end(pid):
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 def lines(content):
     return sorted(line for line in content.split(b"\\n") if line)
@@ -159,7 +141,7 @@ print(json.dumps({"few_kb": few, "many_kb": many}))
 
 def run(code: str, folder: Path, *words: str) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", START + code, str(folder), *words],
+        [sys.executable, "-c", CHILDREN + START + code, str(folder), *words],
         capture_output=True,
         text=True,
         check=False,

@@ -321,7 +321,7 @@ class Flow(TorchFunctionMode):
         except Refusal as refusal:
             fault = refusal.reason
         if name in self._free:
-            larger = sum(map(_bytes, outputs)) > sum(map(_bytes, given))
+            larger = sum(one.nbytes for one in outputs) > sum(one.nbytes for one in given)
             if fault or drawn or random or len(slots) > 1 or larger or self._loose or self._steered:
                 for tensor in [*outputs, *given] if "writes" in fault else outputs:
                     self._add(tensor, origins | ({Mark("random", name)} if drawn else set()))
@@ -355,10 +355,6 @@ def made_of(slot: Slot) -> Slot:
 
 def _tensors(value: Any) -> Iterable[Tensor]:
     return (leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor))
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 def plain_of(arguments: Any) -> tuple[Any, ...]:

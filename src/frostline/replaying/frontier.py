@@ -233,16 +233,12 @@ def _cut(seen: Seen, live: set[Slot]) -> list[Slot]:
             return [slot]
         under = [chosen for child in made.get(slot, ()) for chosen in best(child)]
         own = seen.value(slot)
-        if sum(map(_bytes, map(seen.value, under))) >= _bytes(own) and under:
+        if sum(seen.value(one).nbytes for one in under) >= own.nbytes and under:
             return [slot]
         return under
 
     ordered = [Slot(*key, leaf) for key, call in seen.calls.items() for leaf in call.values]
     return [chosen for slot in ordered for chosen in best(slot)]
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 def _needed_inputs(passes: Iterable[Seen]) -> frozenset[int]:

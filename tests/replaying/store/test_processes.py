@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ..children import CHILDREN
+
 START = """
 import json, os, random, signal, sys, time, zlib
 from pathlib import Path
@@ -46,25 +48,6 @@ def right(column, items):
         numbers = range(shard * SHARD_ROWS, shard * SHARD_ROWS + len(values))
         assert torch.equal(column.read(torch.tensor(numbers)), rows), shard
         assert [items.read(number) for number in numbers] == values, shard
-
-def child(work):
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work(lambda: os.write(writer, b"."))
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    os.close(writer)
-    return pid, reader
-
-def end(pid):
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 def same_or_torn(found, expected):
     # A kill can tear a line where a page ends: what is left of it is the beginning of a line, and counts for nothing.
@@ -218,7 +201,7 @@ print(json.dumps({"few_kb": few, "many_kb": many}))
 
 def run(code: str, folder: Path, *words: object) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", START + code, str(folder), *map(str, words)],
+        [sys.executable, "-c", CHILDREN + START + code, str(folder), *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
