@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 from frostline.replaying.cost import Cost, Tally
 
@@ -113,6 +113,14 @@ def test_the_estimate_is_about_what_recording_takes(tmp_path):
     # Sleeping alone takes 0.44 s; a busy machine may take longer, so nothing is said of the other side.
     assert estimated > 0.4
     assert "recorded 100 samples in" in found.lines[1]
+
+
+def test_an_epoch_has_the_samples_that_are_drawn_for_it(tmp_path):
+    data = Pictures(40)
+    few = DataLoader(data, batch_size=5, sampler=RandomSampler(data, num_samples=10))
+    line = replayed(few, tmp_path).lines[0]
+    recording, saved = (float(line.split(words)[1].split(" s ")[0]) for words in (" a sample), about ", "saves about "))
+    assert saved < recording / 3
 
 
 def test_reading_is_divided_among_the_processes(tmp_path):

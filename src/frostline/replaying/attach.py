@@ -257,7 +257,7 @@ class _Attaching:
                 workers=self.loader.num_workers,
                 batch_samples=prefix.items.shard_rows,
                 kept=prefix.rows,
-                epoch_samples=len(self.loader.dataset),  # type: ignore[arg-type]
+                epoch_samples=_drawn(self.loader),
                 missing=prefix.missing(),
                 sample_bytes=sum(
                     row_bytes(column.dtype, column.shape) for column in prefix.stored["now"].columns.values()
@@ -357,6 +357,12 @@ class _Attaching:
 def _spread(count: int, wanted: int) -> list[int]:
     """Choose numbers that lie apart: neighbours are often alike."""
     return [place * (count - 1) // (wanted - 1) for place in range(wanted)]
+
+
+def _drawn(loader: DataLoader[Any]) -> int:
+    """Say how many samples a loader draws for an epoch: those of a data set, some of them, or some several times."""
+    sampler = getattr(loader.batch_sampler, "sampler", None)
+    return len(sampler if hasattr(sampler, "__len__") else loader.dataset)  # type: ignore[arg-type]
 
 
 def _like(loader: DataLoader[Any], dataset: Any, batches: Any) -> DataLoader[Any]:

@@ -17,8 +17,9 @@ from frostline.replaying.store import show_size
 # Gathering rows from mapped memory, slowly; the decision is clear wherever the network has more than a layer in front.
 READ_BYTES_PER_SECOND = 5e8
 STEP_SECONDS_A_SAMPLE = 3e-5
-# A sample that takes so long is measured in the small batch of the probe.
-SLOW_SECONDS = 0.1
+# A batch that would take longer is measured by the few samples of the probe; a device that is quick is quicker yet
+# with many samples.
+LONG_SECONDS = 0.2
 MEASURED = 32
 
 
@@ -136,8 +137,8 @@ def estimate(
     """
     # The first run makes ready what later ones find there.
     network_seconds = _seconds(feed, frontier, model=model, samples=samples)
-    if network_seconds < SLOW_SECONDS:
-        count = min(MEASURED, max(batch_samples, len(samples)))
+    count = min(MEASURED, max(batch_samples, len(samples)))
+    if count > len(samples) and count * network_seconds < LONG_SECONDS:
         many = [samples[place % len(samples)] for place in range(count)]
         network_seconds = _seconds(feed, frontier, model=model, samples=many)
     alone_seconds = sample_seconds + network_seconds

@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
 from frostline.replaying.checkpoints import Checkpoints
-from frostline.replaying.keeping import all_leaves, kept_tensors
+from frostline.replaying.keeping import all_leaves, flat, kept_tensors
 from frostline.replaying.lineage import Lineage, parts
 from frostline.replaying.operations import (
     is_about_the_tensor,
@@ -84,6 +84,11 @@ class Seen:
     inputs: dict[int, Tensor] = field(default_factory=dict)
     labels: set[str] = field(default_factory=set)
     output: Any = None
+
+    def let_go(self) -> None:
+        """Forget the tensors that calls gave; large ones cost more to get from the system than to compute."""
+        for call in self.calls.values():
+            call.values.clear()
 
     def knows(self, slot: Slot) -> bool:
         """Whether there is a tensor of that name."""
@@ -343,7 +348,7 @@ class Flow(TorchFunctionMode):
                 self._lineage.name(tensor, Slot(name, count, leaf))
         values = {leaf: tensor.detach().clone() for leaf, tensor in leaves.items()}
         depends = frozenset(origin for origin in origins if isinstance(origin, (Slot, str))) | {name}
-        plain = plain_of((args, kwargs))
+        plain = plain_of(flat(args, kwargs))
         self.seen.calls[name, count] = Call(shape, values, depends, self.nested[name], plain)
         return output
 
@@ -357,9 +362,9 @@ def _tensors(value: Any) -> Iterable[Tensor]:
     return (leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor))
 
 
-def plain_of(arguments: Any) -> tuple[Any, ...]:
-    """Give the plain values among arguments."""
-    return tuple(leaf for leaf in tree_flatten(arguments)[0] if isinstance(leaf, PLAIN))
+def plain_of(leaves: Iterable[Any]) -> tuple[Any, ...]:
+    """Give the plain values among the leaves of arguments."""
+    return tuple(leaf for leaf in leaves if isinstance(leaf, PLAIN))
 
 
 def _is_training(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten
 
 from frostline.freezing import digest
 from frostline.replaying.feed import Feed
 from frostline.replaying.flow import Flow, Seen
+from frostline.replaying.keeping import flat
 from frostline.replaying.passes import run_pass
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Layout, Shape, Slot, alike, find_layout
@@ -58,6 +58,15 @@ class Frontier:
     def stored(self) -> tuple[Slot, ...]:
         """The live slots of which every sample has its own."""
         return tuple(slot for slot in self.live if self.layouts[slot].dim is not None)
+
+    @cached_property
+    def slots(self) -> dict[tuple[str, int], list[Slot]]:
+        """The tensors that each call gives."""
+        found: dict[tuple[str, int], list[Slot]] = {key: [] for key in self.calls}
+        for slot in self.layouts:
+            if not slot.then:
+                found[slot.module, slot.call].append(slot)
+        return found
 
     @property
     def sample_bytes(self) -> int:
@@ -119,7 +128,12 @@ def find_frontier(
     if known is not None:
         return _again(watched, first, run=run, known=known)
     # In train mode first: it shows which buffers move.
-    draws = [run_pass(watched, first, run=run, train=True, draw=draw) for draw in range(TRAIN_DRAWS)]
+    draws: list[Seen] = []
+    for draw in range(TRAIN_DRAWS):
+        draws.append(run_pass(watched, first, run=run, train=True, draw=draw))
+        if draw:
+            _check_same(draws[0], draws[draw])
+            draws[draw].let_go()
     probe = _Probe(
         draws,
         in_eval=run_pass(watched, first, run=run, train=False),
@@ -146,7 +160,7 @@ class _Probe:
     """What several passes saw, put together.
 
     Args:
-        draws: of two samples, in train mode.
+        draws: of two samples, in train mode; what calls gave in them is the same.
         in_eval: of the same two.
         larger: of these and a third, in eval mode.
         company: of the first beside another one, in eval mode.
@@ -169,8 +183,7 @@ class _Probe:
         if not calls or not any(seen.live for seen in self._same_batch):
             raise Refusal("nothing that is held is computed before what is trained")
         needed = _needed_inputs(self._same_batch)
-        for draw in self.draws:
-            _check_same(in_eval, draw)
+        _check_same(in_eval, self.draws[0])
         _check_same_calls(in_eval, self.larger)
         if odd := [key for key, call in calls.items() if call.shape != self.larger.calls[key].shape]:
             raise Refusal(f"{odd[0][0]} gives another structure for another batch")
@@ -316,6 +329,6 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
     return torch.equal(ours, theirs) or digest(ours) == digest(theirs)
 
 
-def leaves_of(arguments: Any) -> dict[int, Tensor]:
+def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[int, Tensor]:
     """Give the tensors of a network's arguments by place."""
-    return {place: leaf for place, leaf in enumerate(tree_flatten(arguments)[0]) if isinstance(leaf, Tensor)}
+    return {place: leaf for place, leaf in enumerate(flat(args, kwargs)) if isinstance(leaf, Tensor)}

@@ -3,7 +3,7 @@
 import math
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -27,14 +27,12 @@ class Guard:
     def __init__(self, handle: PlanHandle, tensors: Iterable[str], *, steps: Iterable[str]) -> None:
         modules = dict(handle.model.named_modules(remove_duplicate=False))
         self._places = {name: (modules[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in tensors}
-        self._known = {name: self._tensor(name) for name in self._places}
-        self._digests = {name: handle.before.get(name) or digest(tensor) for name, tensor in self._known.items()}
-        self._versions = {name: tensor._version for name, tensor in self._known.items()}
-        self._sums = {name: _sums(tensor) for name, tensor in self._known.items()}
-        self._hooked = {
-            inner: hooks_of(part) for name in steps for inner, part in modules[name].named_modules(prefix=name)
-        }
-        self._modules = {name: modules[name] for name in self._hooked}
+        self._known = [self._entry(name) for name in self._places]
+        self._digests = {name: handle.before.get(name) or digest(self._tensor(name)) for name in self._places}
+        self._sums = {name: _sums(self._tensor(name)) for name in self._places}
+        self._hooked = [
+            (inner, part, hooks_of(part)) for name in steps for inner, part in modules[name].named_modules(prefix=name)
+        ]
 
     def glance(self) -> None:
         """See whether anything was written; if so, whether it is another value.
@@ -42,13 +40,13 @@ class Guard:
         Raises:
             Refusal: it is, or a hook was put on a module that is not run any more.
         """
-        for name, known in self._known.items():
-            tensor = self._tensor(name)
-            if tensor is not known or tensor._version != self._versions[name]:
+        # Once a step, over all held tensors and modules.
+        for number, (name, place, key, known, version) in enumerate(self._known):
+            if place.get(key) is not known or known._version != version:
                 self._compare(name)
-                self._known[name], self._versions[name] = tensor, tensor._version
-        for name, count in self._hooked.items():
-            if hooks_of(self._modules[name]) > count:
+                self._known[number] = self._entry(name)
+        for name, module, count in self._hooked:
+            if (module._forward_hooks or module._forward_pre_hooks) and hooks_of(module) > count:
                 raise Refusal(f"a hook was put on {name}, which is not run any more")
 
     def look(self) -> None:
@@ -61,6 +59,12 @@ class Guard:
         for name, sums in self._sums.items():
             if not all(same_bits(ours, theirs) for ours, theirs in zip(_sums(self._tensor(name)), sums, strict=True)):
                 self._compare(name)
+
+    def _entry(self, name: str) -> tuple[str, Mapping[str, Tensor | None], str, Tensor, int]:
+        """Say where a tensor is kept, and what it is now."""
+        module, key = self._places[name]
+        tensor = self._tensor(name)
+        return name, module._parameters if key in module._parameters else module._buffers, key, tensor, tensor._version
 
     def _tensor(self, name: str) -> Tensor:
         module, key = self._places[name]
@@ -76,18 +80,20 @@ class Guard:
 
 
 def _sums(tensor: Tensor) -> tuple[Tensor, ...]:
-    """Add a tensor up by rows and by columns of a square, so that numbers that changed places are seen too.
+    """Add a tensor up by the rows of a square, each number weighed by its place, so that one that moved is seen too.
 
     This is far quicker than a digest, and takes the numbers as they lie in memory, which costs no copy.
     """
     values = tensor.detach()
     last = values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
     flat = (values.permute(0, 2, 3, 1) if last else values).reshape(-1)
-    if flat.dtype in (torch.float16, torch.bfloat16):
-        flat = flat.float()
+    if flat.is_complex():
+        flat = torch.view_as_real(flat).reshape(-1)
+    if flat.dtype not in (torch.float32, torch.float64):
+        flat = flat.to(torch.float64 if flat.dtype == torch.int64 else torch.float32)
     side = math.isqrt(flat.numel())
-    square = flat[: side * side].view(side, side)
-    return square.sum(0), square.sum(1), flat[side * side :].sum()
+    weights = torch.arange(1, side + 1, dtype=flat.dtype, device=flat.device)
+    return flat[: side * side].view(side, side).mv(weights), flat[side * side :].clone()
 
 
 class Undo:

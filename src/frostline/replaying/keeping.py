@@ -6,6 +6,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
+# Of these types a thing is its own only leaf.
+_SINGLE = (Tensor, type(None), bool, int, float, str)
+
+
+def flat(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Give the leaves of arguments in the order of torch's `tree_flatten`; most arguments nest nothing."""
+    if not kwargs and all(isinstance(one, _SINGLE) for one in args):
+        return list(args)
+    return tree_flatten((args, kwargs))[0]
+
 
 def all_leaves(value: Any, *, depth: int = 4) -> list[Any]:
     """Give the leaves of nested containers, and of objects that are no plain containers."""

@@ -10,29 +10,41 @@ from torch.utils._pytree import tree_flatten
 from frostline.replaying.refusal import Refusal
 
 # Questions that shape, type and place answer.
-_METHODS_ABOUT = """
+_METHODS_ABOUT = frozenset(
+    """
     dim ndimension size stride numel nelement element_size storage_offset is_contiguous is_floating_point is_complex
     is_signed is_inference is_pinned is_shared is_conj is_neg get_device __len__ __hash__ __repr__ __format__ __dir__
     _is_view has_names dim_order is_set_to
 """.split()
-_ATTRIBUTES_ABOUT = """
+)
+_ATTRIBUTES_ABOUT = frozenset(
+    """
     shape dtype device ndim layout is_cuda is_cpu is_mps is_xpu is_meta is_sparse is_sparse_csr is_mkldnn is_quantized
     is_nested is_leaf requires_grad grad grad_fn itemsize nbytes names output_nr retains_grad _version volatile
     is_vulkan is_ipu is_maia is_xla is_mtia _base _backward_hooks
 """.split()
-_POINTERS = "data_ptr untyped_storage storage _typed_storage numpy __array__ __dlpack__ tolist item __bool__".split()
-_READS = """
+)
+_POINTERS = frozenset(
+    "data_ptr untyped_storage storage _typed_storage numpy __array__ __dlpack__ tolist item __bool__".split()
+)
+_READS = frozenset(
+    """
     item tolist numpy __bool__ __int__ __float__ __index__ __array__ __contains__ nonzero equal allclose is_nonzero
     masked_select unique __dlpack__
 """.split()
-_IN_PLACE = """
+)
+_IN_PLACE = frozenset(
+    """
     __setitem__ __iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __ipow__ __iand__ __ior__ __ixor__ copy_
 """.split()
+)
 # Their whole numbers are shapes and places, of which the batch is one; a change of those shows in the shape.
-_SHAPING = """
+_SHAPING = frozenset(
+    """
     view reshape expand repeat unflatten new_zeros new_ones new_empty new_full split chunk narrow __getitem__ tile
     broadcast_to resize unfold select split_with_sizes tensor_split index_select repeat_interleave as_strided
 """.split()
+)
 
 
 def name_of(func: Callable[..., Any]) -> str:

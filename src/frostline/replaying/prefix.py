@@ -1,6 +1,7 @@
 """The prefix of a data set: recorded once, shard by shard, and looked up from then on."""
 
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ _LEFT_OUT = "\x00 left out"
 # What else the samples hold is kept in memory up to so much, as Python's objects.
 _KEPT_BYTES = 128 * 2**20
 _OBJECT_BYTES = 200
+# Of the system's scale of priorities, from 0 to 19.
+_STEPS_BACK = 10
 # A damaged shard is recorded again; one that is damaged at once again is the disk's doing.
 _MOST_REPAIRS = 3
 
@@ -155,7 +158,7 @@ class Prefix:
                 batch_sampler=[list(self._entries(shard, shard_rows)) for shard in shards],
                 collate_fn=_Together(self.feed.collate, self.leaves),
                 num_workers=workers,
-                worker_init_fn=self.loader.worker_init_fn,
+                worker_init_fn=_Polite(self.loader.worker_init_fn, gives_way=self.feed.device.type == "cpu"),
                 multiprocessing_context=self.loader.multiprocessing_context if workers else None,
                 timeout=self.loader.timeout if workers else 0,
                 # Not torch's own generator, which the loop draws from.
@@ -351,6 +354,20 @@ class _Watched(Dataset[tuple[Any, tuple[str, ...]]]):
             sample = self._dataset[entry]
         # Views draw, and put the generators back.
         return sample, watch.drew
+
+
+@dataclass(frozen=True)
+class _Polite:
+    """Begins a process that reads samples; it gives way to the network, whose threads would wait for one another."""
+
+    then: Callable[[int], None] | None
+    gives_way: bool
+
+    def __call__(self, worker: int) -> None:
+        if self.gives_way and hasattr(os, "nice"):  # Windows has none
+            os.nice(_STEPS_BACK)
+        if self.then is not None:
+            self.then(worker)
 
 
 @dataclass(frozen=True)

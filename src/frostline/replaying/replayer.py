@@ -166,7 +166,7 @@ class Replayer:
         arguments = self._arguments(feed, feed.batch(ghosts))
         arrived = {
             place: leaf.ticket.leaf
-            for place, leaf in leaves_of(arguments).items()
+            for place, leaf in leaves_of(*arguments).items()
             if isinstance(leaf, Ghost) and leaf.ticket is not None and leaf.ticket.leaf not in probed.touched
         }
         if not arrived:
@@ -264,7 +264,7 @@ class Replayer:
         return original(*args, **kwargs)
 
     def _replay(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        leaves = leaves_of((args, kwargs))
+        leaves = leaves_of(args, kwargs)
         ghosts = {place: leaf for place, leaf in leaves.items() if isinstance(leaf, Ghost)}
         tickets = {place: ghost.ticket for place, ghost in ghosts.items() if ghost.ticket is not None}
         if len(tickets) < len(ghosts):
@@ -333,7 +333,7 @@ class _Following:
         self.call = flow.call
 
     def enter(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._flow.enter(leaves_of((args, kwargs)))
+        self._flow.enter(leaves_of(args, kwargs))
         output = original(*args, **kwargs)
         self._flow.leave(output, [attributes(module) for module in self._model.modules()])
         return output
@@ -355,7 +355,8 @@ class _Checking:
 
 
 def _structure(arguments: Arguments) -> tuple[Any, ...]:
-    return tree_flatten(tree_map(lambda leaf: None, arguments))[1], plain_of(arguments)
+    leaves, spec = tree_flatten(arguments)
+    return spec, plain_of(leaves)
 
 
 def _kept(source: Source, ticket: Ticket) -> Tensor:

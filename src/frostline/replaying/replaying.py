@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from frostline.replaying.flow import plain_of
-from frostline.replaying.frontier import Frontier, leaves_of
+from frostline.replaying.frontier import Frontier
 from frostline.replaying.ghost import Ghost
+from frostline.replaying.keeping import flat
 from frostline.replaying.lineage import Lineage, parts
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Slot
@@ -54,17 +55,13 @@ class Replaying:
                 return original(*args, **kwargs)
             finally:
                 self._inside -= 1
-        if any(leaf.requires_grad for leaf in leaves_of((args, kwargs)).values()):
+        given = flat(args, kwargs)
+        # No ghost needs a gradient, and to ask it takes its time.
+        if any(isinstance(one, Tensor) and not isinstance(one, Ghost) and one.requires_grad for one in given):
             raise Refusal(f"the held {name} gets something trained, which it did not in the probe")
-        if self._frontier.plain.get((name, number), plain := plain_of((args, kwargs))) != plain:
+        if self._frontier.plain.get((name, number), plain := plain_of(given)) != plain:
             raise Refusal(f"the held {name} gets other settings than in the probe")
-        return shape.filled(
-            {
-                leaf: self._leaf(slot)
-                for leaf in range(len(shape.plain))
-                if (slot := Slot(name, number, leaf)) in self._frontier.layouts
-            }
-        )
+        return shape.filled({slot.leaf: self._leaf(slot) for slot in self._frontier.slots[name, number]})
 
     def _leaf(self, slot: Slot) -> Tensor:
         if slot in self._values:

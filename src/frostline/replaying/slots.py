@@ -1,6 +1,7 @@
 """Slots: which tensors cross from held modules into trained ones, and where the samples lie in each of them."""
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -110,11 +111,16 @@ class Layout:
 
     def without_values(self, count: int) -> Tensor:
         """Give a batch of so many samples on the device `meta`: shape, strides and type."""
-        shape = self.stored_shape if self.dim is None else (count, *self.stored_shape)
-        empty = torch.empty(shape, dtype=self.dtype, device="meta")
-        if self.dim is not None:
-            return self.whole(empty)
-        return empty.permute(*sorted(range(len(self.order)), key=self.order.__getitem__))
+        return _without_values(self, count)
+
+
+@lru_cache(maxsize=1024)
+def _without_values(layout: Layout, count: int) -> Tensor:
+    shape = layout.stored_shape if layout.dim is None else (count, *layout.stored_shape)
+    empty = torch.empty(shape, dtype=layout.dtype, device="meta")
+    if layout.dim is not None:
+        return layout.whole(empty)
+    return empty.permute(*sorted(range(len(layout.order)), key=layout.order.__getitem__))
 
 
 def find_layout(small: Tensor, large: Tensor, *, small_count: int, large_count: int) -> Layout:
@@ -138,24 +144,24 @@ def find_layout(small: Tensor, large: Tensor, *, small_count: int, large_count: 
     factor = small.shape[dim] // small_count
     if len(grown) > 1 or (small.shape[dim], large.shape[dim]) != (factor * small_count, factor * large_count):
         raise Refusal(f"its shape does not grow with the batch: {tuple(small.shape)}, {tuple(large.shape)}")
-    found = None
     for samples_first in (True, False) if factor > 1 else (True,):
         layout = Layout(dim, factor, samples_first, (), (), small.dtype, ())
         one, other = layout._apart(small), layout._apart(large)[:small_count]
         found = Layout(
             dim, factor, samples_first, tuple(one.shape[1:]), _by_stride(one[0]), small.dtype, _by_stride(large)
         )
-        if alike(one, other):
+        # With one row a sample there is only one way to tell them apart.
+        if factor == 1 or alike(one, other):
             return found
-    if factor > 1 or found is None:
-        raise Refusal("the samples of a batch cannot be told apart in it")
-    return found
+    raise Refusal("the samples of a batch cannot be told apart in it")
 
 
 def alike(ours: Tensor, theirs: Tensor, *, tolerance: float | None = None) -> bool:
     """Whether two tensors are the same but for rounding: differences by their largest magnitude."""
+    if ours.dtype == theirs.dtype and torch.equal(ours, theirs):
+        return True
     if not ours.is_floating_point() and not ours.is_complex():
-        return torch.equal(ours, theirs)
+        return False
     kind = 1e-4 if ours.dtype in (torch.float32, torch.float64, torch.complex64) else 5e-2
     ours, theirs = (tensor if tensor.is_complex() else tensor.float() for tensor in (ours, theirs))
     finite = ours.isfinite()
@@ -203,7 +209,12 @@ class Shape:
         same = tuple(first.setdefault(id(leaf), place) for place, leaf in enumerate(leaves))
         return cls(spec, tuple(None if isinstance(leaf, Tensor) else leaf for leaf in leaves), same)
 
+    @cached_property
+    def is_one_leaf(self) -> bool:
+        """Whether the output is no container."""
+        return bool(self.spec.is_leaf())
+
     def filled(self, tensors: dict[int, Tensor]) -> Any:
         """Give the output again, with these tensors by leaf."""
         leaves = [tensors.get(first, value) for first, value in zip(self.same, self.plain, strict=True)]
-        return tree_unflatten(leaves, self.spec)
+        return leaves[0] if self.is_one_leaf else tree_unflatten(leaves, self.spec)

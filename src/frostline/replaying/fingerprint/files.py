@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 
-_read: dict[str, tuple[tuple[int, int, int], str]] = {}
+_read: dict[str, tuple[tuple[int, ...], str]] = {}
 _LONGEST = 4096
 
 
@@ -56,7 +56,8 @@ def file_digest(path: str) -> str | None:
         return None
     if not stat.S_ISREG(found.st_mode):
         return None
-    seen = (found.st_size, found.st_mtime_ns, found.st_ino)
+    # A program can set the second time back, not the third.
+    seen = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
     known = _read.get(path)
     if known is not None and known[0] == seen:
         return known[1]
