@@ -206,6 +206,19 @@ def test_samples_of_different_shapes_are_refused() -> None:
         Replayer(handle, feed, feed.samples([0, 1, 2, 3]))
 
 
+def test_what_pooling_makes_of_a_stored_tensor_is_computed_again() -> None:
+    """A block of ResNet-D: its shortcut pools what its convolution takes as it is."""
+
+    def wire(net: Any, x: Tensor) -> Tensor:
+        y = net.held(x)
+        return net.fc((net.conv(y) + net.shortcut(net.act(net.pool(y)))).mean((2, 3)))
+
+    modules = {"held": nn.Conv2d(3, 8, 3, padding=1), "pool": nn.AvgPool2d(2), "act": nn.ReLU()}
+    trained = {"conv": nn.Conv2d(8, 8, 2, stride=2), "shortcut": nn.Conv2d(8, 8, 1), "fc": nn.Linear(8, 2)}
+    trial = Trial(Wired(wire, **modules, **trained), train=["conv.*", "shortcut.*", "fc.*"]).assert_exact()
+    assert [str(slot) for slot in trial.frontier.stored] == ["held"]
+
+
 def test_pooling_behind_the_frontier_makes_the_store_small() -> None:
     assert Trial(Parent()).frontier.sample_bytes == 8 * 4
     assert Trial(Parent(), train=TRAINS_C).frontier.sample_bytes == 8 * 8 * 8 * 4

@@ -64,7 +64,7 @@ class Frontier:
         """The tensors that each call gives."""
         found: dict[tuple[str, int], list[Slot]] = {key: [] for key in self.calls}
         for slot in self.layouts:
-            if not slot.then:
+            if not slot.then and (slot.module, slot.call) in found:
                 found[slot.module, slot.call].append(slot)
         return found
 
@@ -140,7 +140,7 @@ def find_frontier(
         larger=run_pass(watched, batch(*range(MORE)), run=run, train=False),
         company=run_pass(watched, batch(0, MORE), run=run, train=False),
     )
-    return probe.frontier(watched.steps), probe.in_eval, draws[0]
+    return probe.frontier(watched.steps, free=watched.free), probe.in_eval, draws[0]
 
 
 def _again(
@@ -170,11 +170,12 @@ class _Probe:
         self.draws, self.in_eval, self.larger, self.company = draws, in_eval, larger, company
         self._same_batch = (in_eval, *draws)
 
-    def frontier(self, steps: frozenset[str]) -> Frontier:
+    def frontier(self, steps: frozenset[str], *, free: frozenset[str]) -> Frontier:
         """Choose what to store, and see that every sample has its own.
 
         Args:
             steps: names of the modules that were run as one step.
+            free: those of them that have no tensors.
 
         Raises:
             Refusal: replaying would not be exact.
@@ -190,12 +191,14 @@ class _Probe:
         slots = [Slot(*key, leaf) for key, call in calls.items() for leaf in call.values]
         layouts = {slot: _layout(slot, in_eval.value(slot), self.larger.value(slot)) for slot in slots}
         chosen = self._chosen()
+        again = _computed_again(in_eval, chosen, free)
+        chosen = [slot for slot in chosen if (slot.module, slot.call) not in again]
         layouts |= {slot: self._made_layout(slot) for slot in chosen if slot.then}
         _check_apart(in_eval, self.company, self.larger, layouts)
         depends = {slot: _depends(slot, in_eval) for slot in chosen}
         read = {slot.leaf for seen in self._same_batch for slot in seen.reads if slot.call == 0}
         return Frontier(
-            calls={key: call.shape for key, call in calls.items()},
+            calls={key: call.shape for key, call in calls.items() if key not in again},
             plain={key: call.plain for key, call in calls.items() if call.plain == self.larger.calls[key].plain},
             labels=frozenset(label for seen in (*self._same_batch, self.larger) for label in seen.labels),
             layouts=layouts,
@@ -252,6 +255,24 @@ def _cut(seen: Seen, live: set[Slot]) -> list[Slot]:
 
     ordered = [Slot(*key, leaf) for key, call in seen.calls.items() for leaf in call.values]
     return [chosen for slot in ordered for chosen in best(slot)]
+
+
+def _computed_again(seen: Seen, chosen: Sequence[Slot], free: frozenset[str]) -> set[tuple[str, int]]:
+    """Name the calls without weights that can be made of what is stored, and from which something chosen is made."""
+    there, able = set(chosen), set[tuple[str, int]]()
+    for key, call in seen.calls.items():
+        given = [origin for origin in call.origins if isinstance(origin, Slot)]
+        if key[0] in free and all(not there.isdisjoint(one.line) for one in given):
+            able.add(key)
+            there |= {Slot(*key, leaf) for leaf in call.values}
+    again: set[tuple[str, int]] = set()
+    waiting = [(slot.module, slot.call) for slot in chosen]
+    while waiting:
+        key = waiting.pop()
+        if key in able - again:
+            again.add(key)
+            waiting += [(one.module, one.call) for one in seen.calls[key].origins if isinstance(one, Slot)]
+    return again
 
 
 def _needed_inputs(passes: Iterable[Seen]) -> frozenset[int]:

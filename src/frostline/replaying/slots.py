@@ -34,6 +34,11 @@ class Slot:
         """What the module gave."""
         return Slot(self.module, self.call, self.leaf)
 
+    @property
+    def line(self) -> tuple["Slot", ...]:
+        """What the module gave, and what each operation made of it, up to this one."""
+        return tuple(Slot(self.module, self.call, self.leaf, self.then[:count]) for count in range(len(self.then) + 1))
+
     def __str__(self) -> str:
         name = self.module or "the network's input"
         call = f", call {self.call}" if self.call > 1 else ""
