@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = tmp_path / "store"
     monkeypatch.setenv("FROSTLINE_STORE", str(made))
     for (name, key), days in zip(KEYS.items(), (31, 2, 0), strict=True):
-        about = {"network": f"timm/{name}", "frontier": ["layer3", "layer4.1"]}
+        about = {"network": f"timm/{name}", "freeze": "through: stage3", "holds": "layer4.1"}
         column = Store(made).column(
             key, dtype=torch.uint8, shape=(1000,), rows=100, shard_rows=50, about=about, most_rows=None
         )
@@ -51,9 +51,9 @@ def test_the_store_is_listed(frostline: Call, folder: Path) -> None:
     found = frostline("store", "list")
     assert (found.code, found.err) == (0, "")
     header, *rows, last = found.out.splitlines()
-    assert header.split() == ["key", "what", "network", "frontier", "rows", "stored", "of", "size", "last", "used"]
+    assert header.split() == ["key", "holds", "network", "freeze", "samples", "of", "size", "last", "used"]
     assert [row.split()[0] for row in rows] == [key[:12] for key in KEYS.values()]
-    assert rows[1].split()[1:7] == ["column", "timm/half", "layer3,", "layer4.1", "50", "100"]
+    assert rows[1].split()[1:7] == ["layer4.1", "timm/half", "through:", "stage3", "50", "100"]
     assert rows[2].endswith(
         time.strftime("%Y-%m-%d %H:%M", time.localtime((folder / KEYS["new"] / "in-use").stat().st_mtime))
     )
@@ -63,6 +63,33 @@ def test_the_store_is_listed(frostline: Call, folder: Path) -> None:
     assert [entry["key"] for entry in listed["entries"]] == list(KEYS.values())
     sizes = [sum(p.lstat().st_blocks * 512 for p in [folder / k, *(folder / k).iterdir()]) for k in KEYS.values()]
     assert [entry["size_bytes"] for entry in listed["entries"]] == sizes
+
+
+def test_a_damaged_description_is_listed_and_removed(frostline: Call, folder: Path) -> None:
+    description = folder / KEYS["old"] / "column.json"
+    description.write_text(description.read_text().replace('"shard_rows": 50', '"shard_rows": 0'))
+    found = frostline("store", "list")
+    assert (found.code, found.err) == (0, "")
+    assert found.out.splitlines()[1].split()[:2] == [KEYS["old"][:12], "damaged"]
+    assert frostline("store", "list", "--json").code == 0
+    found = frostline("store", "prune", "--all")
+    assert (found.code, found.err) == (0, "")
+    assert f"removed {KEYS['old'][:12]} (damaged), " in found.out
+    assert left(folder) == set()
+
+
+def test_what_is_empty_goes_at_once(frostline: Call, folder: Path) -> None:
+    Store(folder).items("0f" * 32, rows=9, shard_rows=3, about={"network": "Net"}).close()
+    row = next(row for row in frostline("store", "list").out.splitlines() if row.startswith("0f"))
+    assert row.split()[1:5] == ["labels", "Net", "0", "9"]
+    assert f"removed {'0f' * 6} (Net labels), " in frostline("store", "prune").out
+
+
+def test_long_words_are_cut(frostline: Call, folder: Path) -> None:
+    about = {"network": "Net", "freeze": "match: [" + "blocks.1, " * 20 + "]", "holds": "pool"}
+    Store(folder).items("0f" * 32, rows=9, shard_rows=3, about=about).close()
+    row = next(row for row in frostline("store", "list").out.splitlines() if row.startswith("0f"))
+    assert "match: [blocks.1, blocks.1, bl …" in row
 
 
 def test_a_store_that_is_not_there_is_empty(frostline: Call, tmp_path: Path) -> None:
@@ -93,7 +120,7 @@ def test_what_was_asked_for_is_removed(frostline: Call, folder: Path, words: lis
     assert left(folder) == stay
     lines = found.out.splitlines()
     for name, key in KEYS.items():
-        assert (f"removed {key[:12]} (timm/{name} layer3, layer4.1), " in found.out) == (name not in stay)
+        assert (f"removed {key[:12]} (timm/{name} layer4.1), " in found.out) == (name not in stay)
     assert lines[-1].startswith(f"{folder}: removed {3 - len(stay)} of 3, ")
 
 

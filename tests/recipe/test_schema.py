@@ -230,6 +230,8 @@ def test_class_weights(words: Any, kept: Any) -> None:
         pytest.param("replay", False, id="replay-false"),
         pytest.param("replay", {"dtype": "int8"}, id="replay-dtype-unknown"),
         pytest.param("replay", {"budget": "20 apples"}, id="replay-budget-no-size"),
+        pytest.param("replay", {"budget": "9" * 400 + "GB"}, id="replay-budget-beyond-numbers"),
+        pytest.param("replay", {"budget": "1000001TB"}, id="replay-budget-beyond-disks"),
         pytest.param("replay", {"views": 0}, id="replay-views-0"),
         pytest.param("frozen_stages", 2, id="unknown-key"),
     ],

@@ -125,6 +125,9 @@ def test_arguments_that_mean_nothing_are_errors(tmp_path):
         replay(handle, loader, dir=tmp_path, views=0)
     with pytest.raises(StoreError, match="without a unit"):
         replay(handle, loader, dir=tmp_path, budget="20")
+    for budget in (-5, 1.5, True):
+        with pytest.raises(UserError, match="no number of bytes"):
+            replay(handle, loader, dir=tmp_path, budget=budget)
     handle.lift()
     with pytest.raises(UserError, match="was lifted"):
         replay(handle, loader, dir=tmp_path)
@@ -204,6 +207,70 @@ class OwnDropout(Pictures):
     def __getitem__(self, index):
         image, label = super().__getitem__(index)
         return nn.functional.dropout(image), label
+
+
+def test_another_autocast_on_the_same_network_is_refused(tmp_path):
+    model = net()
+    handle = frozen(model)
+    first = replay(handle, DataLoader(Pictures(), batch_size=8), dir=tmp_path)
+    loader = DataLoader(Pictures(21), batch_size=8)
+
+    def under_autocast(network, batch):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return network(batch[0])
+
+    for options in ({"autocast": torch.bfloat16}, {"forward": under_autocast}):
+        assert "another `autocast`" in replay(handle, loader, dir=tmp_path, **options).refused
+    assert first.refused is None
+
+
+def test_without_a_home_folder_replay_is_off_and_a_tilde_is_one(tmp_path, monkeypatch):
+    for name in ("FROSTLINE_STORE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nowhere(self):
+        raise RuntimeError("no home")
+
+    handle, loader = frozen(net()), DataLoader(Pictures(), batch_size=8)
+    with monkeypatch.context() as here:
+        here.setattr("pathlib.Path.expanduser", nowhere)
+        assert replay(handle, loader).refused == "store: no home folder"
+        assert replay(handle, loader, dir="~/here").refused == "store ~/here: no home folder"
+        assert survey(handle, loader) is not None
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert replay(handle, loader, dir="~/here").refused is None
+    assert list((tmp_path / "here").iterdir())
+
+
+def test_the_cost_is_said_before_anything_is_recorded(tmp_path):
+    said = []
+    found = replayed(
+        DataLoader(Pictures(), batch_size=8),
+        tmp_path,
+        say=said.append,
+        show=lambda done, total: said.append(f"{done} of {total}"),
+    )
+    assert said == [found.lines[0], *(f"{done} of 37" for done in (8, 16, 24, 32, 37))]
+
+
+def test_it_says_that_it_waits_and_who_recorded(tmp_path, monkeypatch):
+    from contextlib import contextmanager
+
+    from frostline.replaying.store import Store
+
+    loader, said, own = DataLoader(Pictures(), batch_size=8), [], Store.recording
+
+    @contextmanager
+    def behind_another(self, keys, *, on_wait=None):
+        monkeypatch.setattr(Store, "recording", own)
+        replayed(loader, tmp_path)
+        on_wait()
+        yield
+
+    monkeypatch.setattr(Store, "recording", behind_another)
+    found = replayed(loader, tmp_path, say=said.append)
+    assert said[1:] == ["replay: another run is recording the same; waiting"]
+    assert found.lines[1:] == ("replay: another run recorded them",)
 
 
 def test_a_mapping_is_given_by_name_and_other_loops_say_how(tmp_path):

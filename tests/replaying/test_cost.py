@@ -55,6 +55,12 @@ def test_the_line_says_bytes_seconds_and_the_epoch():
     assert str(cost(read_seconds=1.0)).endswith("looking it up would take longer than computing it")
 
 
+def test_what_is_recorded_for_later_phases_counts():
+    found = cost(ahead_bytes=20_000_000)
+    assert found.recording_seconds == pytest.approx(1000 * (0.01 + 0.1))
+    assert str(found).startswith("20.0 GB (2.0 kB a sample, and 20.0 MB for later phases)")
+
+
 def test_the_tally_says_what_happened():
     tally = Tally(looked_up=12_000, computed=5, read_seconds=0.25)
     assert str(tally) == "looked up 12,000 samples in 0.25 s, computed 5"

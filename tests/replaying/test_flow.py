@@ -82,4 +82,4 @@ def test_what_is_stored_depends_on_the_held_tensors_that_it_is_computed_from() -
 
 def test_numbers_that_operations_are_given_are_part_of_what_is_known() -> None:
     trial = Trial(Parent(between=lambda net, y: F.leaky_relu(y - 0.5, 0.25)), train=TRAINS_C)
-    assert any("0.25" in label for label in trial.frontier.labels)
+    assert any("0.25" in label for label in trial.frontier.steps_seen.words)

@@ -1,5 +1,6 @@
 """Ghosts may be batched and moved; whatever else is done to them is done to what they stand for."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,26 @@ def test_anything_else_gives_the_tensor_that_a_ghost_stands_for() -> None:
     assert torch.equal(torch.stack([ghost, ghost], 1), torch.stack([real, real], 1))
     assert torch.equal(ghost.double(), real.double())
     assert ghost.mean().item() == real.mean().item()
-    assert trial.reals == 6
+    assert trial.reals == 1
+
+
+@pytest.mark.parametrize("kind", ["a part", "a copy"])
+def test_another_network_or_a_part_of_this_one_is_told_what_to_do(kind: str, tmp_path: Path) -> None:
+    network = Parent().eval()
+    handle = frostline.freeze(network, "all", example_input=images(2))
+    loader = DataLoader(Pictures(), batch_size=4)
+    replayed = replay(handle, loader, dir=tmp_path)
+    other = network.a if kind == "a part" else copy.deepcopy(network)
+    for ours, theirs in zip(replayed, loader, strict=True):
+        assert torch.equal(other(ours[0]), other(theirs[0]))
+    assert "call the whole network that `freeze` was given" in str(replayed.refused)
+
+
+def test_asking_whether_it_is_pinned_leaves_a_ghost_what_it_is() -> None:
+    ghost = Trial(Parent()).ghosts([2, 0])[0]
+    assert not ghost.is_pinned()
+    ghost.requires_grad = False
+    assert ghost.requires_grad_(False).ticket is not None
 
 
 def test_a_ghost_is_found_in_containers_and_objects() -> None:

@@ -198,7 +198,7 @@ def test_changed_code_of_a_users_module_is_another_key(tmp_path, monkeypatch):
 
 def test_a_name_for_the_data_stands_in_place_of_all_that_it_holds(tmp_path):
     before = kept(tmp_path, key="pictures, 3rd of May")
-    assert kept(tmp_path, key="pictures, 3rd of May", data=Held(labels=[i % 3 for i in range(12)])) == before
+    assert kept(tmp_path, key="pictures, 3rd of May", data=Held(paths=["elsewhere"])) == before
     assert kept(tmp_path, key="pictures, 4th of May") > before
 
 
@@ -206,6 +206,13 @@ def test_a_name_that_hides_other_samples_is_found_out(tmp_path):
     kept(tmp_path, key="mine")
     found = replayed(DataLoader(Held(scale=3.0), batch_size=4), tmp_path, key="mine")
     assert "is not what the network gives now" in found.refused
+
+
+def test_a_name_that_hides_other_labels_is_found_out(tmp_path):
+    kept(tmp_path, key="mine")
+    found = replayed(DataLoader(Held(labels=[3] * 12), batch_size=4), tmp_path, key="mine")
+    assert "is not what the data set gives now" in found.refused
+    assert [label for _, labels in found for label in labels.tolist()] == [3] * 12
 
 
 def test_keys_are_made_of_their_parts_and_know_what_they_do_not_cover():
@@ -219,7 +226,7 @@ def test_keys_are_made_of_their_parts_and_know_what_they_do_not_cover():
     assert len(digests) == 8
     assert column_key(slot, data, dtype=torch.float32).unknown == ("network.file", "dataset.file")
     assert item_key(data) not in digests | {"b"}
-    assert FORMAT == 1
+    assert FORMAT == 2
     data_keys = {
         data_key([1, 2], collate=None, forward=None, leaves=leaves, named=named).digest
         for leaves in ([0], [1])

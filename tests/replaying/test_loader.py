@@ -226,6 +226,44 @@ def test_it_looks_like_the_own_loader(tmp_path):
     assert (found.batch_size, found.drop_last, found.sampler) == (8, True, loader.sampler)
 
 
+def test_its_data_set_gives_samples(tmp_path):
+    found = replayed(DataLoader(Pictures(), batch_size=8), tmp_path).dataset
+    part = Subset(found, [4, 9])
+    assert torch.equal(found[3][0], picture(3))
+    assert torch.equal(part[1][0], picture(9))
+    for loader in (DataLoader(part, batch_size=2), DataLoader(found, batch_sampler=[[4, 9]])):
+        images, labels = next(iter(loader))
+        assert torch.equal(images, torch.stack([picture(4), picture(9)]))
+        assert labels.tolist() == [0, 1]
+
+
+class Around(Pictures):
+    """A data set that takes any number, and pairs of numbers."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(int(sum(index) if isinstance(index, tuple) else index) % self.count)
+
+
+@pytest.mark.parametrize("last", [-1, 37, 40, (3, 4), numpy.int64(5), torch.tensor(6)], ids=str)
+def test_whatever_the_sampler_gives_is_read_as_the_data_set_reads_it(last, tmp_path):
+    loader = DataLoader(Around(), batch_sampler=[[0, 1], [2, 3], [4, last], [5, 6]])
+    found = replayed(loader, tmp_path)
+    assert found.refused is None
+    for _ in range(2):
+        ours, theirs = outputs(found.model, found), outputs(found.model, loader)
+        assert all(torch.allclose(one, other, rtol=1e-5, atol=1e-6) for one, other in zip(ours, theirs, strict=True))
+    assert (found.refused is None) is hasattr(last, "dtype")
+    assert "the sampler gives" in (found.refused or "the sampler gives")
+
+
+def test_samples_that_another_loader_has_read_are_put_together_as_they_are(tmp_path):
+    found = replayed(DataLoader(Pictures(), batch_size=8), tmp_path)
+    images, labels = found.collate_fn([found.dataset[entry] for entry in (4, 9)])
+    assert torch.equal(images, torch.stack([picture(4), picture(9)]))
+    assert labels.tolist() == [0, 1]
+    assert "not by a loader of torch" in found.refused
+
+
 def test_a_refused_loader_looks_like_the_own_one_too(tmp_path):
     loader = DataLoader(Pictures(3), batch_size=2, shuffle=True)
     found = replayed(loader, tmp_path)

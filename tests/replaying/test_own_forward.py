@@ -1,14 +1,17 @@
 """A replayed network stays the user's: hooks, attributes, copies, and its own forward afterwards."""
 
 import copy
+import inspect
 import io
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .parents import Parent, Wired, block
-from .trial import Trial
+from .tiny import Net
+from .trial import Trial, images
 
 TRAINS_C = ["c.*", "fc.*"]
 
@@ -113,3 +116,20 @@ def test_somebody_elses_forward_on_the_instance_comes_back() -> None:
     trial = Trial(network, train=TRAINS_C).assert_exact()
     trial.handle.lift()
     assert network.b.forward is wrapped
+
+
+def test_a_replayed_forward_has_the_signature_of_its_own() -> None:
+    trial = Trial(Parent(), train=TRAINS_C)
+    assert list(inspect.signature(trial.network.forward).parameters) == ["images"]
+    assert list(inspect.signature(trial.network.b.forward).parameters) == ["input"]
+
+
+def test_a_replayed_network_is_exported_and_traced_as_it_computes() -> None:
+    trial = Trial(Net(), images(side=12), train=["head.*"])
+    network = trial.network.eval()
+    image = trial.computed([0, 1])[0]
+    expected = network(image)
+    torch.testing.assert_close(torch.export.export(network, (image,)).module()(image), expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch would rather not trace any more
+        torch.testing.assert_close(torch.jit.trace(network, image)(image), expected)

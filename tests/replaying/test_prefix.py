@@ -9,9 +9,9 @@ from torch.utils._pytree import tree_structure
 from torch.utils.data import DataLoader, default_collate
 
 from frostline.replaying.labels import Labels
-from frostline.replaying.prefix import is_left_out, left_out, own, packed
 from frostline.replaying.ranks import Ranks
 from frostline.replaying.refusal import Refusal
+from frostline.replaying.sample import is_left_out, left_out, own, packed
 from frostline.replaying.store.values import from_text, to_text
 
 from .tiny import Pictures, outputs, replayed

@@ -227,7 +227,13 @@ def losses_with(found):
     return train(found.model, found)
 
 
-def test_a_flipped_byte_is_found_and_mended(tmp_path):
+@pytest.fixture
+def first_checked(monkeypatch):
+    """What is read again when a loader is made is not where the tests do damage."""
+    monkeypatch.setattr("frostline.replaying.prefix.elsewhere", lambda rows, **_: [0])
+
+
+def test_a_flipped_byte_is_found_and_mended(tmp_path, first_checked):
     loader = DataLoader(Pictures(), batch_size=8)
     replayed(loader, tmp_path).original = None
     (rows,) = tmp_path.rglob("rows.bin")
@@ -239,7 +245,7 @@ def test_a_flipped_byte_is_found_and_mended(tmp_path):
     assert rows.read_bytes() == before
 
 
-def test_a_flipped_byte_among_the_labels_is_found_and_mended(tmp_path):
+def test_a_flipped_byte_among_the_labels_is_found_and_mended(tmp_path, first_checked):
     loader = DataLoader(Pictures(), batch_size=8)
     replayed(loader, tmp_path)
     (journal,) = (path for path in tmp_path.rglob("journal") if not (path.parent / "rows.bin").exists())
@@ -251,7 +257,7 @@ def test_a_flipped_byte_among_the_labels_is_found_and_mended(tmp_path):
     assert losses_with(found) == losses_without(loader)
 
 
-def test_a_disk_that_forgets_at_once_ends_replay_with_the_right_losses(tmp_path, monkeypatch):
+def test_a_disk_that_forgets_at_once_ends_replay_with_the_right_losses(tmp_path, monkeypatch, first_checked):
     loader = DataLoader(Pictures(), batch_size=8)
     found = replayed(loader, tmp_path)
     write = Column.write
@@ -319,7 +325,7 @@ def test_a_full_disk_turns_replay_off_and_the_run_goes_on(what, tmp_path, monkey
     assert losses_with(found) == losses_without(loader)
 
 
-def test_a_disk_that_is_full_when_mending_turns_replay_off_and_the_run_goes_on(tmp_path, monkeypatch):
+def test_a_disk_that_is_full_when_mending_turns_replay_off_and_the_run_goes_on(tmp_path, monkeypatch, first_checked):
     loader = DataLoader(Pictures(), batch_size=8)
     found = replayed(loader, tmp_path)
     (rows,) = tmp_path.rglob("rows.bin")

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from frostline.record import EpochRecord
-from frostline.training import Display, Silent, display
+from frostline.training import Display, Silent, display, progress
 
 EPOCHS = [
     EpochRecord(epoch=1, phase=1, train_loss=2.25, lr=3e-3, seconds=1.26, val_loss=2.125, metrics={"macro_f1": 0.5}),
@@ -21,6 +21,9 @@ def a_console(*, terminal: bool) -> Console:
 def played(shown: Display) -> None:
     """One phase of two epochs of two steps."""
     shown.phase("phase 1 of 1, freeze match: [head]", epochs=2, steps=2)
+    shown.say("replay: pool: 2.6 kB")
+    for done in (4, 8, 12):
+        shown.recorded(done, 12)
     for record in EPOCHS:
         shown.step(epoch=record.epoch, loss=3.0)
         shown.step(epoch=record.epoch, loss=record.train_loss)
@@ -34,6 +37,7 @@ def test_plain_lines_without_a_terminal() -> None:
     # Long lines stay lines, and what looks like rich's markup is text.
     assert console.file.getvalue().splitlines() == [
         "phase 1 of 1, freeze match: [head]: 2 epochs of 2 steps",
+        "replay: pool: 2.6 kB",
         "epoch   1  loss 2.2500  val loss 2.1250  macro f1 0.5000  lr 3.00e-03  1.3 s",
         "epoch   2  loss 0.5000  lr 1.50e-03  0.9 s",
     ]
@@ -81,6 +85,35 @@ def test_a_second_phase_begins_a_bar_of_its_own() -> None:
     assert "0/1" in written
     assert "2/2" in written
     assert written.index("phase 1 of 2") < written.index("phase 2 of 2")
+
+
+def test_a_log_counts_what_is_recorded_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    console = a_console(terminal=False)
+    shown = display(console)
+    shown.phase("phase 1 of 1", epochs=1, steps=1)
+    for done in range(1000, 100_001, 1000):
+        now += 1
+        shown.recorded(done, 100_000)
+    _, *counted = console.file.getvalue().splitlines()
+    assert counted == [f"recording: {count},000 of 100,000 samples" for count in (30, 60, 90)]
+
+
+def test_a_recording_has_a_bar_of_its_own_and_leaves_none() -> None:
+    console = a_console(terminal=True)
+    shown = display(console)
+    shown.phase("phase 1 of 1", epochs=1, steps=1)
+    shown.recorded(4, 12)
+    shown.say("first")
+    assert "recording" in console.file.getvalue()
+    assert "4/12" in console.file.getvalue()
+    shown.step(epoch=1, loss=1.0)
+    before = len(console.file.getvalue())
+    shown.say("last")
+    shown.close()
+    assert "1/1" in console.file.getvalue()[before:]
+    assert "4/12" not in console.file.getvalue()[before:]
 
 
 def test_silent_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ DAY_SECONDS = 86_400
 UNUSED_DAYS = 30
 INCOMPLETE_DAYS = 1
 SHOWN = 12
+WORDS = 32
 
 
 @app.command("list")
@@ -46,7 +47,7 @@ def list_entries(folder: Annotated[Path | None, DIR] = None, json: Annotated[boo
         show.as_json({"folder": str(store.folder), "budget_bytes": store.budget_bytes, "entries": rows})
         return
     if entries:
-        header = ("key", "what", "network", "frontier", "rows stored", "of", "size", "last used")
+        header = ("key", "holds", "network", "freeze", "samples", "of", "size", "last used")
         show.table(header, (_row(entry) for entry in entries), left=4)
     count = "one entry" if len(entries) == 1 else f"{len(entries)} entries"
     print(f"{store.folder}: {count}, {show_size(total_bytes)}; the budget is {show_size(store.budget_bytes)}")
@@ -62,7 +63,7 @@ def prune(
 ) -> None:
     """Remove what the store holds, and nothing that is in use.
 
-    Without a word of what: all that was left incomplete a day ago or before, or was not used for 30 days.
+    Without a word of what: what is empty, was left incomplete a day ago or before, or was not used for 30 days.
 
     Example: frostline store prune --to 5GB
     """
@@ -101,7 +102,8 @@ def _chosen(entries: Iterable["Entry"], *, everything: bool, older_than: float |
         unused_days = (now - entry.used) / DAY_SECONDS
         if everything or older_than is not None:
             return everything or unused_days >= (older_than or 0)
-        return unused_days >= UNUSED_DAYS or (not entry.complete and unused_days >= INCOMPLETE_DAYS)
+        empty = entry.meta is not None and entry.recorded_rows == 0
+        return empty or unused_days >= (UNUSED_DAYS if entry.complete else INCOMPLETE_DAYS)
 
     # What is in use is named only where it was asked for; nobody calls it stale.
     return [entry for entry in entries if stale(entry) and (everything or not entry.in_use)]
@@ -128,21 +130,28 @@ def _named(store: "Store", entries: Iterable["Entry"], keys: Iterable[str]) -> l
 def _words(entry: "Entry", name: str) -> str:
     about = entry.meta.about if entry.meta is not None else {}
     found = about.get(name, "")
-    return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
+    words = " ".join((", ".join(map(str, found)) if isinstance(found, list) else str(found)).split())
+    return words if len(words) <= WORDS else f"{words[: WORDS - 2]} …"
 
 
 def _title(entry: "Entry") -> str:
-    words = " ".join(filter(None, (_words(entry, "network"), _words(entry, "frontier"))))
+    words = " ".join(filter(None, (_words(entry, "network"), _holds(entry))))
     return f"{entry.key[:SHOWN]} ({words})" if words else entry.key[:SHOWN]
+
+
+def _holds(entry: "Entry") -> str:
+    if entry.meta is None:
+        return "damaged"
+    return _words(entry, "holds") or ("labels" if entry.meta.kind == "items" else "")
 
 
 def _row(entry: "Entry") -> tuple[object, ...]:
     from frostline.replaying.store.sizes import show_size
 
     used = "in use" if entry.in_use else time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-    what, rows = (entry.meta.kind, entry.meta.rows) if entry.meta is not None else ("damaged", 0)
-    network, frontier = _words(entry, "network"), _words(entry, "frontier")
-    return entry.key[:SHOWN], what, network, frontier, entry.recorded_rows, rows, show_size(entry.size_bytes), used
+    rows = entry.meta.rows if entry.meta is not None else 0
+    words = (_holds(entry), _words(entry, "network"), _words(entry, "freeze"))
+    return entry.key[:SHOWN], *words, entry.recorded_rows, rows, show_size(entry.size_bytes), used
 
 
 def _as_json(entry: "Entry") -> dict[str, object]:

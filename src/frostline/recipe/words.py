@@ -26,6 +26,7 @@ BUILTINS = ("builtin/digits", "builtin/glyphs")
 NETWORK_PREFIXES = ("timm/", "torchvision/", "hf/", "frostline/")
 NETWORK_FORMS = f"{'…, '.join(NETWORK_PREFIXES)}… or path/to/file.py:callable"
 NO_FILE = ("pretrained", "none")
+MOST_SIZE_BYTES = 10**18  # a million TB, as the store has it
 
 _LIKE_A_SHARE = re.compile(r"\d*[.,]?\d+\s*%|0?[.,]\d+")
 
@@ -119,8 +120,11 @@ def _split(value: Any) -> Any:
 
 def _size(value: str) -> str:
     """Check the words of a size; what they mean is the store's to say."""
-    if re.fullmatch(r"\s*[0-9]*\.?[0-9]+\s*[kMGT]?B\s*", value, flags=re.IGNORECASE) is None:
+    read = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kMGT]?)B\s*", value, flags=re.IGNORECASE)
+    if read is None:
         raise wrong(f"{value}, wanted a number and B, kB, MB, GB or TB, such as 20GB")
+    if float(read[1]) * 1000.0 ** " KMGT".index(read[2].upper() or " ") > MOST_SIZE_BYTES:
+        raise wrong(f"{value if len(value) <= 32 else value[:32] + ' …'}, more than any disk has")
     return value
 
 

@@ -2,41 +2,36 @@
 
 import functools
 import logging
-import uuid
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils._pytree import tree_structure
 from torch.utils.data import DataLoader, IterableDataset
 
-from frostline.errors import StoreError, UserError
+from frostline.errors import UserError
 from frostline.freezing import PlanHandle
 from frostline.replaying.cost import Cost, estimate
 from frostline.replaying.feed import Feed, Forward, default_forward
-from frostline.replaying.key import Key, column_key, data_key, item_key
 from frostline.replaying.loader import Issue, ReplayLoader
-from frostline.replaying.opening import Wanted, open_columns
-from frostline.replaying.prefix import Prefix, Stored
+from frostline.replaying.prefix import Prefix
 from frostline.replaying.ranks import Ranks
+from frostline.replaying.reading import as_read
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replayer import Replayer, Survey
-from frostline.replaying.slots import Slot
+from frostline.replaying.sameness import Sameness
+from frostline.replaying.standing import open_prefix
 from frostline.replaying.store import Store, parse_size
 from frostline.replaying.store.columns import row_bytes
-from frostline.replaying.store.folder import VALUE_BYTES
 from frostline.replaying.trying import item_bytes, steady_samples
 from frostline.replaying.views import Views
 from frostline.selection import undisturbed
 
 PROBED = 4
 CHECKED = 4
-DEFAULT_SHARD = 32
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -55,6 +50,7 @@ def replay(
     known: Survey | None = None,
     ahead: Sequence[Survey] = (),
     show: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> ReplayLoader:
     """Compute what is frozen once for every sample, and look it up from then on.
 
@@ -82,11 +78,13 @@ def replay(
         known: what `survey` found for this plan, so that it is not looked for again.
         ahead: what `survey` found for the plans of later phases; they are recorded in the same pass.
         show: told how many samples are recorded, and of how many.
+        say: told what it will cost and save, before anything is recorded, and when it waits for another run.
 
     Raises:
         UserError: arguments that mean nothing.
         StoreError: a budget that is no size.
     """
+    budget_bytes = _bytes(budget)
     if handle.lifted:
         raise UserError("replay", found="the plan was lifted", do="freeze the network first")
     if dtype not in DTYPES:
@@ -98,7 +96,8 @@ def replay(
         loader=loader,
         forward=forward,
         views=views,
-        store=Store(Path(dir) if dir is not None else None, budget_bytes=_bytes(budget)),
+        folder=dir,
+        budget_bytes=budget_bytes,
         stored=DTYPES[dtype],
         autocast=autocast,
         named=key,
@@ -109,10 +108,13 @@ def replay(
     try:
         # A loop draws the same random numbers whether it is replayed or not.
         with undisturbed(handle.model):
-            return attaching.attached(show=show)
+            return attaching.attached(show=show, say=say or (lambda line: None))
     except Refusal as refusal:
         attaching.leave()
         return ReplayLoader(loader, lines=(f"replay: off: {refusal.reason}",), refused=refusal.reason)
+    except BaseException:
+        attaching.leave()
+        raise
 
 
 def survey(
@@ -140,7 +142,6 @@ def survey(
         loader=loader,
         forward=forward,
         views=views,
-        store=Store(),
         stored=None,
         autocast=autocast,
         named=None,
@@ -148,13 +149,20 @@ def survey(
     try:
         with undisturbed(handle.model):
             return attaching.surveyed()
-    except Refusal:
+    except BaseException as error:
         attaching.leave()
+        # What somebody's data set or network raises, their own loop shows, if it comes there.
+        if isinstance(error, UserError) or not isinstance(error, Exception):
+            raise
         return None
 
 
-def _bytes(budget: str | int | None) -> int | None:
-    return parse_size(budget) if isinstance(budget, str) else budget
+def _bytes(budget: Any) -> int | None:
+    if isinstance(budget, str):
+        return parse_size(budget)
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 0):
+        raise UserError(f"replay: budget: {budget}", found="no number of bytes", do="write a size such as 20GB")
+    return budget
 
 
 # One network under one plan is probed once, whatever the number of its loaders. A replayer knows its plan, so it is not
@@ -170,13 +178,14 @@ class _Attaching:
     loader: DataLoader[Any]
     forward: Forward
     views: int | None
-    store: Store
     stored: torch.dtype | None
     autocast: torch.dtype | None
     named: str | None
     epochs: int | None = None
     ahead: Sequence[Survey] = ()
     known: Survey | None = None
+    folder: Path | str | None = None
+    budget_bytes: int | None = None
 
     _made: Replayer | None = None
 
@@ -206,47 +215,89 @@ class _Attaching:
                 replayer.check_like(feed, samples)
         return replayer
 
-    def attached(self, *, show: Callable[[int, int], None] | None) -> ReplayLoader:
+    def attached(self, *, show: Callable[[int, int], None] | None, say: Callable[[str], None]) -> ReplayLoader:
         """Probe, decide, record, check; all processes of a run together.
 
         Raises:
             Refusal: replay would not be exact, or would not pay.
         """
         ranks = Ranks.now()
-        feed, replayer, samples, prefix, cost = ranks.together(lambda: self._prepared(ranks))
-        lines = [f"replay: {replayer.frontier}: {cost}"]
+        ready = ranks.together(lambda: self._prepared(ranks))
+        prefix = ready.prefix
+        lines = [f"replay: {ready.replayer.frontier}: {ready.cost}"]
         logging.getLogger("frostline.replaying").info(lines[0])
-        if prefix.missing():
-            ranks.together(lambda: prefix.record(show=show))
+        say(lines[0])
+        # What one process records at once, another that asks a little later would find there.
+        if any(ranks.gather(prefix.missing() > 0)):
+            on_wait = functools.partial(say, "replay: another run is recording the same; waiting")
+            ranks.together(lambda: prefix.record(show=show, on_wait=on_wait))
             # Processes on another machine may have a folder of their own.
-            ranks.together(lambda: prefix.mend(show=show) if prefix.missing() else None)
-            lines.append(f"replay: recorded {prefix.recorded:,} samples in {prefix.seconds:.1f} s")
+            ranks.together(lambda: prefix.mend(show=show, on_wait=on_wait) if prefix.missing() else None)
+            others = "another run recorded them" if ranks.count == 1 else "other processes recorded them"
+            done = f"recorded {prefix.recorded:,} samples in {prefix.seconds:.1f} s" if prefix.recorded else others
+            lines.append(f"replay: {done}")
+        return ranks.together(lambda: self._finished(ready, lines))
 
-        def last() -> tuple[float, Issue]:
-            off = prefix.check(_spread(len(feed.dataset), PROBED)[:CHECKED])
-            return off, Issue(prefix, replayer, samples[0])
-
-        off, issue = ranks.together(last)
+    def _finished(self, ready: "_Ready", lines: list[str]) -> ReplayLoader:
+        """Check what is stored, and put the loader together."""
+        prefix, replayer, count = ready.prefix, ready.replayer, len(ready.feed.dataset)
+        off = prefix.check(count=CHECKED)
+        issue = Issue(prefix, replayer, prefix.first)
         if self.stored is not None:
             lines.append(f"replay: kept in {self.stored}: off by up to {off:.1e} of the largest number")
-        if prefix.rows < len(feed.dataset):
-            lines.append(f"replay: the budget keeps {prefix.rows:,} of {len(feed.dataset):,} samples")
+        if prefix.rows < count:
+            lines.append(f"replay: the budget keeps {prefix.rows:,} of {count:,} samples")
+        ready.sameness.settle()
+
+        def begin() -> None:
+            replayer.check_unchanged()
+            if replayer.refused is None and not replayer.left:
+                try:
+                    ready.sameness.check()
+                except Refusal as refusal:
+                    replayer.refuse(refusal.reason)
+
         return ReplayLoader(
             self.loader,
             lines=tuple(lines),
             issue=issue,
             views=self.views,
-            fallback=None if self.views is None else functools.partial(_like, self.loader, feed.dataset),
-            begin=replayer.check_unchanged,
+            fallback=None if self.views is None else functools.partial(_like, self.loader, ready.feed.dataset),
+            begin=begin,
         )
 
-    def _prepared(self, ranks: Ranks) -> tuple[Feed, Replayer, list[Any], Prefix, Cost]:
+    def _prepared(self, ranks: Ranks) -> "_Ready":
         feed = self._feed()
-        samples, sample_seconds = steady_samples(feed, _spread(len(feed.dataset), PROBED))
+        sameness = Sameness(feed)
+        entries = _spread(len(feed.dataset), PROBED)
+        samples, sample_seconds = steady_samples(feed, entries)
+        sameness.settle()
+        sameness.know(entries, list(samples))
         replayer = self._replayer(feed, samples)
-        label_bytes = item_bytes(samples, replayer.leaves)
         ahead = [one for one in self.ahead if one.frontier.inputs == replayer.frontier.inputs]
-        prefix = self._prefix(replayer, feed, ranks=ranks, item_bytes=label_bytes, first=samples[0], ahead=ahead)
+        try:
+            folder = None if self.folder is None else Path(self.folder).expanduser()
+        except RuntimeError:
+            raise Refusal(f"store {self.folder}: no home folder") from None
+        prefix = open_prefix(
+            Store(folder, budget_bytes=self.budget_bytes),
+            self.handle,
+            feed,
+            {"now": replayer.survey, **{f"ahead {number}": one for number, one in enumerate(ahead, 1)}},
+            loader=self.loader,
+            leaves=replayer.leaves,
+            first=samples.first,
+            item_bytes=item_bytes(samples, replayer.leaves),
+            dtype=self.stored,
+            named=self.named,
+            autocast=self._context,
+            ranks=ranks,
+        )
+        every = {column.key: column for one in prefix.stored.values() for column in one.columns.values()}
+        now_bytes, all_bytes = (
+            sum(row_bytes(column.dtype, column.shape) for column in columns)
+            for columns in (prefix.stored["now"].columns.values(), every.values())
+        )
         with self._context():
             cost = estimate(
                 feed,
@@ -259,14 +310,13 @@ class _Attaching:
                 kept=prefix.rows,
                 epoch_samples=_drawn(self.loader),
                 missing=prefix.missing(),
-                sample_bytes=sum(
-                    row_bytes(column.dtype, column.shape) for column in prefix.stored["now"].columns.values()
-                ),
+                sample_bytes=now_bytes,
+                ahead_bytes=all_bytes - now_bytes,
                 epochs=self.epochs,
             )
         if not cost.pays:
             raise Refusal(f"it does not pay: {cost}")
-        return feed, replayer, samples, prefix, cost
+        return _Ready(feed, replayer, prefix, cost, sameness)
 
     def _feed(self) -> Feed:
         dataset = self.loader.dataset
@@ -278,6 +328,7 @@ class _Attaching:
             raise Refusal("the data set has `set_epoch`: its samples may be others in every epoch")
         if len(dataset) < PROBED:
             raise Refusal(f"{len(dataset)} samples are too few to try it")
+        dataset = as_read(dataset)
         if self.views is not None:
             dataset = Views(dataset, views=self.views)
         device = next(self.handle.model.parameters()).device
@@ -287,71 +338,16 @@ class _Attaching:
         device = next(self.handle.model.parameters()).device.type
         return nullcontext() if self.autocast is None else torch.autocast(device, dtype=self.autocast)
 
-    def _prefix(
-        self, replayer: Replayer, feed: Feed, *, ranks: Ranks, item_bytes: int, first: Any, ahead: Sequence[Survey]
-    ) -> Prefix:
-        """Open what is stored, or is to be: the labels first, for all samples, then what the budget has room for."""
-        surveys = {"now": replayer.survey, **{f"ahead {number}": one for number, one in enumerate(ahead, 1)}}
-        data = data_key(
-            feed.dataset, collate=feed.collate, forward=feed.forward, leaves=replayer.leaves, named=self.named
-        )
-        if data.unknown or any(key.unknown for one in surveys.values() for key in one.keys.values()):
-            # Nobody else could know whether it is the same.
-            data = Key(f"{data.digest} {_own(self.handle.model, self.loader.dataset)}")
-            only_here = True
-        else:
-            only_here = False
-        about = {"network": type(self.handle.model).__name__, "freeze": str(self.handle.plan.selector)}
-        rows = len(feed.dataset)
-        wanted: dict[str, Wanted] = {}
-        keys: dict[tuple[str, Slot], str] = {}
-        for name, one in surveys.items():
-            for slot in one.frontier.stored:
-                layout = one.frontier.layouts[slot]
-                dtype = self._kept_in(layout.dtype)
-                key = keys[name, slot] = column_key(one.keys[slot], data, dtype=dtype).digest
-                wanted[key] = Wanted(
-                    key=key, dtype=dtype, shape=layout.stored_shape, about={**about, "holds": str(slot)}
-                )
-        items_key = item_key(data)
-        if only_here:
-            # Before they are opened: at the end of the process it comes after they are closed.
-            weakref.finalize(self.handle.model, _forget, self.store, [items_key, *wanted])
-        items = self.store.items(
-            items_key,
-            rows=rows,
-            shard_rows=min(rows, getattr(self.loader.batch_sampler, "batch_size", None) or DEFAULT_SHARD),
-            about={**about, "holds": "labels"},
-        )
-        columns = open_columns(
-            self.store,
-            list(wanted.values()),
-            rows=rows,
-            shard_rows=items.shard_rows,
-            spare_bytes=rows * max(0, 2 * item_bytes - VALUE_BYTES),
-        )
-        return Prefix(
-            model=self.handle.model,
-            feed=feed,
-            loader=self.loader,
-            store=self.store,
-            items=items,
-            leaves=replayer.leaves,
-            spec=tree_structure(first),
-            stored={
-                name: Stored(
-                    frontier=one.frontier,
-                    columns={slot: columns[keys[name, slot]] for slot in one.frontier.stored},
-                )
-                for name, one in surveys.items()
-            },
-            autocast=self._context,
-            ranks=ranks,
-            item_bytes=item_bytes,
-        )
 
-    def _kept_in(self, computed: torch.dtype) -> torch.dtype:
-        return self.stored if self.stored is not None and computed.is_floating_point else computed
+@dataclass(frozen=True)
+class _Ready:
+    """What is known before anything is recorded."""
+
+    feed: Feed
+    replayer: Replayer
+    prefix: Prefix
+    cost: Cost
+    sameness: Sameness
 
 
 def _spread(count: int, wanted: int) -> list[int]:
@@ -379,22 +375,3 @@ def _like(loader: DataLoader[Any], dataset: Any, batches: Any) -> DataLoader[Any
         generator=loader.generator,
         prefetch_factor=loader.prefetch_factor,
     )
-
-
-# What cannot be digested is known by itself, for as long as the network lives.
-_OWN: "weakref.WeakKeyDictionary[nn.Module, list[tuple[Any, str]]]" = weakref.WeakKeyDictionary()
-
-
-def _own(model: nn.Module, dataset: Any) -> str:
-    known = _OWN.setdefault(model, [])
-    for one, name in known:
-        if one is dataset:
-            return name
-    known.append((dataset, uuid.uuid4().hex))
-    return known[-1][1]
-
-
-def _forget(store: Store, keys: Sequence[str]) -> None:
-    """Remove what nobody can use any more."""
-    with suppress(StoreError):
-        store.remove(keys)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
 from frostline.replaying.compiling import uncompiled
@@ -17,6 +16,7 @@ from frostline.replaying.operations import is_about_the_tensor, name_of, storage
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Slot
 from frostline.replaying.standin import stand_in
+from frostline.replaying.watcher import Watcher, stepped_aside
 
 
 class _Done(BaseException):
@@ -69,7 +69,7 @@ def capture(
     return {name: taker.found for name, taker in takers.items()}
 
 
-class _Taker(TorchFunctionMode):
+class _Taker(Watcher):
     """Takes the stored slots of one frontier out of a running pass."""
 
     def __init__(self, frontier: Frontier) -> None:
@@ -116,7 +116,8 @@ class _Taker(TorchFunctionMode):
         number = self._counts[name] = self._counts.get(name, 0) + 1
         self._inside += 1
         try:
-            output = original(*args, **kwargs)
+            with stepped_aside():
+                output = original(*args, **kwargs)
         finally:
             self._inside -= 1
         for module, call, slot in self._roots:

@@ -16,6 +16,7 @@ from frostline.replaying.store import show_size
 
 # Gathering rows from mapped memory, slowly; the decision is clear wherever the network has more than a layer in front.
 READ_BYTES_PER_SECOND = 5e8
+WRITE_BYTES_PER_SECOND = 2e8
 STEP_SECONDS_A_SAMPLE = 3e-5
 # A batch that would take longer is measured by the few samples of the probe; a device that is quick is quicker yet
 # with many samples.
@@ -33,6 +34,7 @@ class Cost:
         epoch_samples: how many an epoch has.
         missing: how many are to be recorded.
         sample_bytes: bytes of one in the store.
+        ahead_bytes: bytes of one that are recorded in the same pass for later.
         compute_seconds: that the prefix takes for a sample, reading it included, beside the loader's processes.
         alone_seconds: that it takes where one process does all.
         read_seconds: that looking it up takes.
@@ -48,16 +50,17 @@ class Cost:
     alone_seconds: float
     read_seconds: float
     epochs: int | None = None
+    ahead_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
         """Bytes of all samples that are kept."""
-        return self.kept * self.sample_bytes
+        return self.kept * (self.sample_bytes + self.ahead_bytes)
 
     @property
     def recording_seconds(self) -> float:
         """Seconds that recording takes."""
-        return self.missing * self.compute_seconds
+        return self.missing * (self.compute_seconds + self.ahead_bytes / WRITE_BYTES_PER_SECOND)
 
     @property
     def saved_seconds(self) -> float:
@@ -79,7 +82,8 @@ class Cost:
         return self.break_even is not None and (self.epochs is None or self.break_even <= self.epochs)
 
     def __str__(self) -> str:
-        kept = f"{show_size(self.total_bytes)} ({show_size(self.sample_bytes)} a sample)"
+        ahead = f", and {show_size(self.ahead_bytes)} for later phases" if self.ahead_bytes else ""
+        kept = f"{show_size(self.total_bytes)} ({show_size(self.sample_bytes)} a sample{ahead})"
         if self.break_even is None:
             return f"{kept}; looking it up would take longer than computing it"
         record = f"about {self.recording_seconds:.2g} s to record" if self.missing else "recorded already"
@@ -118,6 +122,7 @@ def estimate(
     missing: int,
     sample_bytes: int,
     epochs: int | None,
+    ahead_bytes: int = 0,
 ) -> Cost:
     """Measure what a few samples cost.
 
@@ -133,6 +138,7 @@ def estimate(
         epoch_samples: how many an epoch has.
         missing: how many are to be recorded.
         sample_bytes: bytes of one in the store.
+        ahead_bytes: bytes of one that are recorded in the same pass for later.
         epochs: that are to come, if anybody said.
     """
     # The first run makes ready what later ones find there.
@@ -159,6 +165,7 @@ def estimate(
         alone_seconds=alone_seconds,
         read_seconds=sample_bytes / READ_BYTES_PER_SECOND + STEP_SECONDS_A_SAMPLE,
         epochs=epochs,
+        ahead_bytes=ahead_bytes,
     )
 
 

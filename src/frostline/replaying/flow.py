@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
 from frostline.replaying.checkpoints import Checkpoints
@@ -13,7 +12,6 @@ from frostline.replaying.keeping import all_leaves, flat, kept_tensors
 from frostline.replaying.lineage import Lineage, parts
 from frostline.replaying.operations import (
     is_about_the_tensor,
-    label_of,
     name_of,
     reads_values,
     storage_of,
@@ -21,7 +19,9 @@ from frostline.replaying.operations import (
     writes_into,
 )
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.slots import PLAIN, Shape, Slot
+from frostline.replaying.slots import Shape, Slot
+from frostline.replaying.steps import Given, Step, registered, step_of
+from frostline.replaying.watcher import Watcher, stepped_aside
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,12 @@ class Call:
         values: its tensors by leaf.
         origins: slots and held tensors that its arguments depend on, directly.
         nested: which of all calls of this module it was, those inside of other held modules counted too.
-        plain: what it was given beside tensors.
     """
 
     shape: Shape
     values: dict[int, Tensor]
     origins: frozenset[Slot | str]
     nested: int
-    plain: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Seen:
         made: what operations made of one slot alone.
         reads: slots whose values the network's own code looked at, and how.
         inputs: what the network was given, by place.
-        labels: the operations on slots, with the plain values that they were given.
+        steps: calls and operations on slots, in order, with what they were given.
         output: what the network gave.
     """
 
@@ -82,7 +80,7 @@ class Seen:
     made: dict[Slot, Made] = field(default_factory=dict)
     reads: dict[Slot, str] = field(default_factory=dict)
     inputs: dict[int, Tensor] = field(default_factory=dict)
-    labels: set[str] = field(default_factory=set)
+    steps: list[Step] = field(default_factory=list)
     output: Any = None
 
     def let_go(self) -> None:
@@ -107,7 +105,7 @@ class NotARoot(Exception):  # noqa: N818 - a finding, not a mistake
         self.module = module
 
 
-class Flow(TorchFunctionMode):
+class Flow(Watcher):
     """One forward pass of real tensors, each of which knows what it comes from.
 
     Outputs of held modules are slots. An operation outside of them passes origins on; one that brings a slot together
@@ -120,6 +118,7 @@ class Flow(TorchFunctionMode):
         free: names of modules without tensors: pooling, flattening, activations.
         wholly_trained: names of modules in which nothing is held; what they draw concerns nobody else.
         draws: notices random numbers; gives what was drawn since it was asked last.
+        count: samples of the batch.
     """
 
     def __init__(
@@ -131,8 +130,12 @@ class Flow(TorchFunctionMode):
         free: Iterable[str],
         wholly_trained: Iterable[str],
         draws: Callable[[], str],
+        count: int,
     ) -> None:
         super().__init__()
+        self._count = count
+        self._registered = registered(modules[""])
+        self._arguments: dict[int, Slot] = {}
         self.seen = Seen()
         self._entered = False
         self._given: set[Slot] = set()
@@ -164,6 +167,7 @@ class Flow(TorchFunctionMode):
             raise Refusal("the network is called more than once with a batch")
         self._entered = True
         self.seen.inputs = dict(tensors)
+        self._arguments = {id(tensor): Slot("", 0, place) for place, tensor in tensors.items()}
         for leaf, tensor in tensors.items():
             self._put(tensor, {Slot("", 0, leaf)})
             self._given.add(Slot("", 0, leaf))
@@ -227,7 +231,7 @@ class Flow(TorchFunctionMode):
         if slots or trained:
             self._again.note(trained=trained)
         if slots and not trained:
-            self.seen.labels.add(label_of(name, args, kwargs))
+            self.seen.steps.append(self._step(name, flat(args, kwargs)))
         before = versions_of(given)
         self._note_loose_draws(self._draws(), "its own code")
         # The operation itself runs unseen: torch's own functions are made of others.
@@ -261,6 +265,7 @@ class Flow(TorchFunctionMode):
             settled
             and made is not None
             and slots == {made_of(made)}
+            and self.seen.steps[-1].parent == made_of(made)
             and not any(isinstance(one, Mark) for one in origins)
         ):
             names = frozenset(origin for origin in origins if isinstance(origin, str))
@@ -300,7 +305,8 @@ class Flow(TorchFunctionMode):
         self._note_loose_draws(self._draws(), "its own code", called=name)
         self._inside += 1
         try:
-            output = original(*args, **kwargs)
+            with stepped_aside():
+                output = original(*args, **kwargs)
         finally:
             self._inside -= 1
         drawn = self._draws()
@@ -348,9 +354,17 @@ class Flow(TorchFunctionMode):
                 self._lineage.name(tensor, Slot(name, count, leaf))
         values = {leaf: tensor.detach().clone() for leaf, tensor in leaves.items()}
         depends = frozenset(origin for origin in origins if isinstance(origin, (Slot, str))) | {name}
-        plain = plain_of(flat(args, kwargs))
-        self.seen.calls[name, count] = Call(shape, values, depends, self.nested[name], plain)
+        self.seen.calls[name, count] = Call(shape, values, depends, self.nested[name])
+        self.seen.steps.append(self._step(f"{name} {count}", flat(args, kwargs)))
         return output
+
+    def _step(self, name: str, leaves: list[Any]) -> Step:
+        return step_of(name, leaves, count=self._count, given=self._given_as).kept()
+
+    def _given_as(self, tensor: Tensor) -> Given:
+        if any(isinstance(origin, Slot) for origin in self.origins(tensor)):
+            return self._lineage.of(tensor) or self._arguments.get(id(tensor))
+        return self._registered.get(id(tensor), tensor)
 
 
 def made_of(slot: Slot) -> Slot:
@@ -360,11 +374,6 @@ def made_of(slot: Slot) -> Slot:
 
 def _tensors(value: Any) -> Iterable[Tensor]:
     return (leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor))
-
-
-def plain_of(leaves: Iterable[Any]) -> tuple[Any, ...]:
-    """Give the plain values among the leaves of arguments."""
-    return tuple(leaf for leaf in leaves if isinstance(leaf, PLAIN))
 
 
 def _is_training(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from frostline.replaying.keeping import flat
 from frostline.replaying.passes import run_pass
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Layout, Shape, Slot, alike, find_layout
+from frostline.replaying.steps import Steps
 from frostline.replaying.watched import Watched
 
 # Two samples are enough to see them influence each other, and a third to see where they lie.
@@ -32,8 +33,7 @@ class Frontier:
         layouts: of every tensor that these calls give.
         live: the slots that cross into something trained, in the order in which they are computed, with the number of
             the call among all calls of the module.
-        plain: what these calls are given beside tensors, where that is the same for every batch.
-        labels: the operations between them, with the plain values that they are given.
+        steps_seen: what these calls, and the operations between them, are given.
         inputs: which of the network's tensor arguments may be ghosts.
         needed: those that must be real, because something trained or the network's own code works on them.
         beside: those of them that the stored slots depend on, too.
@@ -43,8 +43,7 @@ class Frontier:
     """
 
     calls: dict[tuple[str, int], Shape]
-    plain: dict[tuple[str, int], tuple[Any, ...]]
-    labels: frozenset[str]
+    steps_seen: Steps
     layouts: dict[Slot, Layout]
     live: dict[Slot, int]
     inputs: frozenset[int]
@@ -79,16 +78,51 @@ class Frontier:
 
 @dataclass(frozen=True)
 class Setting:
-    """What values depend on beside weights and samples: the type that autocast computes in, and the device."""
+    """What values depend on beside weights and samples: what this process computes in, and where.
+
+    Attributes:
+        autocast: the type that autocast computes in.
+        device: its kind.
+        precision: of matrix products and convolutions of float32.
+        deterministic: whether torch chooses among algorithms with that in mind.
+        default: the type of new tensors.
+    """
 
     autocast: torch.dtype | None
     device: str
+    precision: tuple[str, ...]
+    deterministic: bool
+    default: torch.dtype
 
     @classmethod
     def now(cls, device: torch.device) -> "Setting":
         """Read it off at this moment."""
-        on = torch.is_autocast_enabled(device.type)
-        return cls(torch.get_autocast_dtype(device.type) if on else None, device.type)
+        # Once a step. The switches that are public warn, or fail, where old and new ones were both used.
+        kind = device.type
+        return cls(
+            torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None,
+            kind,
+            _precision(kind),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.get_default_dtype(),
+        )
+
+    def __str__(self) -> str:
+        words = [*self.precision, *(["deterministic"] if self.deterministic else []), f"{self.default} by default"]
+        return f"{self.autocast or 'fp32'} on {self.device} ({', '.join(words)})"
+
+
+def _precision(kind: str) -> tuple[str, ...]:
+    ask = getattr(torch._C, "_get_fp32_precision_getter", None)  # not there before torch 2.9
+    if ask is None:
+        return (torch.get_float32_matmul_precision(),)
+    return tuple(ask(*one) for one in _PRECISIONS.get(kind, ()))
+
+
+_PRECISIONS = {
+    "cpu": (("mkldnn", "matmul"), ("mkldnn", "conv"), ("mkldnn", "rnn")),
+    "cuda": (("cuda", "matmul"), ("cuda", "conv"), ("cuda", "rnn")),
+}
 
 
 def find_frontier(
@@ -130,15 +164,15 @@ def find_frontier(
     # In train mode first: it shows which buffers move.
     draws: list[Seen] = []
     for draw in range(TRAIN_DRAWS):
-        draws.append(run_pass(watched, first, run=run, train=True, draw=draw))
+        draws.append(run_pass(watched, first, count=FEW, run=run, train=True, draw=draw))
         if draw:
             _check_same(draws[0], draws[draw])
             draws[draw].let_go()
     probe = _Probe(
         draws,
-        in_eval=run_pass(watched, first, run=run, train=False),
-        larger=run_pass(watched, batch(*range(MORE)), run=run, train=False),
-        company=run_pass(watched, batch(0, MORE), run=run, train=False),
+        in_eval=run_pass(watched, first, count=FEW, run=run, train=False),
+        larger=run_pass(watched, batch(MORE - 1, *range(FEW)), count=MORE, run=run, train=False),
+        company=run_pass(watched, batch(0, MORE), count=FEW, run=run, train=False),
     )
     return probe.frontier(watched.steps, free=watched.free), probe.in_eval, draws[0]
 
@@ -150,9 +184,12 @@ def _again(
     watched.leave()
     watched.skipped = set((watched.held | watched.free) - known.steps)
     watched.install()
-    in_train, in_eval = (run_pass(watched, batch, run=run, train=train) for train in (True, False))
+    in_train, in_eval = (run_pass(watched, batch, count=FEW, run=run, train=train) for train in (True, False))
     if any(not seen.knows(slot) for seen in (in_train, in_eval) for slot in known.live):
         raise Refusal("the network runs in another way than when it was probed")
+    for step in (*in_train.steps, *in_eval.steps):
+        if known.steps_seen.find(step) is None:
+            raise Refusal(f"{step.name} gets other things than when the network was probed")
     return known, in_eval, in_train
 
 
@@ -162,7 +199,7 @@ class _Probe:
     Args:
         draws: of two samples, in train mode; what calls gave in them is the same.
         in_eval: of the same two.
-        larger: of these and a third, in eval mode.
+        larger: of a third and these, in eval mode: each in another place.
         company: of the first beside another one, in eval mode.
     """
 
@@ -199,8 +236,9 @@ class _Probe:
         read = {slot.leaf for seen in self._same_batch for slot in seen.reads if slot.call == 0}
         return Frontier(
             calls={key: call.shape for key, call in calls.items() if key not in again},
-            plain={key: call.plain for key, call in calls.items() if call.plain == self.larger.calls[key].plain},
-            labels=frozenset(label for seen in (*self._same_batch, self.larger) for label in seen.labels),
+            steps_seen=Steps.of(
+                [step for seen in self._same_batch for step in seen.steps], self.larger.steps, handed_out=chosen
+            ),
             layouts=layouts,
             live={slot: calls[slot.module, slot.call].nested for slot in chosen},
             inputs=frozenset(),
@@ -318,7 +356,7 @@ def _check_apart(ours: Seen, company: Seen, larger: Seen, layouts: dict[Slot, La
             continue
         rows, beside, among = (layout.rows(tensor) for tensor in (one, other, more))
         # The same place in a batch of the same size: the same arithmetic, so the same bits.
-        if not same_bits(rows[0], beside[0]) or not alike(rows, among[:FEW]):
+        if not same_bits(rows[0], beside[0]) or not alike(rows, among[-FEW:]):
             raise Refusal(f"the samples of a batch influence each other in {slot}")
 
 

@@ -7,16 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-from torch._C import _nn
+from torch import Tensor, nn
+from torch.overrides import enable_reentrant_dispatch
 from torch.utils._pytree import tree_flatten, tree_map
 
+from frostline.replaying.cell import Cell
 from frostline.replaying.keeping import all_leaves
-from frostline.replaying.operations import is_about_the_tensor, label_of, name_of, needs_memory, writes_into
+from frostline.replaying.moves import MOVES, goal_of, makes_a_copy
+from frostline.replaying.operations import is_about_the_tensor, name_of, needs_memory, writes_into
 from frostline.replaying.refusal import Refusal
 
 # What asks for the real tensors when the network itself runs on them.
 THE_NETWORK = "the network"
+# Said of an operation with a parameter.
+ANOTHER_NETWORK = "of a part of the network, or of another one,"
 
 
 class Source(Protocol):
@@ -58,23 +62,43 @@ class Ticket:
 class Ghost(torch.Tensor):
     """A tensor that nobody has computed.
 
-    One that was issued by a loader carries a ticket. It may be batched, moved and handed to the network; whatever else
-    is done to it is done to the tensor that it stands for. Inside of a replayed network there are only shapes: every
-    operation gives a ghost without a ticket, and what needs values ends the replay.
+    One that was issued by a loader carries a ticket. It may be batched, moved, copied and handed to the network;
+    whatever else is done to it is done to the tensor that it stands for, and from then on it is as good as that one:
+    it carries no ticket any more. Inside of a replayed network there are only shapes: every operation gives a ghost
+    that stands for nothing, and what needs values ends the replay.
     """
 
-    ticket: Ticket | None
+    memory: object  # the same one for views of each other; of an issued one its ticket
+    _ticket: Ticket | None
+    _cell: Cell[Ticket] | None
 
     @staticmethod
-    def __new__(cls, like: Tensor, *, device: torch.device, ticket: Ticket | None = None) -> "Ghost":
-        """Make a ghost with the shape, strides and type of a tensor."""
+    def __new__(
+        cls, like: Tensor, *, device: torch.device, ticket: Ticket | None = None, cell: Cell[Ticket] | None = None
+    ) -> "Ghost":
+        """Make a ghost with the shape, strides and type of a tensor; issued ones have a ticket, or the cell of one."""
         made: Ghost = torch.Tensor._make_wrapper_subclass(
             cls, like.shape, strides=like.stride(), dtype=like.dtype, device=device
         )
-        made.ticket = ticket
+        made._ticket, made._cell = ticket if cell is None else cell.ticket, cell
+        made.memory = made._ticket or object()
         return made
 
+    @property
+    def ticket(self) -> Ticket | None:
+        """What an issued ghost stands for, as long as nothing has worked on it."""
+        return self._ticket if self._cell is None else self._cell.ticket
+
+    @property
+    def cell(self) -> Cell[Ticket] | None:
+        """What holds the tensor that an issued ghost stands for; made late, because few are asked for it."""
+        if self._cell is None and self._ticket is not None:
+            self._cell = Cell(self._ticket, self.device)
+        return self._cell
+
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        if self._cell is not None and self._cell.filled:
+            return repr(self._cell.real("repr"))
         what = f"of samples {list(self.ticket.entries)}" if self.ticket is not None else "without values"
         return f"Ghost({tuple(self.shape)}, {self.dtype}, {what})"
 
@@ -84,6 +108,8 @@ class Ghost(torch.Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         if is_about_the_tensor(func):
+            if args and _is_made(args[0]) and (name := name_of(func)) not in _ITS_OWN:
+                return func(args[0].cell.real(name), *args[1:], **kwargs)
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         inside = _state.inside
@@ -97,28 +123,35 @@ class Ghost(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        """Reached by code that goes around torch's own interface (compiled code, extensions)."""
+        """Reached by code that goes around torch's own interface (scripts, vmap, extensions)."""
+        name = str(func.name()).rpartition("::")[2].partition(".")[0]
+        if name == "is_pinned":
+            return False
+        if _state.inside is None:
+            # Gradients are recorded above this place.
+            with enable_reentrant_dispatch():
+                return _on_reals(name, func, args, kwargs or {})
         refusal = Refusal(f"{func} works on a tensor that replay does not compute")
         if _state.inside is not None:
             _state.inside.faults.append(refusal)
         raise refusal
 
 
-_TYPES = {"float": torch.float32, "double": torch.float64, "half": torch.float16, "bfloat16": torch.bfloat16,
-          "long": torch.int64, "int": torch.int32, "bool": torch.bool}  # fmt: skip
+# Of a ghost that is as good as its tensor these stay its own: sets and dictionaries know it by them.
+_ITS_OWN = ("__hash__", "__dir__")
 
 
 class Found(Protocol):
     """Knows what is stored of what operations make."""
 
-    def __call__(self, operation: str, label: str, ghosts: Sequence["Ghost"], output: Any, /) -> Any:
+    def __call__(self, operation: str, arguments: Any, output: Any, /, *, writes: bool = False) -> Any:
         """Give what an operation makes.
 
         Args:
             operation: its name.
-            label: name and plain values that it was given.
-            ghosts: that it was given.
+            arguments: all that it was given.
             output: ghosts of what it makes.
+            writes: whether it makes it in the place of what it was given.
         """
 
 
@@ -157,13 +190,14 @@ def inside_a_network(found: Found) -> Iterator[None]:
         raise inside.faults[0]
 
 
+def _is_made(value: Any) -> bool:
+    """Whether it is an issued ghost whose tensor something has asked for: it is as good as that one."""
+    return isinstance(value, Ghost) and value._cell is not None and value._cell.filled
+
+
 def has_ghost(value: Any) -> bool:
     """Whether there is a ghost in nested containers and objects."""
     return any(isinstance(leaf, Ghost) for leaf in all_leaves(value))
-
-
-# Change where a tensor is, or its type, and nothing else.
-_MOVES = ("to", "cuda", "cpu", "pin_memory", "type", "type_as", *_TYPES)
 
 
 def _derived(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], found: Found) -> Any:
@@ -179,15 +213,22 @@ def _derived(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         raise Refusal(f"{name} brings a tensor that replay does not compute together with something trained")
     if needs_memory(name):
         raise Refusal(f"{name} reads values of a tensor that replay does not compute")
+    if any(_is_made(ghost) for ghost in ghosts):
+        raise Refusal(f"{name} works on samples on which something worked before they reached the network")
     target = writes_into(func, args, kwargs)
     if target is not None and any(not isinstance(one, Ghost) for one in tree_flatten(target)[0]):
         raise Refusal(f"{name} writes a tensor that replay does not compute into one that has values")
+    if target is not None and any(isinstance(one.memory, Ticket) for one in tree_flatten(target)[0]):
+        raise Refusal(f"{name} writes into the samples, which somebody may look at again")
     device = ghosts[0].device
-    label = label_of(name, args, kwargs)
-    if name in _MOVES:
+    given = (args, kwargs)
+    if name in MOVES:
         if not isinstance(args[0], Ghost):  # a real tensor is made like a ghost
-            return args[0].to(device=device, dtype=ghosts[0].dtype)
-        return found(name, label, ghosts, _moved(name, args, kwargs))
+            return found(name, given, args[0].to(device=device, dtype=ghosts[0].dtype))
+        moved = _moved(name, args, kwargs)
+        # What changes nothing gives the tensor itself, as torch does.
+        same = (moved.dtype, moved.device) == (args[0].dtype, args[0].device)
+        return found(name, given, args[0] if same and not {"copy", "memory_format"} & kwargs.keys() else moved)
     if "device" in kwargs:
         kwargs = {**kwargs, "device": "meta"}
     shapes: dict[int, Ghost] = {}
@@ -209,45 +250,66 @@ def _derived(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         reason = str(error).partition("\n")[0][:120]
         raise Refusal(f"{name} needs values that replay does not compute ({reason})") from None
     if target is not None:
-        return args[0] if isinstance(args[0], Ghost) and kwargs.get("out") is None else target
+        return found(
+            name, given, args[0] if isinstance(args[0], Ghost) and kwargs.get("out") is None else target, writes=True
+        )
+    memory = {empty.untyped_storage()._cdata: shapes[id(empty)].memory for empty in alive}
 
     def ghost_of(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
-        return shapes[id(leaf)] if id(leaf) in shapes else Ghost(leaf, device=device)
+        if id(leaf) in shapes:
+            return shapes[id(leaf)]
+        made = Ghost(leaf, device=device)
+        made.memory = memory.get(leaf.untyped_storage()._cdata, made.memory)
+        return made
 
-    return found(name, label, ghosts, tree_map(ghost_of, out))
+    return found(name, given, tree_map(ghost_of, out))
 
 
 def _moved(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ghost:
-    """Move a ghost to another device or type; the ticket stays where the type does."""
+    """Move a ghost to another device or type; it is issued as before where the type stays."""
     ghost: Ghost = args[0]
-    device, dtype = ghost.device, ghost.dtype
-    if name in _TYPES:
-        dtype = _TYPES[name]
-    elif name == "type_as":
-        dtype, device = args[1].dtype, args[1].device
-    elif name == "to":
-        other = args[1] if len(args) > 1 else kwargs.get("other")
-        if isinstance(other, Tensor):
-            device, dtype = other.device, other.dtype
-        else:
-            asked_device, asked_dtype, *_ = _nn._parse_to(*args[1:], **kwargs)
-            device, dtype = asked_device or device, asked_dtype or dtype
-    elif name == "type":
-        asked_type = args[1] if len(args) > 1 else kwargs.get("dtype")
-        if not isinstance(asked_type, torch.dtype):
-            raise Refusal("type asks for the type of a tensor that replay does not compute, or names one in words")
-        dtype = asked_type
-    elif name == "cuda":
-        device = torch.device("cuda", torch.cuda.current_device())
-    elif name == "cpu":
-        device = torch.device("cpu")
-    kept = ghost.ticket if dtype == ghost.dtype else None
-    if kept is not None and device == ghost.device:
+    device, dtype = goal_of(name, args, kwargs)
+    issued = ghost.ticket is not None and dtype == ghost.dtype
+    if issued and device == ghost.device:
         return ghost
-    empty = torch.empty_strided(ghost.shape, ghost.stride(), dtype=dtype, device="meta")
-    return Ghost(empty, device=device, ticket=kept)
+    cell = ghost.cell.copied(lambda real: real.to(device)) if issued and ghost.cell is not None else None
+    return Ghost(_empty(ghost, dtype), device=device, cell=cell)
+
+
+def _empty(ghost: Ghost, dtype: torch.dtype | None = None) -> Tensor:
+    return torch.empty_strided(ghost.shape, ghost.stride(), dtype=dtype or ghost.dtype, device="meta")
+
+
+def _passed_on(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ghost | None:
+    """Detach, copy or move an untouched ghost; None where something else is done to it, or it gets other numbers."""
+    name = name_of(func)
+    ghost: Ghost = args[0]
+    cell = ghost.cell
+    if cell is None:
+        return None
+    setting = getattr(func, "__name__", "") == "__set__"
+    if name in ("requires_grad_", "requires_grad"):
+        return ghost if (args[1:] or tuple(kwargs.values())) == (False,) else None
+    if name == "detach" or (name == "data" and not setting):
+        return Ghost(_empty(ghost), device=ghost.device, cell=cell.shared(lambda real: func(real)))
+    if name not in ("contiguous", "clone", "__deepcopy__", *MOVES) or name == "type":
+        return None
+    device, dtype = goal_of(name, args, kwargs)
+    if dtype != ghost.dtype:
+        return None
+    layout = kwargs.get("memory_format") or (torch.contiguous_format if name == "contiguous" else torch.preserve_format)
+    copies = device != ghost.device or makes_a_copy(name, args, kwargs)
+    if not copies and layout is torch.preserve_format:
+        return ghost
+    empty = _empty(ghost)
+    made = empty.clone(memory_format=layout) if copies else empty.contiguous(memory_format=layout)
+    if made is empty:
+        return ghost
+    if name == "pin_memory":
+        return Ghost(made, device=device, cell=cell.copied(lambda real: real.pin_memory()))
+    return Ghost(made, device=device, cell=cell.copied(lambda real: real.to(device, memory_format=layout, copy=True)))
 
 
 def _outside(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -262,22 +324,30 @@ def _outside(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         return _batch(first, (len(first), *first[0].shape))
     if name in ("cat", "concat", "concatenate") and _may_batch(first, args, kwargs, batched=True):
         return _batch(first, (sum(part.shape[0] for part in first), *first[0].shape[1:]))
-    if isinstance(first, Ghost) and first.ticket is not None:
-        if name in ("contiguous", "detach", "clone") or (name == "requires_grad_" and args[1:] == (False,)):
-            return first
-        if name in _MOVES and name != "type":
-            moved = _moved(name, args, kwargs)
-            if moved.ticket is not None:
-                return moved
+    if isinstance(first, Ghost) and first.ticket is not None and (passed := _passed_on(func, args, kwargs)) is not None:
+        return passed
+    return _on_reals(name, func, args, kwargs)
+
+
+def _on_reals(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Do something to the tensors that issued ghosts stand for; what it writes stays in them.
+
+    Raises:
+        Refusal: a ghost of the inside of a network came out, and there is nothing that it stands for.
+    """
+    leaves = tree_flatten((args, kwargs))[0]
+    why = f"{name} {ANOTHER_NETWORK}" if any(isinstance(leaf, nn.Parameter) for leaf in leaves) else name
 
     def real(leaf: Any) -> Any:
         if not isinstance(leaf, Ghost):
             return leaf
-        if leaf.ticket is None:
+        if leaf.cell is None:
             raise Refusal(f"{name} works on a tensor of the inside of a replayed network, which has no values")
-        return leaf.ticket.real(name).to(leaf.device)
+        return leaf.cell.real(why)
 
-    return func(*tree_map(real, args), **tree_map(real, kwargs))
+    output = func(*tree_map(real, args), **tree_map(real, kwargs))
+    # What makes a parameter of a tensor wants the same type back.
+    return args[0] if name == "requires_grad_" and isinstance(args[0], Ghost) else output
 
 
 def _may_batch(parts: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, batched: bool) -> bool:

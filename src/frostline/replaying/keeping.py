@@ -1,8 +1,11 @@
 """What can be found in containers, in objects, and in the plain attributes of modules."""
 
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
@@ -30,9 +33,13 @@ def all_leaves(value: Any, *, depth: int = 4) -> list[Any]:
     return found
 
 
-def attributes(module: nn.Module) -> dict[str, Any]:
-    """Give what a module keeps as plain attributes."""
-    return {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "forward"}
+def attributes(module: nn.Module, *, private: bool = False) -> dict[str, Any]:
+    """Give what a module keeps as plain attributes; under private names too, if asked."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name not in _TORCHS and (private or not name.startswith("_"))
+    }
 
 
 def kept_tensors(module: nn.Module) -> dict[int, Tensor]:
@@ -43,3 +50,109 @@ def kept_tensors(module: nn.Module) -> dict[int, Tensor]:
         for leaf in all_leaves(attributes(part), depth=2)
         if isinstance(leaf, Tensor)
     }
+
+
+# Torch's own, which stay, or which others put back.
+_TORCHS = frozenset(vars(nn.Module())) - {"training"} | {"forward", "train"}
+_SMALL_BYTES = 1 << 16
+_PLAIN, _BOX, _OBJECT, _TENSOR = range(4)
+
+
+class Keeper:
+    """Knows the plain attributes of modules, so that what a forward pass does to them can be undone.
+
+    Attributes are put back, and what is in lists, dictionaries, sets and objects that they hold; small tensors get
+    their values back. Modules of torch itself keep nothing.
+
+    Args:
+        modules: those that run.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self._modules = [module for module in modules if type(module).__module__.partition(".")[0] != "torch"]
+        self._kinds: dict[type, int] = {}
+
+    def keep(self) -> Callable[[], None]:
+        """Note what is there; the function that comes back puts it back."""
+        spaces: list[tuple[Any, Any]] = []
+        tensors: list[tuple[Tensor, int, Tensor]] = []
+        seen: set[int] = set()
+        for module in self._modules:
+            own = vars(module)
+            spaces.append((own, own.copy()))
+            for key, value in own.items():
+                if key not in _TORCHS and self._kind(value) != _PLAIN:
+                    self._open(value, spaces, tensors, seen, depth=2)
+
+        def put_back() -> None:
+            for space, before in spaces:
+                _put_back(space, before)
+            with torch.no_grad():
+                for tensor, version, before in tensors:
+                    if tensor._version != version:
+                        tensor.copy_(before)
+
+        return put_back
+
+    def _kind(self, value: Any) -> int:
+        kind = self._kinds.get(type(value))
+        if kind is None:
+            kind = self._kinds[type(value)] = _kind_of(value)
+        return kind
+
+    def _open(
+        self,
+        value: Any,
+        spaces: list[tuple[Any, Any]],
+        tensors: list[tuple[Tensor, int, Tensor]],
+        seen: set[int],
+        *,
+        depth: int,
+    ) -> None:
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        kind = self._kind(value)
+        if kind == _TENSOR:
+            if not value.requires_grad and not value.is_inference() and value.nbytes <= _SMALL_BYTES:
+                tensors.append((value, value._version, value.clone()))
+            return
+        space = vars(value) if kind == _OBJECT else value
+        spaces.append((space, space.copy()))
+        for one in tuple(space.values() if isinstance(space, dict) else space) if depth > 1 else ():
+            if self._kind(one) != _PLAIN:
+                self._open(one, spaces, tensors, seen, depth=depth - 1)
+
+
+def _kind_of(value: Any) -> int:
+    if type(value) is Tensor:
+        return _TENSOR
+    if isinstance(value, (list, dict, set, deque)):
+        return _BOX
+    own = (Tensor, nn.Module, type, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
+    if isinstance(value, own) or type(value).__module__.partition(".")[0] in ("torch", "frostline"):
+        return _PLAIN
+    return _OBJECT if isinstance(getattr(value, "__dict__", None), dict) else _PLAIN
+
+
+def _things(space: Any) -> Iterator[Any]:
+    if isinstance(space, dict):
+        yield from space.keys()
+        yield from space.values()
+    else:
+        yield from space
+
+
+def _put_back(space: Any, before: Any) -> None:
+    """Give a container what it held; where it holds that still, nothing is done."""
+    if len(space) == len(before) and all(
+        one is other for one, other in zip(_things(space), _things(before), strict=True)
+    ):
+        return
+    if isinstance(space, dict):
+        for key in space.keys() - before.keys():
+            del space[key]
+        space.update(before)
+    else:
+        space.clear()
+        (space.update if isinstance(space, set) else space.extend)(before)

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from frostline.freezing import PlanHandle, combined, digests
-from frostline.replaying.fingerprint import fingerprint
+from frostline.replaying.fingerprint import OpenedFiles, fingerprint
 from frostline.replaying.frontier import Frontier, Setting
+from frostline.replaying.reading import innermost
 from frostline.replaying.slots import Slot
 
 # Of the meaning of what is stored; another number makes every old store a stranger.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,8 @@ def slot_key(slot: Slot, *, frontier: Frontier, handle: PlanHandle, setting: Set
         f"{slot!r} {frontier.live[slot]}",
         combined(values),
         code.digest,
-        f"{setting.autocast} {setting.device}",
-        *sorted(frontier.labels),
-        *(f"{call} {values}" for call, values in sorted(frontier.plain.items())),
+        str(setting),
+        *frontier.steps_seen.words,
         *(f"{name} {_format(tensor)}" for name, tensor in sorted(tensors.items())),
         torch.__version__,
         torch.cuda.get_device_name() if setting.device == "cuda" else platform.machine(),
@@ -70,7 +70,7 @@ def column_key(slot: Key, data: Key, *, dtype: torch.dtype) -> Key:
 
 def item_key(data: Key) -> str:
     """Give the digest under which the labels of a data set are kept."""
-    return _digest(["items", data.digest])
+    return _digest([f"items {FORMAT}", data.digest])
 
 
 def data_key(dataset: Any, *, collate: Any, forward: Any, leaves: Iterable[int], named: str | None) -> Key:
@@ -84,7 +84,10 @@ def data_key(dataset: Any, *, collate: Any, forward: Any, leaves: Iterable[int],
         named: what the user says identifies the data set, in place of all that it holds.
     """
     how = fingerprint([collate, forward, sorted(leaves)], name="collate")
-    what = fingerprint([named, len(dataset)] if named is not None else dataset, name="dataset")
+    if named is not None:
+        what = fingerprint([named, len(dataset)], name="dataset")
+    else:
+        what = fingerprint(dataset, name="dataset", opened=OpenedFiles(innermost(dataset)))
     return Key(_digest([how.digest, what.digest]), (*how.unknown, *what.unknown))
 
 

@@ -1,6 +1,8 @@
 """The loader of a replayed run: somebody's batches, with ghosts in place of what the network alone takes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from operator import index
 from typing import Any
 
 import torch
@@ -9,17 +11,43 @@ from torch.utils._pytree import tree_unflatten
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from frostline.replaying.feed import tensors_of
-from frostline.replaying.ghost import Ghost, Ticket
+from frostline.replaying.ghost import ANOTHER_NETWORK, THE_NETWORK, Ghost, Ticket
 from frostline.replaying.labels import Labels
-from frostline.replaying.prefix import Prefix, is_left_out, own
+from frostline.replaying.prefix import Prefix
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replayer import Replayer
+from frostline.replaying.sample import is_left_out, own
 from frostline.replaying.slots import Slot
 from frostline.replaying.views import Batches, tell_epoch
 
 
-class Numbers(Dataset[int]):
-    """Gives the numbers of samples in place of samples; else it is as somebody's data set."""
+class Picked(Sequence[Any]):
+    """Some samples of a data set, read when somebody looks at them.
+
+    Args:
+        dataset: gives samples.
+        entries: what a sampler gave: their numbers, or whatever else the data set takes.
+    """
+
+    def __init__(self, dataset: Any, entries: Sequence[Any]) -> None:
+        self.entries = list(entries)
+        self._dataset = dataset
+
+    @cached_property
+    def samples(self) -> list[Any]:
+        """The samples."""
+        several = getattr(self._dataset, "__getitems__", None)
+        return list(several(self.entries)) if several else [self._dataset[entry] for entry in self.entries]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.samples[place]
+
+
+class Unread(Dataset[Any]):
+    """Somebody's data set, whose batches are not read as long as nobody looks at their samples."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
@@ -27,11 +55,11 @@ class Numbers(Dataset[int]):
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, entry: int) -> int:
-        return int(entry)
+    def __getitem__(self, entry: Any) -> Any:
+        return self._dataset[entry]
 
-    def __getitems__(self, entries: list[int]) -> list[int]:
-        return [int(entry) for entry in entries]
+    def __getitems__(self, entries: Sequence[Any]) -> Picked:
+        return Picked(self._dataset, entries)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -51,13 +79,14 @@ class Issue:
     def __init__(self, prefix: Prefix, replayer: Replayer, like: Any) -> None:
         self.tally = prefix.tally
         self._prefix = prefix
-        self._replayer = replayer
+        self.replayer = replayer
         self._like = {
             leaf: torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
             for leaf, tensor in enumerate(tensors_of(like))
             if leaf in prefix.leaves
         }
         self._order = sorted(self._like)
+        self._count = len(prefix.feed.dataset)
         self._labels = self._all_labels()
 
     def _all_labels(self) -> Labels | None:
@@ -65,22 +94,44 @@ class Issue:
         kept = self._prefix.every() if self._prefix.feed.collate is default_collate else None
         return None if kept is None else Labels.of(self._unflat(entry, *one) for entry, one in enumerate(kept))
 
-    def __call__(self, entries: list[int]) -> Any:
-        """Give a batch; where replay is off, a real one."""
+    def __call__(self, picked: Sequence[Any]) -> Any:
+        """Give a batch; where replay is off, a real one.
+
+        Args:
+            picked: what `Unread` gives; another loader than torch's may have read the samples themselves.
+        """
+        if not isinstance(picked, Picked):
+            self.replayer.refuse("the samples are read one by one, not by a loader of torch")
+            return self._prefix.feed.collate(list(picked))
         if self.off is None:
             try:
+                entries = self._known(picked.entries)
                 if self._labels is not None and entries:
                     return self._labels.batch(entries, self._batched)
                 return self._prefix.feed.collate([self._sample(entry) for entry in entries])
             except Refusal as refusal:
-                self._replayer.refuse(refusal.reason)
-        self.tally.computed += len(entries)
-        return self._prefix.feed.collate(self._prefix.feed.samples(entries))
+                self.replayer.refuse(refusal.reason)
+        self.tally.computed += len(picked)
+        return self._prefix.feed.collate(self._prefix.feed.samples(picked.entries))
+
+    def _known(self, entries: Sequence[Any]) -> list[int]:
+        """Give numbers of samples as plain ones.
+
+        Raises:
+            Refusal: something is no number, or that of no sample that was read.
+        """
+        try:
+            numbers = [index(entry) for entry in entries]
+        except TypeError:
+            raise Refusal("the sampler gives something else than numbers of samples") from None
+        if numbers and not 0 <= min(numbers) <= max(numbers) < self._count:
+            raise Refusal(f"the sampler gives other numbers than those from 0 to {self._count - 1:,}")
+        return numbers
 
     @property
     def off(self) -> str | None:
         """Why replay is off, or None."""
-        return self._replayer.refused or ("the plan was lifted" if self._replayer.left else None)
+        return self.replayer.refused or ("the plan was lifted" if self.replayer.left else None)
 
     def _batched(self, leaf: int, entries: Sequence[int]) -> Ghost:
         one = self._like[leaf]
@@ -106,8 +157,9 @@ class Issue:
 
     def real(self, ticket: Ticket, why: str) -> Tensor:
         """Give what a ghost stands for, because something works on it; replay is of no use from then on."""
-        if why != "the network":
-            self._replayer.refuse(f"{why} is done to the samples before they reach the network")
+        if why != THE_NETWORK:
+            do = ": call the whole network that `freeze` was given" if ANOTHER_NETWORK in why else ""
+            self.replayer.refuse(f"{why} is done to the samples before they reach the network{do}")
         self.tally.computed += len(ticket.entries)
         found = [tensors_of(sample)[ticket.leaf] for sample in self._prefix.feed.samples(ticket.entries)]
         return torch.stack(found) if ticket.batched else found[0]
@@ -152,7 +204,7 @@ class ReplayLoader(DataLoader[Any]):
             self.__dict__.update(original.__dict__)
         else:
             super().__init__(
-                Numbers(original.dataset),
+                Unread(original.dataset),
                 batch_sampler=Batches(original.batch_sampler, views=views or 1, begin=self._begin),
                 collate_fn=issue,
                 generator=original.generator,

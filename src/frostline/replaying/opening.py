@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from frostline.errors import StoreError
 from frostline.replaying.store import Store, show_size
 from frostline.replaying.store.columns import Column, row_bytes
 from frostline.replaying.store.entries import BLOCK_BYTES, ENTRY_BYTES, LINE_BYTES
-from frostline.replaying.store.folder import EXTENTS
+from frostline.replaying.store.folder import VALUE_BYTES
+from frostline.replaying.store.items import Items
+from frostline.replaying.store.planning import EXTENTS
 
-# Folder, description and journal of a column, generously.
+# Folder, description and journal of an entry, generously.
 COLUMN_BYTES = ENTRY_BYTES + 8 * BLOCK_BYTES
 
 
@@ -33,8 +34,58 @@ class Wanted:
     about: Mapping[str, Any]
 
 
+def open_all(
+    store: Store,
+    wanted: Sequence[Wanted],
+    *,
+    items_key: str,
+    about: Mapping[str, Any],
+    rows: int,
+    shard_rows: int,
+    label_bytes: int,
+) -> tuple[Items, dict[str, Column]]:
+    """Open what is looked up together: the labels of all samples, then the columns, as far as the budget has room.
+
+    Args:
+        store: where they are.
+        wanted: the columns, each key once.
+        items_key: of the labels.
+        about: words for people about the labels.
+        rows: samples of the data set.
+        shard_rows: samples of a shard, where they are new.
+        label_bytes: what a sample's labels take as text, in the mean.
+
+    Returns:
+        The labels, and the columns by key; those that fit in part keep about as many samples each.
+
+    Raises:
+        StoreError: the labels and a shard of each column have no room together, and then nothing made room for them;
+            or the folder cannot be written.
+    """
+    # The mean of a few samples, and those of others may be longer.
+    value_bytes = max(VALUE_BYTES, label_bytes * 5 // 4)
+    shard_rows = min(rows, shard_rows)
+    if store.writable:
+        labels_bytes = rows * value_bytes + rows * value_bytes // EXTENTS + rows // shard_rows * LINE_BYTES
+        batch_bytes = _shard_bytes(wanted, shard_rows)
+        needed_bytes = labels_bytes + batch_bytes + COLUMN_BYTES * (len(wanted) + 1)
+        held = f"{show_size(rows * label_bytes)} of labels, {show_size(batch_bytes)} for one batch"
+        store.check_room(needed_bytes, besides=[items_key, *(one.key for one in wanted)], holds=held)
+    opened: list[Items | Column] = []
+    try:
+        items = store.items(items_key, rows=rows, shard_rows=shard_rows, about=about, value_bytes=value_bytes)
+        opened.append(items)
+        columns = open_columns(store, wanted, rows=rows, shard_rows=items.shard_rows)
+    except BaseException:
+        for one in opened:
+            one.close()
+        store.remove_empty()
+        raise
+    return items, columns
+
+
 def open_columns(
-    store: Store, wanted: Sequence[Wanted], *, rows: int, shard_rows: int, spare_bytes: int
+    store: Store, wanted: Sequence[Wanted], *, rows: int, shard_rows: int, spare_bytes: int = 0
 ) -> dict[str, Column]:
     """Open columns that are looked up together.
 
@@ -52,29 +103,34 @@ def open_columns(
         StoreError: not a single shard of each has room, or the folder cannot be written.
     """
     most = rows
-    if len(wanted) > 1 or spare_bytes:
-        shard_bytes = sum(
-            shard_rows * (one_bytes := row_bytes(one.dtype, one.shape)) + shard_rows * one_bytes // EXTENTS + LINE_BYTES
-            for one in wanted
+    if (len(wanted) > 1 or spare_bytes) and store.writable:
+        beside_bytes = spare_bytes + COLUMN_BYTES * len(wanted)
+        shard_bytes = max(1, _shard_bytes(wanted, shard_rows))
+        held = f"{show_size(shard_bytes)} for one batch" + (
+            f" beside {show_size(spare_bytes)} of labels" if spare_bytes else ""
         )
-        room_bytes = store.room_bytes(besides=[one.key for one in wanted]) - spare_bytes - COLUMN_BYTES * len(wanted)
-        shards = max(0, room_bytes) // max(1, shard_bytes)
-        if shards == 0:
-            raise StoreError(
-                f"store {store.folder}",
-                found=f"no room for {show_size(shard_bytes)} beside what other processes use",
-                do="raise the budget, or make room on the disk",
-            )
-        most = min(rows, shards * shard_rows)
+        room_bytes = store.check_room(beside_bytes + shard_bytes, besides=[one.key for one in wanted], holds=held)
+        most = min(rows, (room_bytes - beside_bytes) // shard_bytes * shard_rows)
     columns: dict[str, Column] = {}
-    for one in wanted:
-        columns[one.key] = store.column(
-            one.key,
-            dtype=one.dtype,
-            shape=one.shape,
-            rows=rows,
-            shard_rows=shard_rows,
-            about=one.about,
-            most_rows=min([most, *(column.stored_rows for column in columns.values())]),
-        )
+    try:
+        for one in wanted:
+            columns[one.key] = store.column(
+                one.key,
+                dtype=one.dtype,
+                shape=one.shape,
+                rows=rows,
+                shard_rows=shard_rows,
+                about=one.about,
+                most_rows=min([most, *(column.stored_rows for column in columns.values())]),
+            )
+    except BaseException:
+        for column in columns.values():
+            column.close()
+        raise
     return columns
+
+
+def _shard_bytes(wanted: Sequence[Wanted], shard_rows: int) -> int:
+    """Give what one shard of each takes."""
+    each = [shard_rows * row_bytes(one.dtype, one.shape) for one in wanted]
+    return sum(size_bytes + size_bytes // EXTENTS + LINE_BYTES for size_bytes in each)

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten
 
 from frostline.replaying.refusal import Refusal
 
@@ -36,13 +34,6 @@ _READS = frozenset(
 _IN_PLACE = frozenset(
     """
     __setitem__ __iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __ipow__ __iand__ __ior__ __ixor__ copy_
-""".split()
-)
-# Their whole numbers are shapes and places, of which the batch is one; a change of those shows in the shape.
-_SHAPING = frozenset(
-    """
-    view reshape expand repeat unflatten new_zeros new_ones new_empty new_full split chunk narrow __getitem__ tile
-    broadcast_to resize unfold select split_with_sizes tensor_split index_select repeat_interleave as_strided
 """.split()
 )
 
@@ -91,13 +82,6 @@ def storage_of(tensor: Tensor) -> int:
         return int(tensor.untyped_storage()._cdata)
     except (RuntimeError, NotImplementedError):
         raise Refusal(f"it works with tensors of layout {tensor.layout}") from None
-
-
-def label_of(name: str, args: Any, kwargs: Any) -> str:
-    """Name an operation together with the plain values that it was given, such as the factor of a product."""
-    kinds = (bool, float, complex, str, torch.dtype) if name in _SHAPING else (int, float, complex, str, torch.dtype)
-    plain = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, kinds)]
-    return f"{name} {plain!r}"
 
 
 def versions_of(tensors: Sequence[Tensor]) -> list[int]:

@@ -19,13 +19,20 @@ from frostline.selection import undisturbed
 
 
 def run_pass(
-    watched: Watched, batch: Callable[[], Any], *, run: Callable[[Flow, Any], None], train: bool, draw: int = 0
+    watched: Watched,
+    batch: Callable[[], Any],
+    *,
+    count: int,
+    run: Callable[[Flow, Any], None],
+    train: bool,
+    draw: int = 0,
 ) -> Seen:
     """Run one batch through the network, watched; start anew where a module turns out to be no root.
 
     Args:
         watched: the network, its stand-ins installed.
         batch: gives real samples, put together; a network may write into them.
+        count: samples in it.
         run: runs the network on a batch and lets a flow watch it.
         train: whether the network is in train mode.
         draw: every draw but the first, 0, has random numbers of its own.
@@ -45,6 +52,7 @@ def run_pass(
                 free=watched.free,
                 wholly_trained=watched.wholly_trained,
                 draws=draws,
+                count=count,
             )
             watched.model.train(train)
             if draw:
@@ -115,9 +123,12 @@ def _running(watched: Watched, flow: Flow) -> Iterator[None]:
 
         return ended
 
+    # What is run as one step is run as nobody watched: with hooks torch's encoders compute in another way.
+    alone = {inner for name in watched.steps for inner, _ in watched.modules[name].named_modules(prefix=name)}
     hooks = [
         hook
         for name, module in watched.modules.items()
+        if name not in alone - watched.hooked
         for hook in (
             module.register_forward_pre_hook(begin(name), prepend=True),
             module.register_forward_hook(end(name), always_call=True, with_kwargs=True),

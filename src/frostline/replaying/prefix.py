@@ -1,7 +1,7 @@
 """The prefix of a data set: recorded once, shard by shard, and looked up from then on."""
 
 import functools
-import os
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,29 +10,28 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
-from torch.utils.data import DataLoader, Dataset
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_structure
+from torch.utils.data import DataLoader
 
 from frostline.errors import StoreError
 from frostline.replaying.capture import capture
 from frostline.replaying.cost import Tally
 from frostline.replaying.feed import Feed
-from frostline.replaying.fingerprint import RandomWatch
 from frostline.replaying.frontier import Frontier
+from frostline.replaying.gathering import UNLIKE, Batch, Polite, Together, Watched, forms_of
 from frostline.replaying.ranks import Ranks
 from frostline.replaying.refusal import Refusal
+from frostline.replaying.sample import left_out, packed, same_items
 from frostline.replaying.slots import Slot
 from frostline.replaying.store import Store
 from frostline.replaying.store.columns import Column, DamagedError
 from frostline.replaying.store.items import Items
 
-# In place of a sample's tensor that the network alone takes.
-_LEFT_OUT = "\x00 left out"
 # What else the samples hold is kept in memory up to so much, as Python's objects.
 _KEPT_BYTES = 128 * 2**20
 _OBJECT_BYTES = 200
-# Of the system's scale of priorities, from 0 to 19.
-_STEPS_BACK = 10
+# Chances to find a sample whose place was another.
+_TRIES = 20
 # A damaged shard is recorded again; one that is damaged at once again is the disk's doing.
 _MOST_REPAIRS = 3
 
@@ -61,8 +60,8 @@ class Prefix:
         store: where the columns are.
         items: what else the samples hold.
         leaves: which tensors of a sample are left out of the items.
-        spec: how the containers of the first sample nest; where those of others nest alike, only leaves are stored, and
-            containers may be of any kind.
+        first: a sample: the left-out tensors of all others are like its own, and where their containers nest like its
+            own, only leaves are stored, and containers may be of any kind.
         stored: by any name; `now` is replayed.
         autocast: gives the context that the network runs in.
         ranks: this process, and all that record together.
@@ -78,7 +77,7 @@ class Prefix:
     store: Store
     items: Items
     leaves: frozenset[int]
-    spec: TreeSpec
+    first: Any
     stored: Mapping[str, Stored]
     autocast: Callable[[], Any]
     ranks: Ranks = field(default_factory=Ranks)
@@ -87,6 +86,15 @@ class Prefix:
     recorded: int = 0
     tally: Tally = field(default_factory=Tally)
     _kept: dict[int, tuple[list[Any], TreeSpec]] = field(default_factory=dict)
+
+    @cached_property
+    def spec(self) -> TreeSpec:
+        """How the containers of the first sample nest."""
+        return tree_structure(self.first)
+
+    @cached_property
+    def _together(self) -> Together:
+        return Together(self.feed.collate, self.leaves, forms_of(self.first, self.leaves))
 
     @cached_property
     def rows(self) -> int:
@@ -150,15 +158,15 @@ class Prefix:
     def _entries(self, shard: int, shard_rows: int) -> range:
         return range(shard * shard_rows, min((shard + 1) * shard_rows, len(self.feed.dataset)))
 
-    def _batches(self, shards: Sequence[int], shard_rows: int) -> Iterator["_Batch"]:
+    def _batches(self, shards: Sequence[int], shard_rows: int) -> Iterator[Batch]:
         workers = min(self.loader.num_workers, len(shards))
         return iter(
             DataLoader(
-                _Watched(self.feed.dataset),
+                Watched(self.feed.dataset),
                 batch_sampler=[list(self._entries(shard, shard_rows)) for shard in shards],
-                collate_fn=_Together(self.feed.collate, self.leaves),
+                collate_fn=self._together,
                 num_workers=workers,
-                worker_init_fn=_Polite(self.loader.worker_init_fn, gives_way=self.feed.device.type == "cpu"),
+                worker_init_fn=Polite(self.loader.worker_init_fn, gives_way=self.feed.device.type == "cpu"),
                 multiprocessing_context=self.loader.multiprocessing_context if workers else None,
                 timeout=self.loader.timeout if workers else 0,
                 # Not torch's own generator, which the loop draws from.
@@ -166,29 +174,53 @@ class Prefix:
             )
         )
 
-    def _write(self, shard: int, batch: "_Batch", targets: Sequence[Column | Items]) -> None:
-        if batch.drew:
-            raise Refusal(f"samples are random ({batch.drew}): say `views`, how many of each to keep")
+    def _write(self, shard: int, batch: Batch, targets: Sequence[Column | Items]) -> None:
+        if batch.refused:
+            raise Refusal(batch.refused)
         wanted = {target.key for target in targets}
         frontiers = {
             name: one.frontier
             for name, one in self.stored.items()
             if wanted & {column.key for column in one.columns.values()}
         }
-        found = self._compute(batch.content, frontiers) if frontiers else {}
+        found = self._compute(batch, frontiers) if frontiers else {}
         written: set[str] = set()
         for name in frontiers:
             for slot, column in self.stored[name].columns.items():
                 if column.key in wanted - written:
-                    rows = frontiers[name].layouts[slot].rows(found[name][slot])
-                    column.write(shard, rows.to(column.dtype))
+                    column.write(shard, found[name][slot].to(column.dtype))
                     written.add(column.key)
         if self.items.key in wanted:
             self.items.write(shard, [packed(sample, self.spec) for sample in batch.kept])
 
-    def _compute(self, content: Any, frontiers: Mapping[str, Frontier]) -> dict[str, dict[Slot, Tensor]]:
+    def _compute(self, batch: Batch, frontiers: Mapping[str, Frontier]) -> dict[str, dict[Slot, Tensor]]:
+        """Give the rows of each slot in the order in which the samples were read."""
         with self.autocast():
-            return capture(self.model, self.feed, self.feed.moved(content), frontiers)
+            found = capture(self.model, self.feed, self.feed.moved(batch.content), frontiers)
+        back = None
+        if batch.order is not None and batch.order != tuple(range(len(batch.kept))):
+            back = torch.tensor(batch.order).argsort()
+        rows: dict[str, dict[Slot, Tensor]] = {}
+        for name, slots in found.items():
+            rows[name] = {}
+            for slot, tensor in slots.items():
+                own_rows = frontiers[name].layouts[slot].rows(tensor)
+                if len(own_rows) != len(batch.kept):
+                    raise Refusal(f"{slot} has {len(own_rows)} rows for {len(batch.kept)} samples")
+                rows[name][slot] = own_rows if back is None else own_rows[back.to(own_rows.device)]
+        return rows
+
+    def _read_together(self, entries: Sequence[int]) -> Batch:
+        """Read samples here and now, and put them together.
+
+        Raises:
+            Refusal: they are random, or are not like the others.
+        """
+        watched = Watched(self.feed.dataset)
+        batch = self._together([watched[entry] for entry in entries])
+        if batch.refused:
+            raise Refusal(batch.refused)
+        return batch
 
     # -- looking up
 
@@ -211,14 +243,13 @@ class Prefix:
     def _beside(self, found: dict[Slot, Tensor], wanted: Tensor, there: Tensor) -> dict[Slot, Tensor]:
         """Compute what the budget had no room for, and put it where it belongs."""
         stored = self.stored["now"]
-        content = self.feed.collate(self.feed.samples(wanted[~there].tolist()))
-        computed = self._compute(content, {"now": stored.frontier})["now"]
+        computed = self._compute(self._read_together(wanted[~there].tolist()), {"now": stored.frontier})["now"]
         self.tally.computed += int((~there).sum())
         together = {}
         for slot, rows in found.items():
             whole = rows.new_empty((len(wanted), *rows.shape[1:]))
             whole[there] = rows
-            whole[~there] = stored.frontier.layouts[slot].rows(computed[slot]).cpu().to(rows.dtype)
+            whole[~there] = computed[slot].cpu().to(rows.dtype)
             together[slot] = whole
         return together
 
@@ -232,11 +263,17 @@ class Prefix:
             if entry < self.items.stored_rows:
                 flat = self._unpacked(self._repaired(lambda: self.items.read(entry)))
             else:
-                flat = tree_flatten(left_out(self.feed.dataset[entry], self.leaves))
+                flat = self._flat_of(entry)
             if len(self._kept) * (_OBJECT_BYTES + 4 * self.item_bytes) > _KEPT_BYTES:
                 return flat
             self._kept[entry] = flat
         return self._kept[entry]
+
+    def _flat_of(self, entry: int) -> tuple[list[Any], TreeSpec]:
+        sample = self.feed.dataset[entry]
+        if forms_of(sample, self.leaves) != self._together.forms:
+            raise Refusal(UNLIKE)
+        return tree_flatten(left_out(sample, self.leaves))
 
     def _unpacked(self, kept: Any) -> tuple[list[Any], TreeSpec]:
         return (kept, self.spec) if type(kept) is list else tree_flatten(kept[0])
@@ -267,27 +304,55 @@ class Prefix:
         except DamagedError as damaged:
             raise Refusal(f"the store gives other bytes than were written ({damaged})") from None
 
-    def check(self, entries: Sequence[int]) -> float:
-        """Compute some stored samples again, and compare.
+    def check(self, *, count: int) -> float:
+        """Compute some stored samples again, in other company and at other places than they were recorded, and compare.
+
+        Args:
+            count: how many; each is read.
 
         Returns:
             The largest difference, as a share of the largest magnitude.
 
         Raises:
-            Refusal: it is more than rounding: something that values depend on changed, and the key did not see it.
+            Refusal: it is more than rounding, or other labels come with them: something that values depend on changed,
+                and the key did not see it.
         """
         stored = self.stored["now"]
-        there = [entry for entry in entries if entry < self.rows]
-        rows = torch.tensor(there, dtype=torch.int64)
-        batch = self.feed.collate(self.feed.samples(there))
+        entries = elsewhere(self.rows, shard_rows=self.items.shard_rows, count=count)
+        if not entries:
+            return 0.0
+        batch = self._read_together(entries)
+        for entry, sample in zip(entries, batch.kept, strict=True):
+            kept = self._unpacked(self._repaired(functools.partial(self.items.read, entry)))
+            if not same_items(kept, tree_flatten(sample)):
+                raise Refusal(f"what is stored of sample {entry} is not what the data set gives now")
         computed = self._compute(batch, {"now": stored.frontier})["now"]
-        worst = 0.0
+        rows, worst = torch.tensor(entries, dtype=torch.int64), 0.0
         for slot, column in stored.columns.items():
-            ours, theirs = self._read(column, rows), stored.frontier.layouts[slot].rows(computed[slot]).cpu()
-            worst = max(worst, _difference(ours, theirs))
+            worst = max(worst, _difference(self._read(column, rows), computed[slot].cpu()))
             if worst > _TOLERANCE[column.dtype if column.dtype in _TOLERANCE else torch.float32]:
                 raise Refusal(f"what is stored of {slot} is not what the network gives now")
         return worst
+
+
+def elsewhere(rows: int, *, shard_rows: int, count: int) -> list[int]:
+    """Choose samples of shards by chance, each for a place in a batch that it had not in its shard.
+
+    Args:
+        rows: samples to choose from.
+        shard_rows: samples of a shard.
+        count: how many at most.
+    """
+    # Not a generator that somebody's loop draws from.
+    chance = random.Random()
+    chosen: list[int] = []
+    for place in range(count):
+        for _ in range(_TRIES):
+            entry = chance.randrange(max(1, rows))
+            if entry < rows and entry not in chosen and entry % shard_rows % 2 != place % 2:
+                chosen.append(entry)
+                break
+    return chosen or list(range(min(rows, count)))[::-1]
 
 
 _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -301,85 +366,3 @@ def _difference(ours: Tensor, theirs: Tensor) -> float:
         return 0.0
     gap = (one - other)[~same].abs().max() / other[other.isfinite()].abs().max().clamp_min(1e-12)
     return float(gap) if bool(gap.isfinite()) else float("inf")
-
-
-def left_out(sample: Any, leaves: frozenset[int]) -> Any:
-    """Give a sample of its own, with a mark in the place of some of its tensors."""
-    flat, spec = tree_flatten(sample)
-    place, kept = -1, []
-    for leaf in flat:
-        place += isinstance(leaf, Tensor)
-        kept.append(_LEFT_OUT if isinstance(leaf, Tensor) and place in leaves else own(leaf))
-    return tree_unflatten(kept, spec)
-
-
-def packed(sample: Any, spec: TreeSpec) -> list[Any] | tuple[Any]:
-    """Give what is stored of a sample: its leaves in a list, or, where its containers nest in another way, itself."""
-    flat, own_spec = tree_flatten(sample)
-    return flat if own_spec == spec else (sample,)
-
-
-def own(leaf: Any) -> Any:
-    """Give a leaf that nobody else has: collate functions may write into it."""
-    if isinstance(leaf, Tensor):
-        return leaf.clone()
-    return leaf.copy() if hasattr(leaf, "__array__") else leaf
-
-
-def is_left_out(leaf: Any) -> bool:
-    """Whether a leaf is the mark of a tensor that was left out."""
-    return isinstance(leaf, str) and leaf == _LEFT_OUT
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Samples of one shard: put together, what else they hold, and who drew random numbers for them."""
-
-    content: Any
-    kept: list[Any]
-    drew: str
-
-
-class _Watched(Dataset[tuple[Any, tuple[str, ...]]]):
-    """A data set whose samples come with what they drew from."""
-
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, entry: int) -> tuple[Any, tuple[str, ...]]:
-        with RandomWatch() as watch:
-            sample = self._dataset[entry]
-        # Views draw, and put the generators back.
-        return sample, watch.drew
-
-
-@dataclass(frozen=True)
-class _Polite:
-    """Begins a process that reads samples; it gives way to the network, whose threads would wait for one another."""
-
-    then: Callable[[int], None] | None
-    gives_way: bool
-
-    def __call__(self, worker: int) -> None:
-        if self.gives_way and hasattr(os, "nice"):  # Windows has none
-            os.nice(_STEPS_BACK)
-        if self.then is not None:
-            self.then(worker)
-
-
-@dataclass(frozen=True)
-class _Together:
-    """Puts samples together, in the process that read them."""
-
-    collate: Callable[[list[Any]], Any]
-    leaves: frozenset[int]
-
-    def __call__(self, watched: list[tuple[Any, tuple[str, ...]]]) -> _Batch:
-        samples = [sample for sample, _ in watched]
-        drew = next((" and ".join(drew) for _, drew in watched if drew), "")
-        # Before they are put together: collate functions may write into labels.
-        kept = [left_out(sample, self.leaves) for sample in samples]
-        return _Batch(self.collate(samples), kept, drew)

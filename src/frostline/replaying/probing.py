@@ -34,8 +34,27 @@ class Probed:
         return torch.stack(found) if ticket.batched else found[0]
 
     def fetch(self, entries: Sequence[int]) -> Mapping[Slot, Tensor]:
-        """Give what was seen of the samples."""
+        """Give what was seen of the samples, which come in the order in which they were put together.
+
+        Raises:
+            Refusal: some are there twice, or are left out.
+        """
+        check_each_once(entries, len(self._samples))
         return {slot: tensor.clone() for slot, tensor in self._values.items()}
+
+
+def check_each_once(entries: Sequence[int], count: int) -> None:
+    """See that what is put together holds every sample once.
+
+    Args:
+        entries: the places of the samples, as they came.
+        count: of the samples.
+
+    Raises:
+        Refusal: it does not.
+    """
+    if sorted(entries) != list(range(count)):
+        raise Refusal("the collate function repeats samples, or leaves some out")
 
 
 def compare_outputs(ours: Any, theirs: Any) -> None:

@@ -1,12 +1,14 @@
 """Ranks: the processes of one training run, which record together and decide alike."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from frostline.errors import StoreError
+from frostline.errors import StoreError, UserError
+from frostline.replaying.faults import reason_of
 from frostline.replaying.refusal import Refusal
 
 T = TypeVar("T")
@@ -31,6 +33,14 @@ class Ranks:
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
 
+    def gather(self, value: T) -> list[T]:
+        """Wait for all, and give what each of them has, in their order."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
     def agree(self, reason: str | None) -> None:
         """Wait for all; whatever speaks against replay in one of them counts for every one.
 
@@ -40,10 +50,7 @@ class Ranks:
         Raises:
             Refusal: something does.
         """
-        reasons: list[str | None] = [reason]
-        if self.count > 1:
-            reasons = [None] * self.count
-            dist.all_gather_object(reasons, reason)
+        reasons = self.gather(reason)
         if reason is not None:
             raise Refusal(reason)
         for number, other in enumerate(reasons):
@@ -58,13 +65,20 @@ class Ranks:
 
         Raises:
             Refusal: it fails in one of them.
+            UserError: it fails here, by the user's mistake; the others are refused.
         """
         reason = None
         try:
             found = act()
-        except Refusal as refusal:
-            reason = refusal.reason
-        except StoreError as error:
-            reason = f"{error.asked}: {error.found}"
+        except UserError as error:
+            reason = reason_of(error)
+            if not isinstance(error, StoreError):
+                # The others wait to hear of it.
+                self.gather(reason)
+                raise
+        except Exception as error:  # of somebody's data set or network; their own loop shows it, if it comes there
+            if not isinstance(error, Refusal):
+                logging.getLogger("frostline.replaying").debug("replay is off", exc_info=True)
+            reason = reason_of(error)
         self.agree(reason)
         return found

@@ -13,16 +13,19 @@ from frostline.freezing import PlanHandle
 from frostline.replaying.capture import capture
 from frostline.replaying.compiling import as_written, uncompiled
 from frostline.replaying.feed import Feed, tensors_of, with_ghosts
-from frostline.replaying.flow import Flow, Seen, plain_of
+from frostline.replaying.flow import Flow, Seen
 from frostline.replaying.frontier import Frontier, Setting, find_frontier, leaves_of, same_bits
+from frostline.replaying.gathering import order_of
 from frostline.replaying.ghost import THE_NETWORK, Ghost, Source, Ticket, has_ghost, inside_a_network
 from frostline.replaying.guard import Guard, Undo
-from frostline.replaying.keeping import attributes
+from frostline.replaying.keeping import all_leaves, attributes
 from frostline.replaying.key import Key, slot_key, tensors_under
 from frostline.replaying.probing import Probed, compare_outputs
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replaying import Replaying
-from frostline.replaying.slots import Slot, alike
+from frostline.replaying.rerun import Rerun
+from frostline.replaying.slots import PLAIN, Slot, alike
+from frostline.replaying.steps import registered
 from frostline.replaying.watched import Watched
 from frostline.selection import undisturbed
 
@@ -115,7 +118,10 @@ class Replayer:
         Raises:
             Refusal: they do not.
         """
-        if self._find_inputs(feed, samples) != self._inputs:
+        found = self._find_inputs(feed, samples)
+        if Setting.now(feed.device) != self.setting or found.setting != self._inputs.setting:
+            raise Refusal("it would be recorded with another `autocast` than the first loader of this network")
+        if found != self._inputs:
             raise Refusal("its samples come to the network in another way than those of the first loader")
 
     def check_unchanged(self) -> None:
@@ -141,10 +147,13 @@ class Replayer:
             )
         self.frontier = replace(found, inputs=frozenset(ghosts))
         self.leaves = frozenset(ghosts.values())
+        self._registered = registered(self.model)
         names = {one for depends in found.depends.values() for one in depends}
-        self._guard = Guard(self.handle, tensors_under(self.model, names), steps=self.frontier.steps)
-        self._check(feed, samples[:2], in_eval, train=False)
-        self._check(feed, samples[:2], in_train, train=True)
+        again = Rerun(self.model, feed, samples[:2], self.frontier, self.setting, in_eval)
+        self._guard = Guard(self.handle, tensors_under(self.model, names), frontier=found, same=again.same)
+        self._check(feed, samples[:2], in_eval, in_eval.output, train=False)
+        # What is watched might compute in another way than what is not.
+        self._check(feed, samples[:2], in_train, self._computed(feed, samples[:2]), train=True)
         self._check_capture(feed, samples[:2], in_eval)
         keys = {
             slot: slot_key(slot, frontier=self.frontier, handle=self.handle, setting=self.setting)
@@ -163,7 +172,7 @@ class Replayer:
         if any(len(tensors_of(sample)) != len(every) for sample in samples):
             raise Refusal("samples have different numbers of tensors")
         ghosts = [with_ghosts(sample, place, leaves=every, source=probed) for place, sample in enumerate(samples)]
-        arguments = self._arguments(feed, feed.batch(ghosts))
+        arguments, setting = self._arguments(feed, feed.batch(ghosts))
         arrived = {
             place: leaf.ticket.leaf
             for place, leaf in leaves_of(*arguments).items()
@@ -174,16 +183,17 @@ class Replayer:
             raise Refusal(f"no tensor of a sample reaches the network as the data set gave it{why}")
         if any(len({tensors_of(sample)[leaf].shape for sample in samples}) > 1 for leaf in arrived.values()):
             raise Refusal("samples have different shapes")
+        order_of(arguments, len(samples))
         shapes = {leaf: tensors_of(samples[0])[leaf].shape for leaf in arrived.values()}
-        return _Inputs(arrived, shapes, _structure(arguments))
+        return _Inputs(arrived, shapes, _structure(arguments), setting)
 
-    def _arguments(self, feed: Feed, batch: Any) -> Arguments:
-        arrival = _Arrival()
+    def _arguments(self, feed: Feed, batch: Any) -> tuple[Arguments, Setting]:
+        arrival = _Arrival(feed.device)
         with self._during(arrival):
             try:
                 feed.forward(self.model, batch)
             except _Arrived as arrived:
-                return arrived.arguments
+                return arrived.arguments, arrived.setting
         raise Refusal("the network was not called with the batch")
 
     def _follow(self, feed: Feed) -> Callable[[Flow, Any], None]:
@@ -193,7 +203,16 @@ class Replayer:
 
         return run
 
-    def _check(self, feed: Feed, samples: Sequence[Any], seen: Seen, *, train: bool) -> None:
+    def _computed(self, feed: Feed, samples: Sequence[Any]) -> Any:
+        """Give what the network makes of samples in train mode when nobody watches."""
+        plain = _Keeping(lambda original, args, kwargs: original(*args, **kwargs))
+        with undisturbed(self.model), torch.enable_grad():
+            self.model.train()
+            with self._during(plain):
+                feed.forward(self.model, feed.batch(samples))
+        return plain.output
+
+    def _check(self, feed: Feed, samples: Sequence[Any], seen: Seen, expected: Any, *, train: bool) -> None:
         """Replay the probed batch from the values that were seen, and compare what comes out.
 
         Raises:
@@ -201,14 +220,14 @@ class Replayer:
         """
         probed = Probed(samples, {slot: seen.value(slot) for slot in self.frontier.stored})
         ghosts = [with_ghosts(sample, place, leaves=self.leaves, source=probed) for place, sample in enumerate(samples)]
-        checking = _Checking(self._replay)
+        checking = _Keeping(self._replay)
         with undisturbed(self.model), torch.enable_grad():
             self.model.train(train)
             with self._during(checking):
                 feed.forward(self.model, feed.batch(ghosts))
         if probed.touched:
             raise Refusal(f"{next(iter(probed.touched.values()))} is done to the network's input on the way")
-        compare_outputs(checking.output, seen.output)
+        compare_outputs(checking.output, expected)
 
     def _check_capture(self, feed: Feed, samples: Sequence[Any], seen: Seen) -> None:
         """See that recording takes the tensors that the probe chose.
@@ -248,8 +267,8 @@ class Replayer:
     def _replay_or_compute(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Replay; if that turns out not to be exact, undo what it did and compute with what the ghosts stand for."""
         if self.refused is None:
-            device = next(leaf.device for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Ghost))
-            undo = Undo(self._moving, device=device)
+            device = next(leaf.device for leaf in all_leaves((args, kwargs)) if isinstance(leaf, Ghost))
+            undo = Undo(self._moving, self._guard.keeper, device=device)
             try:
                 output = self._replay(original, args, kwargs)
             except Refusal as refusal:
@@ -260,6 +279,8 @@ class Replayer:
                 self.replayed += 1
                 return output
             undo()
+        for leaf in all_leaves((args, kwargs)):  # one inside an object stays there, and is as good as its tensor
+            _real(leaf)
         args, kwargs = tree_map(_real, (args, kwargs))
         return original(*args, **kwargs)
 
@@ -277,18 +298,28 @@ class Replayer:
             raise Refusal("the network is called with several batches at once")
         device = next(iter(ghosts.values())).device
         if (now := Setting.now(device)) != self.setting:
-            raise Refusal(f"it computes in {now.autocast or 'fp32'} on {now.device}, what is stored is of "
-                          f"{self.setting.autocast or 'fp32'} on {self.setting.device}")  # fmt: skip
+            raise Refusal(f"it computes in {now}, what is stored is of {self.setting}")
         self._guard.glance()
         ticket = next(iter(tickets.values()))
+        if getattr(ticket.source, "replayer", self) is not self:
+            raise Refusal("the samples are those of a loader that is replayed for another network")
         self._check_beside(leaves, ticket)
         values = ticket.source.fetch(ticket.entries)
         values = {slot: tensor.to(device, non_blocking=True) for slot, tensor in values.items()}
-        replaying = Replaying(self.frontier, values, count=len(ticket.entries), device=device)
+        replaying = Replaying(
+            self.frontier,
+            values,
+            arguments=leaves,
+            registered=self._registered,
+            count=len(ticket.entries),
+            device=device,
+        )
         with self._during(replaying), inside_a_network(replaying.found):
             output = original(*args, **kwargs)
-        if has_ghost(output):
-            raise Refusal("something that replay does not compute comes out of the network")
+        made = replaying.made
+        del replaying
+        if has_ghost(output) or any(one() is not None for one in made):
+            raise Refusal("something that replay does not compute comes out of the network, or is kept for later")
         return output
 
     def _check_beside(self, leaves: Mapping[int, Tensor], ticket: Ticket) -> None:
@@ -306,20 +337,24 @@ class _Inputs:
     leaves: Mapping[int, int]
     shapes: Mapping[int, torch.Size]
     structure: Any
+    setting: Setting
 
 
 class _Arrived(BaseException):
     """What the network was called with; not an Exception, so that nobody on the way takes it for one."""
 
-    def __init__(self, arguments: Arguments) -> None:
-        self.arguments = arguments
+    def __init__(self, arguments: Arguments, setting: Setting) -> None:
+        self.arguments, self.setting = arguments, setting
 
 
 class _Arrival:
     """Ends when the network is called."""
 
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
     def enter(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        raise _Arrived((args, kwargs))
+        raise _Arrived((args, kwargs), Setting.now(self._device))
 
     def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return original(*args, **kwargs)
@@ -335,19 +370,19 @@ class _Following:
     def enter(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._flow.enter(leaves_of(args, kwargs))
         output = original(*args, **kwargs)
-        self._flow.leave(output, [attributes(module) for module in self._model.modules()])
+        self._flow.leave(output, [attributes(one, private=True) for one in self._model.modules()])
         return output
 
 
-class _Checking:
-    """Replays, and keeps what the network gave; where that is refused, so is the probe."""
+class _Keeping:
+    """Keeps what the network gave."""
 
-    def __init__(self, replay: Callable[..., Any]) -> None:
-        self._replay = replay
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self._run = run
         self.output: Any = None
 
     def enter(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.output = self._replay(original, args, kwargs)
+        self.output = self._run(original, args, kwargs)
         return self.output
 
     def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -356,7 +391,7 @@ class _Checking:
 
 def _structure(arguments: Arguments) -> tuple[Any, ...]:
     leaves, spec = tree_flatten(arguments)
-    return spec, plain_of(leaves)
+    return spec, tuple(leaf for leaf in leaves if isinstance(leaf, PLAIN))
 
 
 def _kept(source: Source, ticket: Ticket) -> Tensor:
@@ -367,6 +402,6 @@ def _kept(source: Source, ticket: Ticket) -> Tensor:
 def _real(leaf: Any) -> Any:
     if not isinstance(leaf, Ghost):
         return leaf
-    if leaf.ticket is None:
+    if leaf.cell is None:
         raise Refusal("a tensor of the inside of a replayed network comes in, which has no values")
-    return leaf.ticket.real(THE_NETWORK).to(leaf.device)
+    return leaf.cell.real(THE_NETWORK)

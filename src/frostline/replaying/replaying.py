@@ -1,19 +1,20 @@
 """One forward pass whose prefix is looked up: held modules give stored tensors, or ghosts."""
 
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from frostline.replaying.flow import plain_of
 from frostline.replaying.frontier import Frontier
 from frostline.replaying.ghost import Ghost
 from frostline.replaying.keeping import flat
 from frostline.replaying.lineage import Lineage, parts
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Slot
+from frostline.replaying.steps import Given, Step, step_of
 
 
 class Replaying:
@@ -22,16 +23,35 @@ class Replaying:
     Args:
         frontier: knows which calls are replaced.
         values: the stored tensors of a batch.
+        arguments: the tensors that the network gets, by place.
+        registered: names of its parameters and buffers by identity.
         count: number of samples.
         device: where the network is.
+
+    Attributes:
+        made: the ghosts of this pass; when it is over nobody may have one.
     """
 
-    def __init__(self, frontier: Frontier, values: Mapping[Slot, Tensor], *, count: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        frontier: Frontier,
+        values: Mapping[Slot, Tensor],
+        *,
+        arguments: Mapping[int, Tensor],
+        registered: Mapping[int, str],
+        count: int,
+        device: torch.device,
+    ) -> None:
         self._frontier = frontier
-        self._values = {**frontier.constants, **values}
+        # Whatever works on them in place works on this batch's alone.
+        self._values = {**{slot: one.clone() for slot, one in frontier.constants.items()}, **values}
+        self._arguments = {id(tensor): Slot("", 0, place) for place, tensor in arguments.items()}
+        self._registered = registered
         self._count = count
         self._device = device
+        self.made: list[weakref.ref[Ghost]] = []
         self._lineage = Lineage()
+        self._versions: dict[int, int] = {}
         self._outermost: dict[str, int] = {}
         self._inside = 0
 
@@ -59,29 +79,54 @@ class Replaying:
         # No ghost needs a gradient, and to ask it takes its time.
         if any(isinstance(one, Tensor) and not isinstance(one, Ghost) and one.requires_grad for one in given):
             raise Refusal(f"the held {name} gets something trained, which it did not in the probe")
-        if self._frontier.plain.get((name, number), plain := plain_of(given)) != plain:
-            raise Refusal(f"the held {name} gets other settings than in the probe")
+        if self._frontier.steps_seen.find(self._step(f"{name} {number}", given)) is None:
+            raise Refusal(f"the held {name} gets other things than in the probe")
         return shape.filled({slot.leaf: self._leaf(slot) for slot in self._frontier.slots[name, number]})
 
     def _leaf(self, slot: Slot) -> Tensor:
-        if slot in self._values:
-            return self._values[slot]
-        ghost = Ghost(self._frontier.layouts[slot].without_values(self._count), device=self._device)
-        self._lineage.name(ghost, slot)
-        return ghost
+        tensor = self._values.get(slot)
+        if tensor is None:
+            tensor = Ghost(self._frontier.layouts[slot].without_values(self._count), device=self._device)
+            self.made.append(weakref.ref(tensor))
+        self._name(tensor, slot)
+        return tensor
 
-    def found(self, operation: str, label: str, ghosts: Sequence[Ghost], output: Any) -> Any:
+    def _name(self, tensor: Tensor, slot: Slot) -> None:
+        self._lineage.name(tensor, slot)
+        if not isinstance(tensor, Ghost):
+            self._versions[id(tensor)] = tensor._version
+
+    def _step(self, name: str, leaves: list[Any]) -> Step:
+        return step_of(name, leaves, count=self._count, given=self._given_as)
+
+    def _given_as(self, tensor: Tensor) -> Given:
+        known = self._lineage.of(tensor) or self._arguments.get(id(tensor))
+        if isinstance(tensor, Ghost):
+            return known
+        # What is handed out may have been written into since; nobody sees that.
+        if known is not None and self._versions.get(id(tensor), tensor._version) == tensor._version:
+            return known
+        return self._registered.get(id(tensor), tensor)
+
+    def found(self, operation: str, arguments: Any, output: Any, *, writes: bool = False) -> Any:
         """Give what an operation on ghosts gives: what is stored of it, or ghosts.
 
         Raises:
-            Refusal: it gets other numbers than in the probe, or gives another shape.
+            Refusal: it gets other things than in the probe, or gives another shape.
         """
+        self.made += [weakref.ref(one) for one in tree_flatten(output)[0] if isinstance(one, Ghost)]
         if self._inside:
             return output
-        if label not in self._frontier.labels:
-            raise Refusal(f"{label} was not done to what is held in the probe")
-        made = self._lineage.step(operation, ghosts)
-        if made is None:
+        given = tree_flatten(arguments)[0]
+        known = self._frontier.steps_seen.find(self._step(operation, given))
+        if known is None:
+            raise Refusal(f"{operation} was not done to what is held in the probe, or not in this way")
+        made = self._lineage.step(operation, [one for one in given if isinstance(one, Tensor)])
+        if writes:
+            written = {id(one.memory) for one in tree_flatten(output)[0] if isinstance(one, Ghost)}
+            self._lineage.forget(lambda tensor: isinstance(tensor, Ghost) and id(tensor.memory) in written)
+            return output
+        if made is None or known.parent is None:
             return output
         leaves, spec = tree_flatten(output)
         named = {id(tensor): slot for slot, tensor in parts(made, output)}
@@ -93,6 +138,5 @@ class Replaying:
                 if leaf.shape != self._values[slot].shape:
                     raise Refusal(f"{slot} has another shape than in the probe")
                 leaves[place] = self._values[slot]
-            else:
-                self._lineage.name(leaf, slot)
+            self._name(leaves[place], slot)
         return tree_unflatten(leaves, spec)

@@ -129,7 +129,7 @@ def _without_values(layout: Layout, count: int) -> Tensor:
 
 
 def find_layout(small: Tensor, large: Tensor, *, small_count: int, large_count: int) -> Layout:
-    """Find where the samples lie, from the same tensor of two batches; the small one has the first of the large one.
+    """Find where the samples lie, from the same tensor of two batches; the small one has the last of the large one.
 
     Args:
         small: of `small_count` samples.
@@ -151,7 +151,7 @@ def find_layout(small: Tensor, large: Tensor, *, small_count: int, large_count: 
         raise Refusal(f"its shape does not grow with the batch: {tuple(small.shape)}, {tuple(large.shape)}")
     for samples_first in (True, False) if factor > 1 else (True,):
         layout = Layout(dim, factor, samples_first, (), (), small.dtype, ())
-        one, other = layout._apart(small), layout._apart(large)[:small_count]
+        one, other = layout._apart(small), layout._apart(large)[-small_count:]
         found = Layout(
             dim, factor, samples_first, tuple(one.shape[1:]), _by_stride(one[0]), small.dtype, _by_stride(large)
         )

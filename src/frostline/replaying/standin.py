@@ -1,5 +1,6 @@
 """Stand-ins: take the place of a module's forward, on the instance, so that somebody else can decide what it gives."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from types import MethodType
@@ -9,6 +10,11 @@ from torch import nn
 
 # Gets the module's name, its own forward, and what it was called with.
 Act = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+# Not `__func__`: Accelerate would call that one.
+_OF_A_FUNCTION = frozenset(
+    ["__code__", "__globals__", "__closure__", "__defaults__", "__kwdefaults__", "__name__", "__qualname__"]
+)
 
 
 class StandIn:
@@ -29,6 +35,17 @@ class StandIn:
         if self._act is None:
             return self.original(*args, **kwargs)
         return self._act(self.name, self.original, args, kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """Say what the module's own forward takes: trainers look for the names."""
+        return inspect.signature(self.original)
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what an export asks of a function from the module's own forward."""
+        if name in _OF_A_FUNCTION:
+            return getattr(self.original, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
         """Give the copied module the forward that this one had."""

@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
-from torch.utils._pytree import tree_leaves, tree_structure
+from torch.utils._pytree import tree_map, tree_structure
 
-from frostline.replaying.feed import Feed, tensors_of
-from frostline.replaying.fingerprint import RandomWatch, known_random
-from frostline.replaying.frontier import same_bits
-from frostline.replaying.prefix import left_out, packed
+from frostline.replaying.feed import Feed
+from frostline.replaying.fingerprint import OpenedFiles, RandomWatch, known_random
+from frostline.replaying.reading import Itemwise, innermost
 from frostline.replaying.refusal import Refusal
+from frostline.replaying.sample import left_out, own, packed, same_sample
 from frostline.replaying.store import show_size
 from frostline.replaying.store.values import to_text
 from frostline.replaying.views import Views
@@ -19,7 +19,36 @@ from frostline.replaying.views import Views
 MOST_ITEM_BYTES = 64 * 1024
 
 
-def steady_samples(feed: Feed, entries: Sequence[int]) -> tuple[list[Any], float]:
+class Fresh(Sequence[Any]):
+    """Samples that are copied whenever they are taken: collate functions may write into what they are given.
+
+    Args:
+        samples: copied at once, too: a data set may own what it gives.
+
+    Attributes:
+        first: as it was given, to be looked at.
+    """
+
+    def __init__(self, samples: Sequence[Any]) -> None:
+        self.first = samples[0] if samples else None
+        self._samples = [tree_map(own, sample) for sample in samples]
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Fresh": ...
+
+    def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            return Fresh(self._samples[place])
+        return tree_map(own, self._samples[place])
+
+
+def steady_samples(feed: Feed, entries: Sequence[int]) -> tuple[Fresh, float]:
     """Read some samples twice: they must be the same.
 
     Args:
@@ -32,40 +61,38 @@ def steady_samples(feed: Feed, entries: Sequence[int]) -> tuple[list[Any], float
     Raises:
         Refusal: they are not, or transforms are known to be random.
     """
-    known = () if isinstance(feed.dataset, Views) else known_random(feed.dataset)
+    whole, views = innermost(feed.dataset), isinstance(feed.dataset, Views)
+    known = known_random(whole, beyond_seeds=views)
+    if known and views:
+        raise Refusal(f"{known[0]} is random: a generator of its own, which `views` does not reach")
     if known:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""
         raise Refusal(f"{known[0]}{more} is random: say `views`, how many draws of each sample to keep")
-    with RandomWatch() as watch:
-        samples = feed.samples(entries)
+    with OpenedFiles(whole), RandomWatch() as watch:
+        samples = Fresh(feed.samples(entries))
     if watch.drew:
         raise Refusal(f"samples are random (they draw from {watch.drew[0]}): say `views`, how many of each to keep")
     begun = time.perf_counter()
-    again = feed.samples(entries)
+    with OpenedFiles(whole):
+        again = feed.samples(entries)
     seconds = (time.perf_counter() - begun) / len(entries)
     for one, other in zip(samples, again, strict=True):
-        if not _same(one, other):
+        if not same_sample(one, other):
             do = (
                 "say `views`, how many of each to keep"
                 if not isinstance(feed.dataset, Views)
                 else "it draws from a generator of its own, which `views` does not reach"
             )
             raise Refusal(f"a sample is another when it is read again: {do}")
+    if isinstance(feed.dataset, Itemwise):
+        together = feed.dataset.at_once(entries)
+        if len(together) != len(samples) or not all(map(same_sample, samples, together)):
+            raise Refusal("a sample is another when `__getitems__` gives it beside others")
     return samples, seconds
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two readings of a sample agree: tensors to the bit, and whatever else can be compared."""
-    if not all(same_bits(ours, theirs) for ours, theirs in zip(tensors_of(one), tensors_of(other), strict=True)):
-        return False
-    try:
-        return to_text(tree_leaves(one), name="") == to_text(tree_leaves(other), name="")
-    except Refusal:
-        return True  # of what cannot be compared, it is said later that it cannot be stored
-
-
 def item_bytes(samples: Sequence[Any], leaves: frozenset[int]) -> int:
-    """Give the most bytes that anything else in a sample takes, as text.
+    """Give about how many bytes all else in a sample takes, as text.
 
     Args:
         samples: real ones.
@@ -80,4 +107,4 @@ def item_bytes(samples: Sequence[Any], leaves: frozenset[int]) -> int:
     if most > MOST_ITEM_BYTES:
         found = f"what else a sample holds takes {show_size(most)}"
         raise Refusal(f"{found}, and it is kept up to {show_size(MOST_ITEM_BYTES)}")
-    return most
+    return -(-sum(map(len, texts)) // len(texts))

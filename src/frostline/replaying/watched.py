@@ -101,8 +101,12 @@ _COLLECTS_OUTPUT = "transformers.utils.output_capturing"
 
 def hooks_of(module: nn.Module) -> int:
     """Count what somebody has run around the forward of a module."""
-    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-    return sum(getattr(hook, "__module__", "") != _COLLECTS_OUTPUT for hook in hooks)
+    return sum(map(is_anybodys, [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]))
+
+
+def is_anybodys(hook: Any) -> bool:
+    """Whether a hook is none of those that a library has for its own output."""
+    return getattr(hook, "__module__", "") != _COLLECTS_OUTPUT
 
 
 def _globals(module: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -116,17 +116,15 @@ def run_phase(
     with apply(model, plan) as handle:
         groups = param_groups(model, plan, lr=settings.lr, weight_decay=settings.weight_decay)
         optimizer = make_optimizer(settings.optimizer, groups, momentum=settings.momentum)
-        loaders = replays.loaders(handle, index=settings.index - 1, epochs=settings.epochs)
+        steps = len(runtime.loader(replays.plain(settings.index - 1)))
+        display.phase(settings.title, epochs=settings.epochs, steps=steps)
+        loaders = replays.loaders(handle, index=settings.index - 1, epochs=settings.epochs, display=display)
         loader = runtime.loader(loaders.train)
-        steps = len(loader)
         scheduler = make_schedule(settings.schedule, optimizer, steps=settings.epochs * steps)
         watch = GradientWatch(model, plan)
         moving = model.state_dict().keys() - plan.held_names - set(plan.held_buffers)
         epochs: list[EpochRecord] = []
         waited = 0
-        display.phase(settings.title, epochs=settings.epochs, steps=steps)
-        for line in loaders.lines:
-            display.say(line)
         with runtime.wrapped(model, optimizer) as (wrapped, stepper):
             gear = _Gear(
                 handle=handle,

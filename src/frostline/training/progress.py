@@ -18,6 +18,9 @@ class Display(Protocol):
     def say(self, line: str) -> None:
         """Something that a person should know about the phase to come."""
 
+    def recorded(self, done: int, total: int) -> None:
+        """So many samples are recorded for replay, before the phase's first step."""
+
     def step(self, *, epoch: int, loss: float) -> None:
         """One step of an epoch is done."""
 
@@ -28,17 +31,28 @@ class Display(Protocol):
         """The training is over, or has failed."""
 
 
+# A log that nobody watches gets a line so often while samples are recorded.
+COUNT_SECONDS = 30.0
+
+
 class Lines:
     """One line a phase and an epoch, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._told = time.monotonic()
 
     def phase(self, title: str, *, epochs: int, steps: int) -> None:
+        self._told = time.monotonic()
         self._console.print(f"{title}: {epochs} epochs of {steps} steps", highlight=False, markup=False, soft_wrap=True)
 
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def recorded(self, done: int, total: int) -> None:
+        if time.monotonic() - self._told >= COUNT_SECONDS and done < total:
+            self._told = time.monotonic()
+            self.say(f"recording: {done:,} of {total:,} samples")
 
     def step(self, *, epoch: int, loss: float) -> None:
         pass
@@ -51,21 +65,25 @@ class Lines:
 
 
 class Bars:
-    """A bar a phase: epoch, steps, steps a second, time left, loss, last metric; above it a line for each epoch."""
+    """A bar a phase: epoch, steps, steps a second, time left, loss, last metric; above it a line for each epoch.
+
+    While samples are recorded, a bar of their own stands in its place.
+    """
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[loss]}"),
             TextColumn("{task.fields[metric]}"),
             console=console,
             transient=True,
         )
         self._task: TaskID | None = None
+        self._recording: TaskID | None = None
         self._begun = time.monotonic()
         self._steps = 0
 
@@ -77,18 +95,42 @@ class Bars:
         self._progress.console.print(
             f"{title}: {epochs} epochs of {steps} steps", highlight=False, markup=False, soft_wrap=True
         )
-        self._task = self._progress.add_task("", total=epochs * steps, epoch="1", loss="…", rate="", metric="")
+        self._task = self._progress.add_task("epoch 1", total=epochs * steps, loss="loss …", rate="", metric="")
         self._begun, self._steps = time.monotonic(), 0
 
     def say(self, line: str) -> None:
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    def recorded(self, done: int, total: int) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, visible=done >= total)
+        if self._recording is None:
+            self._recording = self._progress.add_task(
+                "recording", completed=done, total=total, loss="", rate="samples", metric=""
+            )
+        self._progress.update(self._recording, completed=done, total=total)
+        if done >= total:
+            self._progress.remove_task(self._recording)
+            self._recording = None
+
     def step(self, *, epoch: int, loss: float) -> None:
         if self._task is None:
             return
+        if self._steps == 0:
+            self._first_step(self._task)
         self._steps += 1
         rate = self._steps / max(time.monotonic() - self._begun, 1e-9)
-        self._progress.update(self._task, advance=1, epoch=str(epoch), loss=f"{loss:.4f}", rate=f"{rate:.1f} steps/s")
+        self._progress.update(
+            self._task, advance=1, description=f"epoch {epoch}", loss=f"loss {loss:.4f}", rate=f"{rate:.1f} steps/s"
+        )
+
+    def _first_step(self, task: TaskID) -> None:
+        """Leave out of the time what came before: probing and recording, and the bar of one that was given up."""
+        if self._recording is not None:
+            self._progress.remove_task(self._recording)
+            self._recording = None
+        self._progress.reset(task, visible=True)
+        self._begun = time.monotonic()
 
     def epoch(self, record: EpochRecord) -> None:
         if self._task is not None and record.metrics:
@@ -107,6 +149,9 @@ class Silent:
         pass
 
     def say(self, line: str) -> None:
+        pass
+
+    def recorded(self, done: int, total: int) -> None:
         pass
 
     def step(self, *, epoch: int, loss: float) -> None:

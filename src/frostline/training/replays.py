@@ -1,6 +1,6 @@
 """Replay in our loop: what is frozen in a phase is computed once, and for several phases in one pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from frostline.data import Split
 from frostline.freezing import FreezePlan, PlanHandle, apply
 from frostline.replaying import ReplayLoader, Survey, replay, survey
 from frostline.tasks import ImageTask
+from frostline.training.progress import Display
 from frostline.training.runtime import Runtime
 
 
@@ -75,7 +76,7 @@ class Replays:
             for index, plan in enumerate(plans):
                 if plan.held_roots:
                     with apply(model, plan) as handle:
-                        self._surveys[index] = survey(handle, self._train(index), autocast=runtime.autocast)
+                        self._surveys[index] = survey(handle, self.plain(index), autocast=runtime.autocast)
 
     def _reason(self) -> str | None:
         if self._task.mix is not None:
@@ -84,15 +85,41 @@ class Replays:
             return "`augment` is random: `replay: {views: 8}` keeps so many draws of every image"
         return None
 
-    def loaders(self, handle: PlanHandle, *, index: int, epochs: int) -> PhaseLoaders:
+    def plain(self, index: int) -> DataLoader[Any]:
+        """Make the training loader of a phase, from 0 on, as it is without replay."""
+        return self._task.loader(self._data.train, seed=self._seed + index + 1)
+
+    def loaders(self, handle: PlanHandle, *, index: int, epochs: int, display: Display) -> PhaseLoaders:
         """Make the loaders of a phase, replayed where that is exact and pays.
 
         Args:
             handle: the phase's plan, in force.
             index: of the phase, from 0.
             epochs: of the phase.
+            display: told what replay will cost before anything is recorded, and of the recording.
         """
-        train = self._train(index)
+        said: list[str] = []
+
+        def say(line: str) -> None:
+            if line not in said:
+                said.append(line)
+                display.say(line)
+
+        found = self._loaders(handle, index=index, epochs=epochs, say=say, show=display.recorded)
+        for line in found.lines:
+            say(line)
+        return found
+
+    def _loaders(
+        self,
+        handle: PlanHandle,
+        *,
+        index: int,
+        epochs: int,
+        say: Callable[[str], None],
+        show: Callable[[int, int], None],
+    ) -> PhaseLoaders:
+        train = self.plain(index)
         val = None if self._data.val is None else self._task.loader(self._data.val)
         if self._settings is None:
             return PhaseLoaders(train=train, val=val, lines=())
@@ -100,20 +127,30 @@ class Replays:
             return PhaseLoaders(train=train, val=val, lines=("replay: off: nothing is held",))
         if self._off is not None:
             return PhaseLoaders(train=train, val=val, lines=(f"replay: off: {self._off}",))
-        replayed = self._replayed(handle, train, index=index, epochs=epochs)
+        replayed = self._replayed(handle, train, index=index, epochs=epochs, say=say, show=show)
         if replayed.refused is not None:
             return PhaseLoaders(train=train, val=val, lines=replayed.lines)
         lines = list(replayed.lines)
         if val is not None:
-            judged = self._replayed(handle, val, index=index, epochs=epochs)
-            lines += [line.replace("replay:", "replay of validation:", 1) for line in judged.lines]
+            for line in replayed.lines:
+                say(line)
+            judged = self._replayed(
+                handle, val, index=index, epochs=epochs, say=lambda line: say(_of_validation(line)), show=show
+            )
+            lines += map(_of_validation, judged.lines)
             val = val if judged.refused is not None else judged
         return PhaseLoaders(train=replayed, val=val, lines=tuple(lines))
 
-    def _train(self, index: int) -> DataLoader[Any]:
-        return self._task.loader(self._data.train, seed=self._seed + index + 1)
-
-    def _replayed(self, handle: PlanHandle, loader: DataLoader[Any], *, index: int, epochs: int) -> ReplayLoader:
+    def _replayed(
+        self,
+        handle: PlanHandle,
+        loader: DataLoader[Any],
+        *,
+        index: int,
+        epochs: int,
+        say: Callable[[str], None],
+        show: Callable[[int, int], None],
+    ) -> ReplayLoader:
         settings = self._settings or ReplaySettings()
         return replay(
             handle,
@@ -125,6 +162,8 @@ class Replays:
             autocast=self._runtime.autocast,
             known=self._surveys[index],
             ahead=tuple(self._ahead(handle.model, index)),
+            show=show,
+            say=say,
         )
 
     def _ahead(self, model: nn.Module, index: int) -> Iterator[Survey]:
@@ -136,3 +175,7 @@ class Replays:
             depends = found.tensors(model)
             if all(depends <= plan.held_names | set(plan.held_buffers) for plan in self._plans[index:later]):
                 yield found
+
+
+def _of_validation(line: str) -> str:
+    return line.replace("replay:", "replay of validation:", 1)

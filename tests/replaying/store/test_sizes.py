@@ -16,6 +16,8 @@ from frostline.replaying.store.sizes import parse_size, show_size
         ("3kB", 3000),
         (".5TB", 5 * 10**11),
         ("0B", 0),
+        ("0.1TB", 10**11),
+        ("1000000TB", 10**18),
     ],
 )
 def test_a_size_is_read_in_decimal_units(text, size_bytes):
@@ -31,13 +33,21 @@ def test_a_size_is_read_in_decimal_units(text, size_bytes):
         ("-3GB", "no number from 0 on"),
         ("1,5GB", "no number"),
         ("", "no number"),
+        ("1000001TB", "more than any disk has"),
+        ("9" * 32 + "B", "more than any disk has"),
     ],
 )
 def test_what_is_no_size_says_what_is_wrong(text, says):
     with pytest.raises(StoreError, match=says) as caught:
         parse_size(text)
-    assert f"size {text}: " in str(caught.value)
+    assert f"size {text[:32]}" in str(caught.value)
     assert str(caught.value).endswith("such as 20GB")
+
+
+def test_a_number_beyond_all_numbers_is_no_size():
+    with pytest.raises(StoreError, match="more than any disk has") as caught:
+        parse_size("9" * 400 + "GB")
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize(

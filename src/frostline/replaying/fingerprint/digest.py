@@ -6,12 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePath
+from types import CodeType, FunctionType
 from typing import Any
 
-from frostline.replaying.fingerprint.files import Listings, file_digest
+from frostline.replaying.fingerprint.files import Listings, file_digest, identity
 from frostline.replaying.fingerprint.graph import open_object
 from frostline.replaying.fingerprint.node import PLAIN, Node, Shape, full_name, step
+from frostline.replaying.fingerprint.opened import OpenedFiles
+from frostline.replaying.fingerprint.programs import Reads
+from frostline.replaying.fingerprint.running import Running, doings
 
+_CODE = (type, FunctionType, CodeType, Reads, staticmethod, classmethod, property)
+_OF_AN_OBJECT = ("__class__", "__bases__", "__new__")
 _MOST_NAMED = 20
 _MOST_KEYS = 100  # a longer mapping is data, and no settings among which a folder is named
 
@@ -30,14 +36,15 @@ class Fingerprint:
     unknown: tuple[str, ...]
 
 
-def fingerprint(thing: object, *, name: str = "dataset") -> Fingerprint:
+def fingerprint(thing: object, *, name: str = "dataset", opened: OpenedFiles | None = None) -> Fingerprint:
     """Digest an object and everything that it holds: a dataset with its transforms, files, labels and arrays.
 
     Attributes count by name, mappings keep their order, sets have none. A text or path that names a file counts
     with the file's content. So does a relative one inside of an object that also names its folder; a folder counts by
     its name alone. Users' own classes and functions count with their code, with what that reads of their modules and
-    with the functions that it calls; those of installed packages with their version. Not seen are files whose names
-    are made only when a sample is read, and modules that a function imports while it runs.
+    with the functions that it calls, with the modules that it imports while it runs too; those of installed packages
+    with their version. Where such code reads the environment, the date or what else no digest covers, and a sample may
+    depend on it, that is unknown; and so is a file that was opened for a sample and that nothing here names.
 
     A class may say itself what identifies its objects: what its method `__frostline_fingerprint__(self)` gives is
     digested, beside the name of the class, in place of the object.
@@ -45,11 +52,12 @@ def fingerprint(thing: object, *, name: str = "dataset") -> Fingerprint:
     Args:
         thing: any object; it may hold itself.
         name: what it is called in the paths of `unknown`.
+        opened: what was noticed while some of its samples were read.
 
     Returns:
         The digest, and what it does not cover.
     """
-    return _Walk(name).all_of(thing)
+    return _Walk(name, opened).all_of(thing)
 
 
 @dataclass(slots=True)
@@ -81,8 +89,12 @@ class _Visit:
 class _Walk:
     """Walks an object graph once, without recursion: lists may be linked a million deep."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, opened: OpenedFiles | None) -> None:
         self.name = name
+        self.opened = opened
+        self.missed = {identity(path): path for path in opened.files} if opened is not None else {}
+        self.running = Running()
+        self.stated = False
         self.visits: list[_Visit] = []
         # Both by the object's id and the folders it may name files of; the object itself keeps its id its own.
         self.depths: dict[tuple[int, tuple[str, ...]], int] = {}
@@ -105,6 +117,8 @@ class _Walk:
                 visit.take(token)
             else:
                 if visit is top:
+                    self._note_what_runs()
+                    self._note_what_was_opened()
                     named, rest = list(self.unknown)[:_MOST_NAMED], len(self.unknown) - _MOST_NAMED
                     more = [f"{rest} more"] if rest > 0 else []
                     return Fingerprint(top.token("").hex(), (*sorted(named), *more))
@@ -119,6 +133,7 @@ class _Walk:
             return f"{kind.__name__} ".encode() + self._plain_token(str, str(part), folders)
         key = (id(part), folders)
         if key in self.done:
+            self._note_function(part)
             return self.done[key][0]
         if key in self.depths:
             return b"again, %d up" % (len(self.visits) - self.depths[key])
@@ -133,7 +148,7 @@ class _Walk:
         """Open an object and start on its parts."""
         stated = getattr(type(part), "__frostline_fingerprint__", None)
         if stated is not None and not isinstance(part, type):
-            node = Node(f"stated by {full_name(type(part))}", [("", stated(part))])
+            node = Node(f"stated by {full_name(type(part))}", [("", stated(part))], stated=True)
         else:
             node = open_object(part)
         parts: Iterable[tuple[object, object]] = node.parts
@@ -145,6 +160,12 @@ class _Walk:
             inside = folders
         if node.shape is Shape.MAPPING:
             parts = chain.from_iterable(((key, key), (key, value)) for key, value in parts)
+        if node.stated:
+            self.stated = True
+        elif isinstance(part, FunctionType | type):
+            self._note_function(part)
+        elif not isinstance(part, _CODE):
+            self.running.add(part)
         self.depths[id(part), folders] = len(self.visits)
         self.visits.append(_Visit(part, node, iter(parts), inside, len(self.done)))
         if not node.known:
@@ -203,12 +224,36 @@ class _Walk:
         found = []
         for place, folder in enumerate(("", *folders) if text[:1] != "/" else ("",)):
             try:
-                content = file_digest(folder + text) if self.listings.may_hold(folder + text) else None
+                known = file_digest(folder + text) if self.listings.may_hold(folder + text) else None
             except OSError:
-                content = "unreadable"
+                known = "unreadable", (0, 0)
                 self._note(f"(unreadable file {folder + text})")
-            found += [f"{place} {content}"] if content else []
+            if known is not None:
+                found.append(f"{place} {known[0]}")
+                self.missed.pop(known[1], None)
         return " ".join(found)
+
+    def _note_function(self, part: Any) -> None:
+        """Note a function or class that is held; those that stand in code run where that code names them."""
+        # The class of an object is no class that something is made of.
+        own = isinstance(part, type) and any(visit.at in _OF_AN_OBJECT for visit in self.visits[-2:])
+        if isinstance(part, FunctionType | type) and not own and not isinstance(self.visits[-1].thing, _CODE):
+            self.running.add(part)
+
+    def _note_what_runs(self) -> None:
+        """Note what the code that gives a sample reads that is in no digest."""
+        for function in self.running.functions():
+            for what in sorted(doings(function.__code__).outside):
+                self.unknown[f"{self.name}: {function.__qualname__} uses {what}"] = None
+
+    def _note_what_was_opened(self) -> None:
+        """Note the files that nothing named, and what came from elsewhere; an object that speaks for itself knows."""
+        if self.opened is None or self.stated:
+            return
+        for path in sorted(self.missed.values()):
+            self.unknown[f"{self.name}: opens {path}, which it does not name"] = None
+        for what in self.opened.elsewhere:
+            self.unknown[f"{self.name}: {what}"] = None
 
     def _note(self, what: str) -> None:
         """Note that something at the place at hand cannot be digested."""

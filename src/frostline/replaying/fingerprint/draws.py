@@ -10,6 +10,7 @@ _LIBRARIES = (
     "imgaug",
     "monai.transforms",
 )
+_OWN_GENERATORS = ("albumentations", "imgaug", "monai.transforms")
 # Beside all whose names begin with Rand.
 _NAMES = frozenset(
     {"AugMix", "AutoAugment", "ColorJitter", "CutMix", "ElasticTransform", "GaussianBlur", "GaussianNoise", "JPEG"}
@@ -62,12 +63,19 @@ def is_off(thing: object) -> bool:
     return bool(chances) and not any(chances)
 
 
-def draws(thing: object) -> bool:
-    """Say whether an object of a known library draws random numbers that show in its results."""
+def draws(thing: object, *, beyond_seeds: bool = False) -> bool:
+    """Say whether an object of a known library draws random numbers that show in its results.
+
+    Args:
+        thing: anything.
+        beyond_seeds: only from generators of its own, which no seed of the shared ones reaches.
+    """
     known = _known_class(thing)
     if known is None or is_off(thing):
         return False
     library, name = known
+    if beyond_seeds and library not in _OWN_GENERATORS:
+        return False
     if library == "albumentations":
         kinds = {base.__name__ for base in type(thing).__mro__}
         sure = all(chance >= 1 for chance in _chances(thing))

@@ -36,14 +36,14 @@ def _names_in(folder: str) -> frozenset[str] | None:
         return None
 
 
-def file_digest(path: str) -> str | None:
+def file_digest(path: str) -> tuple[str, tuple[int, int]] | None:
     """Give the SHA-256 of a file's content.
 
     Args:
         path: a text that may or may not name a file.
 
     Returns:
-        The digest; None where no regular file has that name.
+        The digest, and what the file system knows the file by; None where no regular file has that name.
 
     Raises:
         OSError: there is such a file, and it cannot be read.
@@ -57,11 +57,21 @@ def file_digest(path: str) -> str | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     # A program can set the second time back, not the third.
-    seen = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
+    one = (found.st_ino, found.st_dev)
+    seen = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, *one)
     known = _read.get(path)
     if known is not None and known[0] == seen:
-        return known[1]
+        return known[1], one
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     _read[path] = (seen, digest)
-    return digest
+    return digest, one
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Give what the file system knows a file by, whatever it is called; None where there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_ino, found.st_dev

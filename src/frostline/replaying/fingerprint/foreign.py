@@ -18,7 +18,7 @@ def open_foreign(thing: object) -> Node | None:
     if _is(thing, "datasets.arrow_dataset", "Dataset"):
         # Their text stands for the rows and all that was done to them; a transform set later is in the format.
         form = thing.format  # type: ignore[attr-defined]
-        return Node(f"datasets {thing._fingerprint}", [("format", form)])  # type: ignore[attr-defined]
+        return Node(f"datasets {thing._fingerprint}", [("format", form)], stated=True)  # type: ignore[attr-defined]
     return None
 
 

@@ -27,6 +27,7 @@ class Node:
         shape: how the parts belong to it.
         values: gives the raw values as a text, such as the digest of a tensor; it may cost, and may raise.
         known: False where something stays hidden, such as what an open file will give.
+        stated: True where what it says of itself stands for its files too.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Node:
     shape: Shape = Shape.ATTRIBUTES
     values: Callable[[], str] | None = None
     known: bool = True
+    stated: bool = False
 
 
 def step(shape: Shape, name: object) -> str:

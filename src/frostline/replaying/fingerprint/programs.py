@@ -1,8 +1,10 @@
 """The code that classes and functions run: users' own to its bytes, that of installed packages by their version."""
 
 import builtins
+import dis
 import functools
 import importlib.metadata
+import importlib.util
 import platform
 import sys
 import sysconfig
@@ -20,6 +22,12 @@ _NOT_CODE = frozenset(
     | {"__slotnames__", "__parameters__", "__orig_bases__", "__dataclass_fields__", "__dataclass_params__"}
     | {"__static_attributes__", "__firstlineno__", "__annotations_cache__", "_abc_impl", "_value2member_map_"}
 )
+# What code names where it looks things up in a module by a text that it makes.
+_BY_TEXT = frozenset({"getattr", "attrgetter", "vars", "__dict__"})
+IMPORTERS = ("import_module", "__import__")
+"""Functions that import what they are told."""
+SILENT = ("CACHE", "PRECALL", "PUSH_NULL", "NOP", "EXTENDED_ARG")
+"""Steps of bytecode that do nothing by themselves."""
 _DESCRIPTORS = (
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
@@ -30,11 +38,20 @@ _DESCRIPTORS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Reads:
-    """What a function may read of a module: whatever bears one of the names in its code."""
+class Reads:
+    """What a function may read of a module: whatever bears one of the names in its code.
+
+    Attributes:
+        module: which.
+        names: those of the code.
+    """
 
     module: ModuleType
     names: frozenset[str]
+
+    def values(self) -> Iterator[tuple[str, object]]:
+        """Give what is read: all of the module where the code finds things by a text."""
+        return _read_of(vars(self.module), self.names, whole=bool(self.names & _BY_TEXT))
 
 
 def open_code(thing: object) -> Node | None:
@@ -64,8 +81,8 @@ def open_code(thing: object) -> Node | None:
             return Node(
                 f"module {thing.__name__} {release}", () if release else _compiled(thing.__name__, all_kinds=True)
             )
-        case _Reads():
-            return Node(f"module {thing.module.__name__}", list(_read_of(vars(thing.module), thing.names)))
+        case Reads():
+            return Node(f"module {thing.module.__name__}", list(thing.values()))
         case staticmethod() | classmethod():
             return Node(type(thing).__name__, [("", thing.__func__)])
         case property():
@@ -87,14 +104,19 @@ def installed(module: str) -> str | None:
         return f"python {platform.python_version()}"
     loaded = sys.modules.get(top)
     places = [getattr(loaded, "__file__", None) or "", *getattr(loaded, "__path__", ())]
-    roots = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
-    if not any(p.startswith(roots) or {"site-packages", "dist-packages"} & set(Path(p).parts) for p in places if p):
+    if not any(_is_of_a_package(place) for place in places if place):
         return None
     try:
         return f"{top} {importlib.metadata.version(top)}"
     except importlib.metadata.PackageNotFoundError:
         releases = sorted({f"{name} {importlib.metadata.version(name)}" for name in _distributions().get(top, ())})
         return ", ".join(releases) or None
+
+
+def _is_of_a_package(place: str) -> bool:
+    """Say whether a file or folder is where packages are installed."""
+    roots = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    return place.startswith(roots) or bool({"site-packages", "dist-packages"} & set(Path(place).parts))
 
 
 @functools.cache
@@ -126,7 +148,7 @@ def _open_function(function: FunctionType) -> Node:
         *zip(function.__code__.co_freevars, map(_inside, function.__closure__ or ()), strict=True),
     ]
     if release is None:
-        parts += _read_of(function.__globals__, frozenset(_names(function.__code__)))
+        parts += read_by(function)
     return Node(f"function {full_name(function)} {release}", parts)
 
 
@@ -147,22 +169,72 @@ def _open_bytecode(code: CodeType) -> Node:
     return Node("code", [("", described), ("", code.co_consts)])
 
 
-def _names(code: CodeType) -> Iterator[str]:
+def names_in(code: CodeType) -> Iterator[str]:
     """Name everything that code, and code inside it, may look up."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from names_in(constant)
 
 
-def _read_of(namespace: dict[str, object], names: frozenset[str]) -> Iterator[tuple[str, object]]:
+def read_by(function: FunctionType) -> Iterator[tuple[str, object]]:
+    """Give what a user's function reads of its own module, and of those that it imports while it runs."""
+    names = frozenset(names_in(function.__code__))
+    yield from _read_of(function.__globals__, names)
+    for asked in sorted(_imports(function.__code__)):
+        try:
+            name = importlib.util.resolve_name(asked, str(function.__globals__.get("__package__") or ""))
+        except ImportError:
+            continue
+        yield f"import {asked}", _imported(name, names)
+
+
+def _read_of(
+    namespace: dict[str, object], names: frozenset[str], *, whole: bool = False
+) -> Iterator[tuple[str, object]]:
     """Give what is read of a namespace; of a user's module, only what the names in the code reach."""
-    for name in sorted(names & namespace.keys()):
+    wanted = {name for name in namespace if not name.startswith("__")} if whole else set()
+    for name in sorted(wanted | (names & namespace.keys())):
         value = namespace[name]
         if isinstance(value, ModuleType) and installed(value.__name__) is None:
-            yield name, _Reads(value, names - {name})
+            # Fewer names each time: modules may import each other.
+            yield name, Reads(value, names - {name} if name in names else names - _BY_TEXT)
         elif name not in vars(builtins) or value is not getattr(builtins, name):
             yield name, value
+
+
+def _imports(code: CodeType) -> set[str]:
+    """Name the modules that code, and code inside it, imports while it runs; with a dot for each level up."""
+    found: set[str] = set()
+    constants: list[object] = []
+    by_function = False
+    for step in dis.get_instructions(code):
+        if by_function and step.opname == "LOAD_CONST":
+            found.add(str(step.argval))
+        if step.opname not in SILENT:
+            by_function = step.argval in IMPORTERS and step.opname.startswith("LOAD_")
+        if step.opname == "IMPORT_NAME":
+            level = next((one for one in constants[-2:] if type(one) is int), 0)
+            found.add("." * level + step.argval)
+        elif step.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")):
+            constants.append(step.argval)
+    return found.union(*(_imports(constant) for constant in code.co_consts if isinstance(constant, CodeType)))
+
+
+def _imported(name: str, names: frozenset[str]) -> object:
+    """Give what is read of a module that may not be loaded yet: then, of a user's own, its file."""
+    module = sys.modules.get(name)
+    if module is not None:
+        return module if installed(name) is not None else Reads(module, names)
+    parent = name.rpartition(".")[0]
+    if name.partition(".")[0] in sys.stdlib_module_names or (parent and parent not in sys.modules):
+        return name
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    place = spec.origin if spec is not None else None
+    return place if place is None or _is_of_a_package(place) else Path(place)
 
 
 def _inside(cell: types.CellType) -> object:

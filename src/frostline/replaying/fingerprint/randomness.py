@@ -1,17 +1,22 @@
 """What is random in a dataset: transforms that are known to draw, and drawing that is noticed while it happens."""
 
 import ctypes
+import itertools
 import random
 import sys
+import types
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 
 from frostline.replaying.fingerprint.draws import draws, is_known, is_off
+from frostline.replaying.fingerprint.entropy import asked
 from frostline.replaying.fingerprint.graph import open_object
 from frostline.replaying.fingerprint.node import PLAIN, step
+from frostline.replaying.fingerprint.running import Running, doings, values_of
 
+_BOUND = (types.MethodType, types.BuiltinMethodType)
 _LONGEST_TEXT = 100
 # Where the legacy generator of numpy stands before its first draw.
 _FRESH_NUMPY = (623, 624)
@@ -19,21 +24,23 @@ _NUMPY_BYTES = 624 * 4 + 4  # the words of the Mersenne Twister, and the place i
 _settled: bytes | None = None  # the words at which nothing was left over when last asked
 
 
-def known_random(thing: object, *, name: str = "dataset") -> tuple[str, ...]:
-    """Name the transforms and generators in a dataset that are known to give random values.
+def known_random(thing: object, *, name: str = "dataset", beyond_seeds: bool = False) -> tuple[str, ...]:
+    """Name what in a dataset is known to give random values: transforms, generators, and code that counts its calls.
 
-    Looked at are the objects and functions that it holds, and what such functions read of their modules; not what
-    the methods of a class read of theirs: `RandomWatch` notices what those draw.
+    Looked at are the objects and functions that it holds, and what such functions read of their modules. Of what the
+    methods of its classes read, only generators count: `RandomWatch` notices what the transforms there draw.
 
     Args:
         thing: a dataset, a transform, or anything that holds one.
         name: what it is called in the answers.
+        beyond_seeds: leave out what is the same where the generators that a process shares get the same seed.
 
     Returns:
         The way to each and what it is: `dataset.transform.transforms[0] RandomHorizontalFlip(p=0.5)`.
     """
     found: list[str] = []
     seen: dict[int, object] = {}  # holds each object, so that no other one gets its id
+    running = Running()
     waiting: list[tuple[str, Any, bool]] = [(name, thing, False)]
     while waiting:
         way, part, in_known = waiting.pop()
@@ -44,22 +51,51 @@ def known_random(thing: object, *, name: str = "dataset") -> tuple[str, ...]:
             # The generator of a library's transform draws only where the transform does, and that is judged by itself.
             found += [] if in_known else [f"{way} {type(part).__name__}"]
             continue
-        if draws(part):
+        if draws(part, beyond_seeds=beyond_seeds):
             found.append(f"{way} {_text(part)}")
         if type(part) in (list, tuple) and set(map(type, part)) <= PLAIN:
             continue
         node, inside = open_object(part), is_known(part)
+        running.add(part)
         waiting += reversed([(way + step(node.shape, at), held, inside) for at, held in node.parts])
-    return tuple(found)
+    return (*found, *_random_code(running, name, seen))
+
+
+def _random_code(running: Running, name: str, seen: dict[int, object]) -> list[str]:
+    """Name what the code that gives a sample does, and the generators that it reads of its modules."""
+    found = []
+    functions = running.functions()
+    reads = [doings(function.__code__) for function in functions]
+    read = frozenset().union(*(one.read for one in reads))
+    lowered = frozenset().union(*(one.lowered for one in reads))
+    held = running.held_methods()
+    for function, does in zip(functions, reads, strict=True):
+        way = f"{name}: {function.__qualname__}"
+        found += [f"{way} with {what}" for what in sorted(does.random)]
+        counted = does.added if function not in held else does.added | does.counted
+        found += [f"{way}, which counts in `{what}`," for what in sorted((counted & read) - lowered)]
+        for value in values_of(function):
+            value = getattr(value, "__self__", value) if isinstance(value, _BOUND) else value
+            if _is_generator(value) and not _is_shared(value) and id(value) not in seen:
+                seen[id(value)] = value
+                found.append(f"{way} with a {type(value).__name__} of its module")
+    return found
 
 
 def _is_generator(thing: object) -> bool:
     """Say whether a thing gives random numbers itself."""
-    if isinstance(thing, random.Random | torch.Generator):
+    if isinstance(thing, random.Random | torch.Generator | itertools.count | itertools.cycle):
         return True
     numpy_random = sys.modules.get("numpy.random")
     kinds = [getattr(numpy_random, name, None) for name in ("Generator", "RandomState", "BitGenerator")]
     return isinstance(thing, tuple(kind for kind in kinds if isinstance(kind, type)))
+
+
+def _is_shared(generator: object) -> bool:
+    """Say whether a generator is one that a process shares, whose draws are noticed where they happen."""
+    numpys = getattr(sys.modules.get("numpy.random.mtrand"), "_rand", None)
+    pythons = getattr(random.random, "__self__", None)
+    return any(generator is shared for shared in (torch.default_generator, pythons, numpys))
 
 
 def _text(thing: object) -> str:
@@ -75,19 +111,21 @@ class RandomWatch:
 
     `with RandomWatch() as watch: …`; then `watch.drew`. Watched are torch's generator of the CPU, Python's `random`
     and, where it is loaded, numpy's legacy one. Code that seeds them each time is noticed too: what it draws may be the
-    same each time, and nobody can tell. Code that puts their states back, and generators of its own, are not noticed.
+    same each time, and nobody can tell. So is randomness of the system: a generator that is made without a seed, or
+    `secrets`. Code that puts the shared states back, and generators that have a seed, are not noticed.
 
     Attributes:
-        drew: the generators that moved: "torch", "python", "numpy".
+        drew: the generators that moved: "torch", "python", "numpy", "system".
     """
 
-    __slots__ = ("_numpy", "_python", "_torch", "drew")
+    __slots__ = ("_asked", "_numpy", "_python", "_torch", "drew")
 
     def __init__(self) -> None:
         self.drew: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         self.drew = ()
+        self._asked = asked()
         self._numpy = _numpy_state()
         self._python = random.getstate()
         self._torch = torch.default_generator.get_state()
@@ -100,6 +138,7 @@ class RandomWatch:
             "torch": not torch.equal(torch.default_generator.get_state(), self._torch),
             "python": random.getstate() != self._python,
             "numpy": self._numpy_moved(),
+            "system": asked() > self._asked,
         }
         self.drew = tuple(name for name, has in moved.items() if has)
 

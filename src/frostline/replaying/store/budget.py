@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frostline.replaying.store.entries import Entry
+from frostline.replaying.store.sizes import show_size
 
 DEFAULT_BYTES = 20 * 10**9
 SPARE_BYTES = 500 * 10**6
@@ -48,6 +49,7 @@ class Ledger:
 
     def __init__(self, entries: Collection[Entry], *, budget_bytes: int, fixed_bytes: int, disk: Disk) -> None:
         self.entries = sorted(entries, key=lambda entry: entry.used)
+        self._asked_bytes = budget_bytes
         self._budget_bytes = budget_bytes - fixed_bytes
         self._disk_bytes = disk.free_bytes - disk.spare_bytes
 
@@ -58,6 +60,19 @@ class Ledger:
             besides: keys of these entries.
             evicting: whether what no process uses is to make room for them.
         """
+        return max(0, min(self._rooms(besides, evicting=evicting)))
+
+    def words(self, *, besides: Collection[str]) -> str:
+        """Say what limits some entries, and to how much."""
+        budget_bytes, disk_bytes = (max(0, size_bytes) for size_bytes in self._rooms(besides, evicting=True))
+        others = any(entry.in_use and entry.key not in besides for entry in self.entries)
+        beside = " beside what other processes use" if others else ""
+        if budget_bytes <= disk_bytes:
+            return f"the budget of {show_size(self._asked_bytes)} has room for {show_size(budget_bytes)}{beside}"
+        return f"the disk has room for {show_size(disk_bytes)}{beside}, and some of it is left alone"
+
+    def _rooms(self, besides: Collection[str], *, evicting: bool) -> tuple[int, int]:
+        """Give what the budget, and what the disk has room for."""
         budget_bytes, disk_bytes = self._budget_bytes, self._disk_bytes
         for entry in self.entries:
             if entry.key in besides or (evicting and not entry.in_use):
@@ -65,7 +80,7 @@ class Ledger:
             else:
                 budget_bytes -= entry.claim_bytes
                 disk_bytes -= entry.claim_bytes - entry.size_bytes
-        return max(0, min(budget_bytes, disk_bytes))
+        return budget_bytes, disk_bytes
 
     def evict(self, needed_bytes: int, *, besides: str, remove: Callable[[Entry], None]) -> None:
         """Remove the least recently used entries that no process uses, until one entry may take what it needs."""

@@ -8,16 +8,20 @@ import warnings
 import weakref
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from frostline.replaying.store.entries import IN_USE, JOURNAL, ROWS, Meta
 from frostline.replaying.store.journal import Journal
-from frostline.replaying.store.locks import FileLock
+from frostline.replaying.store.locks import FileLock, opened
 from frostline.replaying.store.trouble import told
+
+if TYPE_CHECKING:
+    from frostline.replaying.store.folder import Store
 
 
 class DamagedError(Exception):
@@ -40,10 +44,12 @@ class Column:
         stored_rows: rows that are kept under the budget: a prefix of whole shards.
     """
 
-    def __init__(self, folder: Path, *, meta: Meta, lock: FileLock) -> None:
+    def __init__(self, folder: Path, *, meta: Meta, lock: FileLock, store: "Store") -> None:
         self._folder = folder
         self._meta = meta
         self._lock = lock
+        self._store = store
+        self._has_room = False
         self.key = meta.key
         self.dtype: torch.dtype = getattr(torch, meta.dtype)
         self.shape = meta.shape
@@ -54,14 +60,14 @@ class Column:
         self._file_bytes = self.stored_rows * self._row_bytes
         self._journal = Journal(folder / JOURNAL)
         self._verified: set[int] = set()
-        self._handle = os.open(folder / ROWS, os.O_RDWR)
+        self._handle = opened(folder / ROWS)
         self._closing = weakref.finalize(self, os.close, self._handle)
         self._whole()
         self._bytes, self._values = self._map()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what another process opens again."""
-        return _again, (self._folder, self._meta)
+        return _again, (self._folder, self._meta, self._store)
 
     def missing(self) -> list[int]:
         """Give the numbers of the shards that are not recorded, or were found damaged; in order, of those that fit."""
@@ -86,6 +92,9 @@ class Column:
         plain = rows.detach().to("cpu").resolve_conj().resolve_neg().contiguous()
         content = memoryview((ctypes.c_char * plain.nbytes).from_address(plain.data_ptr())) if plain.nbytes else b""
         with told(self._folder.parent, needed_bytes=len(content)):
+            if not self._has_room:
+                self._store.make_room(self.key)
+                self._has_room = True
             self._whole()
             offset, done = shard * self.shard_rows * self._row_bytes, 0
             while done < len(content):
@@ -115,7 +124,13 @@ class Column:
         low, high = (int(end) for end in wanted.aminmax())
         if low < 0 or high >= self.stored_rows:
             raise IndexError(f"rows {low} to {high} of {self.stored_rows} that are kept")
-        self._whole()
+        try:
+            self._whole()
+        except OSError as error:
+            if error.errno == errno.EBADF:  # it was closed
+                raise
+            # Whoever records them again learns why it cannot be mended.
+            raise DamagedError(set((wanted // self.shard_rows).tolist())) from None
         shards = sorted(set((wanted // self.shard_rows).tolist()))
         bad = [shard for shard in shards if shard not in self._verified and not self._verify(shard)]
         if bad:
@@ -127,7 +142,7 @@ class Column:
         self._values = torch.empty(0)
         self._bytes = memoryview(b"")
         self._closing()
-        if self._lock.path.exists():
+        with suppress(OSError):  # gone, or not this user's
             os.utime(self._lock.path)
         self._lock.close()
 
@@ -153,8 +168,7 @@ class Column:
         first = size_bytes // (self.shard_rows * self._row_bytes)
         self._verified -= set(range(first, self._meta.shards))
         self._journal.drop([shard for shard in sorted(self._journal.recorded()) if first <= shard < self._meta.shards])
-        with told(self._folder.parent, needed_bytes=0):
-            os.ftruncate(self._handle, self._file_bytes)
+        os.ftruncate(self._handle, self._file_bytes)
 
     def _map(self) -> tuple[memoryview, Tensor]:
         if self._file_bytes == 0:
@@ -172,9 +186,9 @@ def row_bytes(dtype: torch.dtype, shape: tuple[int, ...]) -> int:
     return int(torch.Size(shape).numel()) * dtype.itemsize
 
 
-def _again(folder: Path, meta: Meta) -> Column:
+def _again(folder: Path, meta: Meta, store: "Store") -> Column:
     """Open a column in another process, while the one that opened it first has it open."""
     with told(folder.parent, needed_bytes=0):
         lock = FileLock(folder / IN_USE, create=False)
         lock.shared()
-        return Column(folder, meta=meta, lock=lock)
+        return Column(folder, meta=meta, lock=lock, store=store)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from frostline.replaying.store.journal import Journal
 from frostline.replaying.store.locks import FileLock
 
 META, ROWS, JOURNAL, IN_USE = "column.json", "rows.bin", "journal", "in-use"
-FORMAT = 1
+FORMAT = 2
+KINDS = ("column", "items")
 BLOCK_BYTES = 4096
 # Folder, description and the extents of a large file.
 ENTRY_BYTES = 8 * BLOCK_BYTES
@@ -59,9 +61,25 @@ class Meta:
         recorded = journal.recorded()
         return [shard for shard in range(self.shards) if shard not in recorded]
 
+    @property
+    def sound(self) -> bool:
+        """Whether it can be so at all; what was read is not believed before."""
+        numbers = (self.rows, self.shard_rows, self.stored_rows, self.claim_bytes, *self.shape)
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            return False
+        return (
+            self.kind in KINDS
+            and isinstance(self.dtype, str)
+            and isinstance(self.about, dict)
+            and self.shard_rows >= 1
+            and 1 <= self.stored_rows <= self.rows
+            and (self.stored_rows == self.rows or self.stored_rows % self.shard_rows == 0)
+        )
+
     def to_text(self) -> str:
         """The content of `column.json`."""
-        return json.dumps({"format": FORMAT, **asdict(self), "about": dict(self.about)}, indent=2) + "\n"
+        content = {"format": FORMAT, **asdict(self), "about": dict(self.about)}
+        return json.dumps({**content, "checksum": _checksum(content)}, indent=2) + "\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +119,27 @@ class Entry:
 
 
 def read_meta(folder: Path) -> Meta | None:
-    """Read the description of an entry; None where there is none that can be read."""
+    """Read the description of an entry; None where there is none, or another than was written.
+
+    Raises:
+        OSError: there is one, and it cannot be read.
+    """
     try:
         content = json.loads((folder / META).read_bytes())
-        if content.pop("format") != FORMAT:
+        if content.pop("checksum") != _checksum(content) or content.pop("format") != FORMAT:
             return None
-        return Meta(**{**content, "shape": tuple(content["shape"])})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        meta = Meta(**{**content, "shape": tuple(content["shape"])})
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return meta if meta.key == folder.name and meta.sound else None
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Give the checksum of what JSON makes of a description, however it is laid out."""
+    plain = json.loads(json.dumps(content))
+    return f"{zlib.crc32(json.dumps(plain, sort_keys=True).encode()):08x}"
 
 
 def look(folder: Path, *, count: bool) -> Entry | None:
@@ -128,7 +159,10 @@ def look(folder: Path, *, count: bool) -> Entry | None:
     in_use = not lock.try_alone()
     used = lock.path.stat().st_mtime
     lock.close()
-    meta = read_meta(folder)
+    try:
+        meta = read_meta(folder)
+    except OSError:
+        meta = None
     recorded = 0
     if count and meta is not None:
         shards = Journal(folder / JOURNAL).recorded()
@@ -164,7 +198,23 @@ def clear(folder: Path, *, whole: bool) -> None:
     if whole:
         (folder / IN_USE).unlink(missing_ok=True)
         if not any(folder.iterdir()):
-            folder.rmdir()
+            folder.resolve().rmdir()
+            if folder.is_symlink():  # somebody keeps it on another disk
+                folder.unlink()
+
+
+def clear_empty(folder: Path, *, besides: str = "") -> bool:
+    """Remove an entry in which nothing was recorded and that no process uses; say whether it was one."""
+    if folder.name == besides or (folder / JOURNAL).exists() or not os.access(folder, os.W_OK):
+        return False
+    lock = FileLock(folder / IN_USE, create=False)
+    try:
+        alone = lock.try_alone()
+        if alone:
+            clear(folder, whole=True)
+        return alone
+    finally:
+        lock.close()
 
 
 def rounded(size_bytes: int) -> int:

@@ -4,7 +4,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,25 +13,20 @@ from frostline.errors import StoreError
 from frostline.record import write_atomically
 from frostline.replaying.store.budget import Disk, Ledger, default_budget
 from frostline.replaying.store.entries import (
-    BLOCK_BYTES,
     ENTRY_BYTES,
     IN_USE,
-    JOURNAL,
-    LINE_BYTES,
     META,
-    ROWS,
     Entry,
     Meta,
     clear,
+    clear_empty,
     disk_bytes,
     look,
     read_meta,
-    rounded,
 )
-from frostline.replaying.store.journal import Journal
 from frostline.replaying.store.locks import FileLock
-from frostline.replaying.store.sizes import show_size
-from frostline.replaying.store.trouble import ELSEWHERE, told
+from frostline.replaying.store.planning import check_same, full, plan, prepare, remove
+from frostline.replaying.store.trouble import told
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +39,6 @@ LOCK, RECORDING = "lock", "recording"
 RECORDING_FILES = 4096
 # What the items of a sample are taken for before they are known: a label and a name.
 VALUE_BYTES = 64
-# One byte in so many is set aside for the extents of a large file.
-EXTENTS = 1000
 
 
 def default_folder() -> Path:
@@ -96,8 +89,9 @@ class Store:
     ) -> "Column":
         """Open a column, or create it; it stays in use until it is closed.
 
-        As many rows are kept as the budget has room for, and for them the columns that nobody uses make room, the least
-        recently used first. Of a column that another process has open, as many are kept as that one decided.
+        As many rows are kept as the budget has room for, and for them what nobody uses makes room, the least recently
+        used first, when the first of them are written. Of a column that another process has open, as many are kept as
+        that one decided.
 
         Args:
             key: hex digest of all that the values depend on.
@@ -126,19 +120,29 @@ class Store:
         )
         with told(self.folder, needed_bytes=ENTRY_BYTES):
             meta, lock = self._open(asked, row_bytes=row_bytes(dtype, tuple(shape)), most_rows=most_rows)
-            return Column(self.folder / key, meta=meta, lock=lock)
+            return Column(self.folder / key, meta=meta, lock=lock, store=self)
 
     def items(
-        self, key: str, *, rows: int, shard_rows: int, about: Mapping[str, Any], most_rows: int | None = None
+        self,
+        key: str,
+        *,
+        rows: int,
+        shard_rows: int,
+        about: Mapping[str, Any],
+        most_rows: int | None = None,
+        value_bytes: int = VALUE_BYTES,
     ) -> "Items":
-        """Open what else the samples of a data set hold, or create it; arguments and errors as for `column`."""
+        """Open what else the samples of a data set hold, or create it; arguments and errors as for `column`.
+
+        `value_bytes` is about what a sample takes, as text; where it takes more, that is found while it is written.
+        """
         from frostline.replaying.store.items import Items
 
         asked = Meta(
             key=key, kind="items", rows=rows, shard_rows=shard_rows, stored_rows=rows, claim_bytes=0, about=about
         )
         with told(self.folder, needed_bytes=ENTRY_BYTES):
-            meta, lock = self._open(asked, row_bytes=VALUE_BYTES, most_rows=most_rows)
+            meta, lock = self._open(asked, row_bytes=value_bytes, most_rows=most_rows)
             return Items(self.folder / key, meta=meta, lock=lock, store=self)
 
     @contextmanager
@@ -172,6 +176,11 @@ class Store:
                 lock.alone()
             yield
 
+    @property
+    def writable(self) -> bool:
+        """Whether anything may be recorded: of a store on a disk that is only read, what is there is used."""
+        return not self.folder.exists() or os.access(self.folder, os.W_OK)
+
     def room_bytes(self, *, besides: Iterable[str] = ()) -> int:
         """Say what may still be written under the budget, where all makes room that no process uses.
 
@@ -181,6 +190,45 @@ class Store:
         with self._locked():
             return self._ledger().room_bytes(besides=set(besides), evicting=True)
 
+    def check_room(self, needed_bytes: int, *, besides: Iterable[str], holds: str) -> int:
+        """Ask whether some entries have room together, before any of them is opened and anything makes room.
+
+        Args:
+            needed_bytes: what they need at least, in all.
+            besides: their keys: what they take and claim counts as room.
+            holds: what the room is for, in words.
+
+        Returns:
+            Bytes that they may take.
+
+        Raises:
+            StoreError: there is not so much room, or the folder cannot be written.
+        """
+        keys = set(besides)
+        with self._locked():
+            ledger = self._ledger()
+            room_bytes = ledger.room_bytes(besides=keys, evicting=True)
+            if room_bytes < needed_bytes:
+                raise full(self.folder, ledger, needed_bytes, besides=keys, holds=holds)
+            return room_bytes
+
+    def make_room(self, key: str) -> None:
+        """Evict for an entry in use what its claim needs, before it is written into.
+
+        Raises:
+            StoreError: it was removed, or the folder cannot be written.
+        """
+        with self._locked():
+            # Where it may only be read, this says why; it was opened all the same.
+            os.close(os.open(self.folder / key / IN_USE, os.O_RDWR))
+            self._ledger().evict(self._claimed(key).claim_bytes, besides=key, remove=remove)
+
+    def remove_empty(self) -> None:
+        """Remove the entries in which nothing was recorded, and that no process uses."""
+        if self.folder.is_dir() and self.writable:
+            with self._locked():
+                self._remove_empty()
+
     def evict(self, *, to_bytes: int) -> tuple[Entry, ...]:
         """Remove the least recently used entries that no process uses, until the store takes no more than that.
 
@@ -188,7 +236,7 @@ class Store:
             What was removed.
         """
         removed: list[Entry] = []
-        if not (self.folder / LOCK).exists():
+        if not self._there():
             return ()
         with self._locked():
             entries = self._look(count=False)
@@ -207,7 +255,7 @@ class Store:
             What was removed; what is in use is left.
         """
         wanted = set(keys)
-        if not (self.folder / LOCK).exists():
+        if not self._there():
             return ()
         with self._locked():
             removed = tuple(e for e in self._look(count=False) if e.key in wanted and not e.in_use)
@@ -217,7 +265,7 @@ class Store:
 
     def entries(self) -> list[Entry]:
         """Give what the store holds, the least recently used first."""
-        if not (self.folder / LOCK).exists():
+        if not self._there():
             return []
         with self._locked():
             return self._look(count=True)
@@ -236,17 +284,15 @@ class Store:
             StoreError: the budget has no room for that.
         """
         with self._locked():
-            meta = read_meta(self.folder / key)
-            if meta is None:
-                raise StoreError(f"store {self.folder}", found=f"{key[:12]} was removed", do="open it again")
+            meta = self._claimed(key)
             if needed_bytes <= meta.claim_bytes:
                 return meta.claim_bytes
             ledger = self._ledger()
             room_bytes = ledger.room_bytes(besides=(key,), evicting=True)
             if needed_bytes > room_bytes:
-                raise self._full(needed_bytes, room_bytes)
+                raise full(self.folder, ledger, needed_bytes, besides=(key,))
             grown = replace(meta, claim_bytes=min(2 * needed_bytes, room_bytes))
-            ledger.evict(grown.claim_bytes, besides=key, remove=_remove)
+            ledger.evict(grown.claim_bytes, besides=key, remove=remove)
             write_atomically(self.folder / key / META, grown.to_text())
             return grown.claim_bytes
 
@@ -261,61 +307,41 @@ class Store:
             lock = FileLock(folder / IN_USE) if folder.is_dir() else None
             others = lock is not None and not lock.try_alone()
             if before is not None:
-                self._check_same(before, asked)
-            if before is None or not others:
-                meta = self._plan(asked, before, row_bytes=row_bytes, most_rows=most_rows)
+                check_same(folder, before, asked)
+            elif others:
+                # They may have it in other shards: what they write would be taken for ours.
+                raise StoreError(
+                    f"store {self.folder}: {asked.key[:12]}",
+                    found="its description is damaged, and another process uses it",
+                    do="wait for its end; then it is recorded again",
+                )
+            if before is None or not (others or not os.access(folder, os.W_OK)):
+                self._remove_empty(besides=asked.key)
+                meta = plan(folder, asked, before, ledger=self._ledger(), row_bytes=row_bytes, most_rows=most_rows)
                 folder.mkdir(exist_ok=True)
                 lock = lock or FileLock(folder / IN_USE)
-                _prepare(folder, before, meta, row_bytes=row_bytes)
+                prepare(folder, before, meta, row_bytes=row_bytes)
             else:
                 meta = before  # what the others decided stands, so that all know the same rows
             held = lock or FileLock(folder / IN_USE)
             held.shared()
-            os.utime(folder / IN_USE)
+            with suppress(OSError):  # whose it is not, or on a disk that is only read
+                os.utime(folder / IN_USE)
             return meta, held
 
-    def _plan(self, asked: Meta, before: Meta | None, *, row_bytes: int, most_rows: int | None) -> Meta:
-        """Decide how many rows are kept, and evict for them."""
-        rows, shard_rows = asked.rows, asked.shard_rows if before is None else before.shard_rows
-        wanted_rows = rows if most_rows is None else min(rows, most_rows)
-        if before is not None:
-            asked = before
-            wanted_rows = max(wanted_rows, before.stored_rows)
-            journal = self.folder / before.key / JOURNAL
-            if before.kind == "items" and journal.exists():
-                row_bytes = max(row_bytes, -(-journal.stat().st_size // before.stored_rows))
-        fixed_bytes = ENTRY_BYTES + 2 * BLOCK_BYTES + rounded(len(asked.to_text()))
+    def _claimed(self, key: str) -> Meta:
+        meta = read_meta(self.folder / key)
+        if meta is None:
+            raise StoreError(f"store {self.folder}", found=f"{key[:12]} was removed", do="open it again")
+        return meta
 
-        def claim(count: int) -> int:
-            data_bytes = min(count * shard_rows, rows) * row_bytes
-            return fixed_bytes + rounded(data_bytes) + data_bytes // EXTENTS + count * LINE_BYTES
+    def _there(self) -> bool:
+        with told(self.folder, needed_bytes=0):
+            return (self.folder / LOCK).exists()
 
-        ledger = self._ledger()
-        room_bytes = ledger.room_bytes(besides=(asked.key,), evicting=True)
-        shards = wanted_rows // shard_rows if wanted_rows < rows else -(-rows // shard_rows)
-        if claim(shards) > room_bytes:
-            each_bytes = shard_rows * row_bytes + shard_rows * row_bytes // EXTENTS + 1 + LINE_BYTES
-            shards = max(0, room_bytes - fixed_bytes - BLOCK_BYTES) // each_bytes
-        if shards == 0:
-            raise self._full(claim(1), room_bytes)
-        ledger.evict(claim(shards), besides=asked.key, remove=_remove)
-        return replace(asked, stored_rows=min(shards * shard_rows, rows), claim_bytes=claim(shards))
-
-    def _check_same(self, there: Meta, asked: Meta) -> None:
-        if (there.kind, there.dtype, there.shape, there.rows) != (asked.kind, asked.dtype, asked.shape, asked.rows):
-            raise StoreError(
-                f"store {self.folder}: {asked.key[:12]}",
-                found=f"it holds {_words(there)}, and {_words(asked)} were asked for",
-                do=f"remove it: frostline store prune --dir {self.folder} {asked.key[:12]}",
-            )
-
-    def _full(self, needed_bytes: int, room_bytes: int) -> StoreError:
-        return StoreError(
-            f"store {self.folder}",
-            found=f"no room for {show_size(needed_bytes)}: the budget of {show_size(self.budget_bytes)}, or the disk, "
-            f"has {show_size(room_bytes)} beside what other processes use",
-            do=f"raise the budget, make room on the disk, {ELSEWHERE}",
-        )
+    def _remove_empty(self, *, besides: str = "") -> None:
+        for folder in self._folders()[1:]:
+            clear_empty(folder, besides=besides)
 
     def _folders(self) -> list[Path]:
         """Give the folders that the store has made: its own, the locks' and the entries'."""
@@ -346,27 +372,3 @@ class Store:
                 yield
             finally:
                 lock.close()
-
-
-def _prepare(folder: Path, before: Meta | None, meta: Meta, *, row_bytes: int) -> None:
-    """Write the description; what it no longer has room for is cut off, and what nothing describes is removed."""
-    if before is None:
-        clear(folder, whole=False)
-    elif meta.stored_rows < before.stored_rows:
-        Journal(folder / JOURNAL).keep_first(meta.shards)
-    if meta.kind == "column":
-        (folder / ROWS).touch()
-        # The column itself lengthens its file, and sees there what somebody cut off.
-        if (folder / ROWS).stat().st_size > meta.stored_rows * row_bytes:
-            os.truncate(folder / ROWS, meta.stored_rows * row_bytes)
-    if meta != before:
-        write_atomically(folder / META, meta.to_text())
-
-
-def _remove(entry: Entry) -> None:
-    clear(entry.folder, whole=True)
-
-
-def _words(meta: Meta) -> str:
-    numbers = f" of {meta.dtype} {meta.shape}" if meta.kind == "column" else ""
-    return f"{meta.kind}{numbers} for {meta.rows:,} samples"

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ class Items:
         self.shard_rows = meta.shard_rows
         self.stored_rows = meta.stored_rows
         self._claim_bytes = meta.claim_bytes
+        self._has_room = False
         self._journal = Journal(folder / JOURNAL)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -66,6 +68,9 @@ class Items:
         payload = "\t".join(texts).encode("ascii")
         needed_bytes = len(line_of(shard, payload))
         with told(self._folder.parent, needed_bytes=needed_bytes):
+            if not self._has_room:
+                self._store.make_room(self.key)
+                self._has_room = True
             path = self._journal.path
             total_bytes = needed_bytes + ENTRY_BYTES + (path.stat().st_size if path.exists() else 0)
             if total_bytes > self._claim_bytes:
@@ -115,7 +120,7 @@ class Items:
 
     def close(self) -> None:
         """Give the items free for eviction."""
-        if self._lock.path.exists():
+        with suppress(OSError):  # gone, or not this user's
             os.utime(self._lock.path)
         self._lock.close()
 

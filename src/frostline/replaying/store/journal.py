@@ -44,19 +44,22 @@ class Journal:
     def refresh(self) -> None:
         """Read what was appended since, by whichever process."""
         try:
-            file = self.path.open("rb")
-        except FileNotFoundError:
-            return
-        with file:
-            if os.fstat(file.fileno()).st_size < self._read_bytes:
-                self._places.clear()
-                self._read_bytes = 0
-            file.seek(self._read_bytes)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break  # torn, or being written now: looked at again next time
-                self._take(line)
-                self._read_bytes += len(line)
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._read_bytes:
+                    self._forget()
+                file.seek(self._read_bytes)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break  # torn, or being written now: looked at again next time
+                    self._take(line)
+                    self._read_bytes += len(line)
+        except OSError:
+            # Gone, or no longer to be read: nothing is recorded, and whoever records it again learns why.
+            self._forget()
+
+    def _forget(self) -> None:
+        self._places.clear()
+        self._read_bytes = 0
 
     def _take(self, line: bytes) -> None:
         parsed = _parse(line)
@@ -80,12 +83,12 @@ class Journal:
         offset, length = self._places[shard]
         try:
             handle = os.open(self.path, os.O_RDONLY)
-        except FileNotFoundError:
+            try:
+                parsed = _parse(os.pread(handle, length, offset))
+            finally:
+                os.close(handle)
+        except OSError:
             return None
-        try:
-            parsed = _parse(os.pread(handle, length, offset))
-        finally:
-            os.close(handle)
         return parsed[1] if parsed is not None and parsed[0] == shard else None
 
     def drop(self, shards: list[int]) -> None:
@@ -102,8 +105,7 @@ class Journal:
         kept = {shard: self.payload(shard) for shard in self._places if shard < shards}
         lines = [line_of(shard, payload) for shard, payload in kept.items() if payload is not None]
         write_atomically(self.path, b"".join(lines))
-        self._places.clear()
-        self._read_bytes = 0
+        self._forget()
         self.refresh()
 
 

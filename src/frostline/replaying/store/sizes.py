@@ -1,11 +1,14 @@
 """Sizes as people write them: `20GB` to bytes and back, in decimal units."""
 
 import re
+from decimal import Decimal
 
 from frostline.errors import StoreError
 
 UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 WRITE = "write a number and B, kB, MB, GB or TB, such as 20GB"
+# A million TB; no disk has it.
+MOST_BYTES = 10**18
 
 
 def parse_size(text: str) -> int:
@@ -18,7 +21,7 @@ def parse_size(text: str) -> int:
         Bytes.
 
     Raises:
-        StoreError: no number, no unit, or a unit that is none.
+        StoreError: no number, no unit, a unit that is none, or more than any disk has.
 
     >>> parse_size("20GB"), parse_size("1.5 MB")
     (20000000000, 1500000)
@@ -29,7 +32,14 @@ def parse_size(text: str) -> int:
     number, unit = found.groups()
     if unit.lower() not in UNITS:
         raise StoreError(f"size {text}", found=f"no unit {unit}" if unit else "a number without a unit", do=WRITE)
-    return int(float(number) * UNITS[unit.lower()])
+    size_bytes = Decimal(number) * UNITS[unit.lower()]
+    if size_bytes > MOST_BYTES:
+        raise StoreError(f"size {_short(text)}", found="more than any disk has", do=WRITE)
+    return int(size_bytes)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 32 else f"{text[:32]} …"
 
 
 def show_size(size_bytes: int) -> str:

@@ -21,7 +21,7 @@ def told(store: Path, *, needed_bytes: int) -> Iterator[None]:
         needed_bytes: what was to be written.
 
     Raises:
-        StoreError: the disk is full, or the folder cannot be written.
+        StoreError: the disk is full, or the folder cannot be written or read.
     """
     try:
         yield
@@ -32,5 +32,5 @@ def told(store: Path, *, needed_bytes: int) -> Iterator[None]:
             found = f"no room on the disk{what} ({why})"
             do = f"make room there, run `frostline store prune`, {ELSEWHERE}"
         else:
-            found, do = f"it cannot be written ({why})", f"mend that, {ELSEWHERE}"
+            found, do = f"it cannot be written or read ({why})", f"mend that, {ELSEWHERE}"
         raise StoreError(f"store {store}", found=found, do=do) from error

@@ -1,0 +1,43 @@
+"""Rerun: the held part computes the probed samples once more, and they are compared with what it gave at first."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from frostline.replaying.capture import capture
+from frostline.replaying.feed import Feed
+from frostline.replaying.flow import Seen
+from frostline.replaying.frontier import Frontier, Setting
+from frostline.replaying.slots import alike
+from frostline.selection import undisturbed
+
+
+class Rerun:
+    """Samples, and what the held part gave for them.
+
+    Args:
+        model: the network.
+        feed: runs it.
+        samples: some that were probed.
+        frontier: where its held part ends.
+        setting: what it computes in.
+        seen: what it gave for these samples in eval mode.
+    """
+
+    def __init__(
+        self, model: nn.Module, feed: Feed, samples: Sequence[Any], frontier: Frontier, setting: Setting, seen: Seen
+    ) -> None:
+        self._model, self._feed, self._samples = model, feed, samples
+        self._frontier, self._setting = frontier, setting
+        self._values = {slot: seen.value(slot) for slot in frontier.stored}
+
+    def same(self) -> bool:
+        """Compute the samples, and say whether the held part gives the same."""
+        of = self._setting.autocast
+        with undisturbed(self._model), torch.autocast(self._setting.device, dtype=of, enabled=of is not None):
+            found = capture(self._model, self._feed, self._feed.batch(self._samples), {"": self._frontier})[""]
+        return all(
+            found[slot].shape == value.shape and alike(found[slot], value) for slot, value in self._values.items()
+        )

@@ -1,0 +1,192 @@
+"""Steps: what is done to held tensors on their way, and whether it is done in the same way again."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frostline.freezing import digest
+from frostline.replaying.refusal import Refusal
+from frostline.replaying.slots import PLAIN, Slot
+
+# Beside held tensors, of which there is one a sample, a step is given constants; those are kept and compared.
+MOST_BYTES = 32 * 2**20
+
+# What a tensor is to a step: named among what is held, or among parameters and buffers; unnamed, made of several held
+# ones or of samples (None); or a constant.
+Given = Slot | str | None | Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation, or one call of a held module.
+
+    Attributes:
+        name: of the operation, or of the module and the number of its call.
+        plain: what it was given beside tensors, in order; all but whole numbers as text.
+        given: its tensors, in order.
+        count: samples of the batch.
+    """
+
+    name: str
+    plain: tuple[int | str, ...]
+    given: tuple[Given, ...]
+    count: int
+
+    def kept(self) -> "Step":
+        """Give the step with constants of its own, as they are for one sample.
+
+        Raises:
+            Refusal: a constant is too large to be kept.
+        """
+        return replace(self, given=tuple(self._own(one) for one in self.given))
+
+    def _own(self, one: Given) -> Given:
+        if not isinstance(one, Tensor):
+            return one
+        constant = _of_one_sample(one.detach(), self.count).clone()
+        if constant.nbytes > MOST_BYTES:
+            raise Refusal(f"{self.name} works on what is held together with a large tensor that is made in every step")
+        return constant
+
+    @property
+    def counts(self) -> bool:
+        """Whether a number may say how many samples there are."""
+        return any(isinstance(one, int) and one > 0 and one % self.count == 0 for one in self.plain)
+
+    @property
+    def parent(self) -> Slot | None:
+        """What it works on, where that is one held tensor, beside constants."""
+        held = {one for one in self.given if isinstance(one, Slot)}
+        return held.pop() if len(held) == 1 and all(one is not None for one in self.given) else None
+
+    def __str__(self) -> str:
+        words = [digest(one) if isinstance(one, Tensor) else str(one) for one in self.given]
+        return f"{self.name} {self.plain} {words}"
+
+
+def step_of(name: str, leaves: Iterable[Any], *, count: int, given: Callable[[Tensor], Given]) -> Step:
+    """Describe a step.
+
+    Args:
+        name: of the operation or call.
+        leaves: all that it gets.
+        count: samples of the batch.
+        given: says what a tensor is.
+    """
+    plain: list[int | str] = []
+    tensors: list[Given] = []
+    for leaf in leaves:
+        if isinstance(leaf, Tensor):
+            tensors.append(given(leaf))
+        else:
+            plain += _plain(leaf)
+    return Step(name, tuple(plain), tuple(tensors), count)
+
+
+def registered(model: nn.Module) -> dict[int, str]:
+    """Name parameters and buffers by identity."""
+    parameters = model.named_parameters(remove_duplicate=False)
+    return {id(tensor): name for name, tensor in (*parameters, *model.named_buffers(remove_duplicate=False))}
+
+
+def _plain(leaf: Any) -> list[int | str]:
+    if isinstance(leaf, slice):
+        return ["slice", *_plain(leaf.start), *_plain(leaf.stop), *_plain(leaf.step)]
+    if isinstance(leaf, torch.Size):
+        return list(leaf)
+    if isinstance(leaf, int) and not isinstance(leaf, bool):
+        return [leaf]
+    return [repr(leaf)] if isinstance(leaf, PLAIN) or leaf is Ellipsis or isinstance(leaf, complex) else []
+
+
+def _of_one_sample(tensor: Tensor, count: int) -> Tensor:
+    """Give what a tensor is for each sample, where it is the same for all: networks stretch constants over a batch."""
+    if tensor.ndim == 0 or tensor.shape[0] != count:
+        return tensor
+    return tensor[0] if tensor.stride(0) == 0 or torch.equal(tensor[1:], tensor[:-1]) else tensor
+
+
+@dataclass
+class Steps:
+    """The steps of several passes, and whether another step is one of them.
+
+    Attributes:
+        small: those of passes with few samples, by name.
+        large: those of a pass with more.
+    """
+
+    small: Mapping[str, Sequence[Step]]
+    large: Mapping[str, Sequence[Step]]
+    handed_out: frozenset[Slot] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(cls, small: Iterable[Step], large: Iterable[Step], *, handed_out: Iterable[Slot]) -> "Steps":
+        """Put the steps of passes together.
+
+        Args:
+            small: with few samples.
+            large: with more.
+            handed_out: what is stored: what is made of it is not followed.
+        """
+        return cls(_by_name(small), _by_name(large), frozenset(handed_out))
+
+    @property
+    def words(self) -> list[str]:
+        """Say what is done, for a digest: the same in every process."""
+        return sorted({str(step) for steps in self.small.values() for step in steps})
+
+    def find(self, step: Step) -> Step | None:
+        """Give the step that was seen and that this one is; what counts with the batch may be another number."""
+        near = [known for known in self.small.get(step.name, ()) if self._like(known, step)]
+        for known in near:
+            if known.plain == step.plain and not known.counts:
+                return known
+        if any(self._like(known, step) and _scaled(known, step) for known in self.large.get(step.name, ())):
+            return next((known for known in near if _scaled(known, step)), None)
+        return None
+
+    def _like(self, known: Step, step: Step) -> bool:
+        return len(known.given) == len(step.given) and all(
+            self._same(one, other, step.count) for one, other in zip(known.given, step.given, strict=True)
+        )
+
+    def _same(self, known: Given, now: Given, count: int) -> bool:
+        if isinstance(known, Tensor):
+            if not isinstance(now, Tensor):
+                return False
+            return _equal(known, now.detach()) or _equal(known, _of_one_sample(now.detach(), count))
+        if isinstance(now, Tensor):
+            # Made of something real: the arguments of the network, or what is handed out.
+            return known is None or (isinstance(known, Slot) and not self.handed_out.isdisjoint(known.line))
+        return known == now
+
+
+def _by_name(steps: Iterable[Step]) -> dict[str, list[Step]]:
+    found: dict[str, list[Step]] = {}
+    for step in steps:
+        found.setdefault(step.name, []).append(step)
+    return found
+
+
+def _scaled(known: Step, step: Step) -> bool:
+    """Whether numbers are the same, or the same multiple of the number of samples."""
+    return len(known.plain) == len(step.plain) and all(
+        one == other
+        or (
+            isinstance(one, int)
+            and isinstance(other, int)
+            and one > 0
+            and one % known.count == 0
+            and other == one // known.count * step.count
+        )
+        for one, other in zip(known.plain, step.plain, strict=True)
+    )
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype or one.device != other.device:
+        return False
+    return torch.equal(one, other) or bool((one.isnan() == other.isnan()).all() and digest(one) == digest(other))

@@ -1,0 +1,164 @@
+"""What is done to held tensors on their way is done in the same way again, or replay is off."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frostline.replaying.refusal import Refusal
+from frostline.replaying.steps import Step, Steps
+
+from .parents import Parent, Wired, block
+from .trial import Trial, images
+
+TRAINS_C = ["c.*", "fc.*"]
+GLOBAL = {"mean": torch.zeros(1)}
+
+
+def _set(module: Any, name: str, value: Any) -> Any:
+    setattr(module, name, value)
+    return value
+
+
+# By what is done between held modules: a function of network and tensor, and what changes it.
+CHANGES: dict[str, tuple[Callable[[Any, Tensor], Tensor], Any, Any]] = {
+    "a tensor made of a plain number": (lambda net, y: y * torch.tensor(net.scale), 0.5, 0.6),
+    "a tensor kept as a plain attribute": (lambda net, y: y * net.scale, torch.tensor(0.5), torch.tensor(0.6)),
+    "a tensor in a list": (lambda net, y: y - net.scale[0], [torch.ones(8, 1, 1)], [torch.zeros(8, 1, 1)]),
+    "where a slice begins": (lambda net, y: y[:, :, net.scale : net.scale + 3], 0, 1),
+    "the order of channels": (lambda net, y: y[:, list(net.scale)], range(8), range(7, -1, -1)),
+    "which row is taken": (lambda net, y: y[:, :, net.scale].unsqueeze(2), 1, 3),
+    "how a tensor is folded": (
+        lambda net, y: y.reshape(len(y), net.scale, -1, 64).transpose(1, 2).reshape(len(y), 8, 8, 8),
+        2,
+        4,
+    ),
+    "an operation that is left out": (lambda net, y: F.relu(y) if net.scale else y, True, False),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_done_in_another_way_ends_replay(name: str) -> None:
+    work, before, after = CHANGES[name]
+    network = Parent(between=work)
+    network.scale = before
+    trial = Trial(network, train=TRAINS_C).assert_exact()
+    network.scale = after
+    trial.assert_falls_back("in the probe")
+
+
+def test_held_modules_that_change_places_end_replay() -> None:
+    def wire(net: Any, x: Tensor) -> Tensor:
+        one, other = (net.b, net.c) if net.first else (net.c, net.b)
+        y = other(one(net.a(x)))
+        return net.fc(net.d(y).mean((2, 3)))
+
+    network = Wired(wire, a=block(3), b=block(), c=block(), d=block(), fc=nn.Linear(8, 2))
+    network.first = True  # type: ignore[assignment]
+    trial = Trial(network, train=["fc.*", "d.*"]).assert_exact()
+    network.first = False  # type: ignore[assignment]
+    trial.assert_falls_back("gets other things than in the probe")
+
+
+def test_a_held_module_that_is_left_out_ends_replay() -> None:
+    network = Wired(
+        lambda net, x: net.fc(net.c(net.b(net.a(x)) if net.both else net.a(x)).mean((2, 3))),
+        a=block(3), b=block(), c=block(), fc=nn.Linear(8, 2),
+    )  # fmt: skip
+    network.both = True  # type: ignore[assignment]
+    trial = Trial(network, train=["fc.*"]).assert_exact()
+    network.both = False  # type: ignore[assignment]
+    trial.assert_falls_back("gets other things than in the probe")
+
+
+def test_inputs_that_change_places_end_replay() -> None:
+    network = Wired(
+        lambda net, x: net.fc(net.a(x[:, :3] if net.first else x[:, 3:]).mean((2, 3))), a=block(3), fc=nn.Linear(8, 2)
+    )
+    network.first = True  # type: ignore[assignment]
+    trial = Trial(network, images(channels=6), train=["fc.*"]).assert_exact()
+    network.first = False  # type: ignore[assignment]
+    trial.assert_falls_back("in the probe")
+
+
+def test_constants_that_are_stretched_over_the_batch_are_the_same_for_any_batch() -> None:
+    def tokens(net: Any, y: Tensor) -> Tensor:
+        extra = torch.ones(len(y), 8, 1, 8)
+        return net.d(torch.cat([y, extra, net.mean.new_zeros(1).expand(len(y), 8, 1, 8)], 2))
+
+    network = Parent(between=tokens)
+    network.d = block()
+    Trial(network, train=TRAINS_C).assert_exact()
+
+
+def test_a_constant_that_is_handed_out_is_the_networks_to_write_into() -> None:
+    class Places(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(8, 1, 1))
+
+        def forward(self) -> Tensor:
+            return self.weight * 2
+
+    network = Wired(
+        lambda net, x: net.fc((net.c(net.a(x)) + net.places().mul_(1.5)).mean((2, 3))),
+        a=block(3), c=block(), places=Places(), fc=nn.Linear(8, 2),
+    )  # fmt: skip
+    Trial(network, train=TRAINS_C).assert_exact().assert_exact()
+
+
+def test_samples_of_even_places_treated_otherwise_are_noticed() -> None:
+    class Even(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            y[::2] *= 2
+            return y
+
+    network = Wired(lambda net, x: net.fc(net.held(x).mean((2, 3))), held=Even(), fc=nn.Linear(8, 2))
+    with pytest.raises(Refusal, match="influence each other"):
+        Trial(network, train=["fc.*"])
+
+
+class Encoded(nn.Module):
+    """Words, a held encoder that is told which of them are padding, and their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, enable_nested_tensor=False
+        )
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.encoder(x, src_key_padding_mask=x[:, :, 0] > 1).mean(1))
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors")
+def test_attention_computes_as_it_does_when_nobody_watches() -> None:
+    """Torch's encoders take another way, which fills padding otherwise, where a hook or a function mode is there."""
+    samples = torch.randn(7, 5, 8, generator=torch.Generator().manual_seed(0))
+    trial = Trial(Encoded(), samples, train=["fc.*"])
+    for train in (False, True):
+        trial.network.train(train)
+        replayed = trial.network(trial.ghosts([0, 1, 2])[0])
+        assert trial.replayer.refused is None
+        torch.testing.assert_close(replayed, trial.network(trial.computed([0, 1, 2])[0]), rtol=1e-6, atol=1e-6)
+
+
+def test_numbers_that_count_with_the_batch_are_known_by_how_often_they_hold_it() -> None:
+    def step(count: int, *plain: int) -> Step:
+        return Step("reshape", plain, (None,), count)
+
+    steps = Steps.of([step(2, 4, 768, 5)], [step(3, 6, 768, 5)], handed_out=())
+    assert steps.find(step(20, 40, 768, 5)) is not None
+    assert steps.find(step(20, 40, 767, 5)) is None
+    assert steps.find(step(20, 40, 768, 50)) is None
+    assert steps.find(step(20, 4, 768, 5)) is None
