@@ -1,7 +1,7 @@
 """frostline: the plain loop with `freeze` and `replay`; nothing else of it is changed.
 
 Networks are placed as frostline's own loop places them: convolutions channels last, freed memory kept. The store is
-emptied first. All depths of a workload are recorded in one pass.
+emptied first. All depths of a workload are recorded in one pass, and a network is probed once for each depth.
 """
 
 import shutil
@@ -40,7 +40,7 @@ def train(job: Job) -> dict[str, float]:
         runtime.place(network)
     depths = {phase.held for phase in job.workload.phases} - {0}
     surveys: dict[int, Survey | None] = {}
-    if len(depths) > 1:
+    if len(job.workload.phases) > 1:
         for held in depths:
             with freeze(job.networks[0], held) as handle:
                 surveys[held] = survey(handle, loader(job.pictures, seed=0), autocast=autocast)

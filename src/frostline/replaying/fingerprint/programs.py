@@ -109,6 +109,9 @@ def installed(module: str) -> str | None:
     try:
         return f"{top} {importlib.metadata.version(top)}"
     except importlib.metadata.PackageNotFoundError:
+        # Asking which package brought a module reads the lists of all files of all packages.
+        if isinstance(version := getattr(loaded, "__version__", None), str):
+            return f"{top} {version}"
         releases = sorted({f"{name} {importlib.metadata.version(name)}" for name in _distributions().get(top, ())})
         return ", ".join(releases) or None
 
