@@ -3,19 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from frostline.freezing import PlanHandle
+from frostline.replaying.arrival import Pass, find_inputs, structure
 from frostline.replaying.capture import capture
 from frostline.replaying.compiling import as_written, uncompiled
-from frostline.replaying.feed import Feed, tensors_of, with_ghosts
+from frostline.replaying.feed import Feed, with_ghosts
 from frostline.replaying.flow import Flow, Seen
 from frostline.replaying.frontier import Frontier, Setting, find_frontier, leaves_of, same_bits
-from frostline.replaying.gathering import order_of
 from frostline.replaying.ghost import THE_NETWORK, Ghost, Source, Ticket, has_ghost, inside_a_network
 from frostline.replaying.guard import Guard, Undo
 from frostline.replaying.keeping import all_leaves, attributes
@@ -24,12 +24,10 @@ from frostline.replaying.probing import Probed, compare_outputs
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replaying import Replaying
 from frostline.replaying.rerun import Rerun
-from frostline.replaying.slots import PLAIN, Slot, alike
+from frostline.replaying.slots import Slot, alike
 from frostline.replaying.steps import registered
 from frostline.replaying.watched import Watched
 from frostline.selection import undisturbed
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -42,16 +40,6 @@ class Survey:
     def tensors(self, model: nn.Module) -> frozenset[str]:
         """Name the parameters and buffers of a network that the stored tensors depend on."""
         return frozenset(tensors_under(model, {name for names in self.frontier.depends.values() for name in names}))
-
-
-class Pass(Protocol):
-    """A forward pass that is more than the network's own."""
-
-    def enter(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Stand in for the network."""
-
-    def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Stand in for a module that is run as one step."""
 
 
 class Replayer:
@@ -118,7 +106,7 @@ class Replayer:
         Raises:
             Refusal: they do not.
         """
-        found = self._find_inputs(feed, samples)
+        found = find_inputs(self.model, feed, samples, during=self._during)
         if Setting.now(feed.device) != self.setting or found.setting != self._inputs.setting:
             raise Refusal("it would be recorded with another `autocast` than the first loader of this network")
         if found != self._inputs:
@@ -135,7 +123,7 @@ class Replayer:
 
     def _probe(self, feed: Feed, samples: Sequence[Any], *, known: Frontier | None) -> None:
         self.setting = Setting.now(feed.device)
-        self._inputs = self._find_inputs(feed, samples)
+        self._inputs = find_inputs(self.model, feed, samples, during=self._during)
         found, in_eval, in_train = find_frontier(self._watched, feed, samples, run=self._follow(feed), known=known)
         # What else the network is given stays real.
         ghosts = {place: leaf for place, leaf in self._inputs.leaves.items() if place not in found.needed}
@@ -160,41 +148,6 @@ class Replayer:
             for slot in self.frontier.stored
         }
         self.survey = Survey(self.frontier, keys)
-
-    def _find_inputs(self, feed: Feed, samples: Sequence[Any]) -> "_Inputs":
-        """Say which tensors of a sample reach the network untouched; whatever is read on the way stays real.
-
-        Raises:
-            Refusal: none does.
-        """
-        probed = Probed(samples)
-        every = frozenset(range(len(tensors_of(samples[0]))))
-        if any(len(tensors_of(sample)) != len(every) for sample in samples):
-            raise Refusal("samples have different numbers of tensors")
-        ghosts = [with_ghosts(sample, place, leaves=every, source=probed) for place, sample in enumerate(samples)]
-        arguments, setting = self._arguments(feed, feed.batch(ghosts))
-        arrived = {
-            place: leaf.ticket.leaf
-            for place, leaf in leaves_of(*arguments).items()
-            if isinstance(leaf, Ghost) and leaf.ticket is not None and leaf.ticket.leaf not in probed.touched
-        }
-        if not arrived:
-            why = f": {next(iter(probed.touched.values()))} is done to it before" if probed.touched else ""
-            raise Refusal(f"no tensor of a sample reaches the network as the data set gave it{why}")
-        if any(len({tensors_of(sample)[leaf].shape for sample in samples}) > 1 for leaf in arrived.values()):
-            raise Refusal("samples have different shapes")
-        order_of(arguments, len(samples))
-        shapes = {leaf: tensors_of(samples[0])[leaf].shape for leaf in arrived.values()}
-        return _Inputs(arrived, shapes, _structure(arguments), setting)
-
-    def _arguments(self, feed: Feed, batch: Any) -> tuple[Arguments, Setting]:
-        arrival = _Arrival(feed.device)
-        with self._during(arrival):
-            try:
-                feed.forward(self.model, batch)
-            except _Arrived as arrived:
-                return arrived.arguments, arrived.setting
-        raise Refusal("the network was not called with the batch")
 
     def _follow(self, feed: Feed) -> Callable[[Flow, Any], None]:
         def run(flow: Flow, batch: Any) -> None:
@@ -292,7 +245,7 @@ class Replayer:
             raise Refusal("something works on the samples before they reach the network")
         came = {place: ticket.leaf for place, ticket in tickets.items()}
         expected = {place: self._inputs.leaves[place] for place in self.frontier.inputs}
-        if came != expected or _structure((args, kwargs)) != self._inputs.structure:
+        if came != expected or structure((args, kwargs)) != self._inputs.structure:
             raise Refusal("the network is called with other things than in the probe")
         if len({(ticket.entries, id(ticket.source)) for ticket in tickets.values()}) != 1:
             raise Refusal("the network is called with several batches at once")
@@ -330,36 +283,6 @@ class Replayer:
                 raise Refusal("something works on a part of the samples before it reaches the network")
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """How samples come to a network: place among its arguments → tensor of a sample, and what is beside."""
-
-    leaves: Mapping[int, int]
-    shapes: Mapping[int, torch.Size]
-    structure: Any
-    setting: Setting
-
-
-class _Arrived(BaseException):
-    """What the network was called with; not an Exception, so that nobody on the way takes it for one."""
-
-    def __init__(self, arguments: Arguments, setting: Setting) -> None:
-        self.arguments, self.setting = arguments, setting
-
-
-class _Arrival:
-    """Ends when the network is called."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def enter(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        raise _Arrived((args, kwargs), Setting.now(self._device))
-
-    def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return original(*args, **kwargs)
-
-
 class _Following:
     """Lets a flow watch real samples."""
 
@@ -387,11 +310,6 @@ class _Keeping:
 
     def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return original(*args, **kwargs)
-
-
-def _structure(arguments: Arguments) -> tuple[Any, ...]:
-    leaves, spec = tree_flatten(arguments)
-    return spec, tuple(leaf for leaf in leaves if isinstance(leaf, PLAIN))
 
 
 def _kept(source: Source, ticket: Ticket) -> Tensor:
