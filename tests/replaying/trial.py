@@ -12,8 +12,9 @@ from torch.utils.data import TensorDataset, default_collate
 
 import frostline
 from frostline.replaying.capture import capture
-from frostline.replaying.feed import Feed, default_forward, tensors_of, with_ghosts
+from frostline.replaying.feed import Feed, default_forward, with_ghosts
 from frostline.replaying.ghost import Ticket
+from frostline.replaying.keeping import tensors_of
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replayer import Replayer
 from frostline.replaying.slots import Slot

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
-from frostline.replaying.feed import Feed, tensors_of, with_ghosts
+from frostline.replaying.feed import Feed, with_ghosts
 from frostline.replaying.frontier import Setting, leaves_of
 from frostline.replaying.gathering import order_of
 from frostline.replaying.ghost import Ghost
+from frostline.replaying.keeping import tensors_of
 from frostline.replaying.probing import Probed
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import PLAIN

@@ -11,12 +11,13 @@ from torch.utils._pytree import tree_flatten
 from frostline.replaying.compiling import uncompiled
 from frostline.replaying.feed import Feed
 from frostline.replaying.frontier import Frontier
+from frostline.replaying.keeping import tensors_of
 from frostline.replaying.lineage import Lineage, parts
-from frostline.replaying.operations import is_about_the_tensor, name_of, storage_of, versions_of, writes_into
+from frostline.replaying.operations import is_about_the_tensor, name_of, storage_of, versions_of, written_by
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Slot
 from frostline.replaying.standin import stand_in
-from frostline.replaying.watcher import Watcher, stepped_aside
+from frostline.replaying.watcher import Watcher
 
 
 class _Done(BaseException):
@@ -80,7 +81,6 @@ class _Taker(Watcher):
         self._roots = {(slot.module, frontier.live[slot], slot.root) for slot in self._wanted}
         self._lineage = Lineage()
         self._counts: dict[str, int] = {}
-        self._inside = 0
         self._done: Callable[[], bool] = lambda: False
 
     @property
@@ -114,12 +114,7 @@ class _Taker(Watcher):
 
     def _run(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         number = self._counts[name] = self._counts.get(name, 0) + 1
-        self._inside += 1
-        try:
-            with stepped_aside():
-                output = original(*args, **kwargs)
-        finally:
-            self._inside -= 1
+        output = self._alone(original, args, kwargs)
         for module, call, slot in self._roots:
             if (module, call) == (name, number):
                 found = tree_flatten(output)[0][slot.leaf : slot.leaf + 1]
@@ -142,18 +137,11 @@ class _Taker(Watcher):
         kwargs = kwargs or {}
         if self._inside or is_about_the_tensor(func):
             return func(*args, **kwargs)
-        given = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        given = tensors_of((args, kwargs))
         before = versions_of(given)
-        self._inside += 1
-        try:
-            output = func(*args, **kwargs)
-        finally:
-            self._inside -= 1
+        output = self._unseen(func, args, kwargs)
         made = self._lineage.step(name_of(func), given)
-        targets = [leaf for leaf in tree_flatten(writes_into(func, args, kwargs))[0] if isinstance(leaf, Tensor)]
-        # An operation may say by place that it writes.
-        targets += [one for one, old, new in zip(given, before, versions_of(given), strict=True) if old != new]
-        if targets:
+        if targets := written_by(func, args, kwargs, given=given, versions=before):
             written = {storage_of(leaf) for leaf in targets}
             self._lineage.forget(lambda tensor: storage_of(tensor) in written)
         elif made is not None:

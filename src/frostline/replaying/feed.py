@@ -53,11 +53,6 @@ class Feed:
         return leaf.to(self.device) if isinstance(leaf, Tensor) or callable(getattr(leaf, "to", None)) else leaf
 
 
-def tensors_of(sample: Any) -> list[Tensor]:
-    """Give the tensors of a sample, in order."""
-    return [leaf for leaf in tree_flatten(sample)[0] if isinstance(leaf, Tensor)]
-
-
 def with_ghosts(sample: Any, entry: int, *, leaves: frozenset[int], source: Source) -> Any:
     """Give a sample some of whose tensors are ghosts.
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from frostline.replaying.checkpoints import Checkpoints
-from frostline.replaying.keeping import all_leaves, flat, kept_tensors
+from frostline.replaying.keeping import all_leaves, flat, kept_tensors, tensors_of
 from frostline.replaying.lineage import Lineage, parts
 from frostline.replaying.operations import (
     is_about_the_tensor,
@@ -16,12 +16,12 @@ from frostline.replaying.operations import (
     reads_values,
     storage_of,
     versions_of,
-    writes_into,
+    written_by,
 )
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Shape, Slot
 from frostline.replaying.steps import Given, Step, registered, step_of
-from frostline.replaying.watcher import Watcher, stepped_aside
+from frostline.replaying.watcher import Watcher
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,6 @@ class Flow(Watcher):
         self._alive: list[Tensor] = []  # a storage's address is its own as long as it lives
         self._outermost: dict[str, int] = {}
         self.nested: dict[str, int] = {}
-        self._inside = 0
         self._loose = ""
         self._steered = ""
         self._again = Checkpoints()
@@ -175,12 +174,12 @@ class Flow(Watcher):
     def leave(self, output: Any, kept: Any = None) -> None:
         """Take the network's output, and what its modules keep for later: it must have values."""
         self.seen.output = output
-        self._meet(self.origins(*_tensors([*all_leaves(output), *all_leaves(kept, depth=2)])))
+        self._meet(self.origins(*tensors_of([*all_leaves(output), *all_leaves(kept, depth=2)])))
 
     def show(self, values: Any) -> None:
         """Take what somebody's hook gets for needed; the samples themselves may be had at any time."""
         if not self._inside:
-            self._meet(frozenset(one for one in self.origins(*_tensors(values)) if one not in self._given))
+            self._meet(frozenset(one for one in self.origins(*tensors_of(values)) if one not in self._given))
 
     def origins(self, *tensors: Tensor) -> frozenset[Any]:
         """Say what tensors come from."""
@@ -218,7 +217,7 @@ class Flow(Watcher):
         name = name_of(func)
         if self._inside or is_about_the_tensor(func):
             return func(*args, **kwargs)
-        given = list(_tensors((args, kwargs)))
+        given = tensors_of((args, kwargs))
         origins = self.origins(*given)
         slots = {origin for origin in origins if isinstance(origin, Slot)}
         made = self._lineage.step(name, given)
@@ -235,11 +234,7 @@ class Flow(Watcher):
         before = versions_of(given)
         self._note_loose_draws(self._draws(), "its own code")
         # The operation itself runs unseen: torch's own functions are made of others.
-        self._inside += 1
-        try:
-            out = func(*args, **kwargs)
-        finally:
-            self._inside -= 1
+        out = self._unseen(func, args, kwargs)
         drawn = self._draws()
         if drawn and not slots:
             self._note_loose_draws(drawn, name)
@@ -253,9 +248,7 @@ class Flow(Watcher):
             origins = frozenset({TRAINED})
         if not origins:
             return out
-        targets = [*_tensors(writes_into(func, args, kwargs))]
-        # An operation may say by place that it writes.
-        targets += [one for one, old, new in zip(given, before, versions_of(given), strict=True) if old != new]
+        targets = written_by(func, args, kwargs, given=given, versions=before)
         written = {storage_of(tensor) for tensor in targets}
         # A plain number that was drawn, or read from something trained, is in no tensor's origins.
         settled = not self._loose and not self._steered
@@ -277,7 +270,7 @@ class Flow(Watcher):
                         self._put(tensor, {slot})
                     self._alive.append(tensor)
             return out
-        for tensor in [*targets, *_tensors(out)]:
+        for tensor in [*targets, *tensors_of(out)]:
             if trained:
                 self._put(tensor, origins)
             else:
@@ -294,7 +287,7 @@ class Flow(Watcher):
         self.nested[name] = self.nested.get(name, 0) + 1
         if self._inside:
             return original(*args, **kwargs)
-        given = list(_tensors((args, kwargs)))
+        given = tensors_of((args, kwargs))
         origins = self.origins(*given)
         slots = frozenset(origin for origin in origins if isinstance(origin, Slot))
         trained = any(tensor.requires_grad for tensor in given) or TRAINED in origins
@@ -303,14 +296,9 @@ class Flow(Watcher):
         versions = versions_of(given)
         kept = kept_tensors(self._modules[name])
         self._note_loose_draws(self._draws(), "its own code", called=name)
-        self._inside += 1
-        try:
-            with stepped_aside():
-                output = original(*args, **kwargs)
-        finally:
-            self._inside -= 1
+        output = self._alone(original, args, kwargs)
         drawn = self._draws()
-        outputs = list(_tensors(output))
+        outputs = tensors_of(output)
         if trained or not slots:
             # Behind the frontier, or made of constants: computed in every step.
             self._again.note(trained=trained)
@@ -370,10 +358,6 @@ class Flow(Watcher):
 def made_of(slot: Slot) -> Slot:
     """Give the slot that the last operation worked on."""
     return replace(slot, then=slot.then[:-1])
-
-
-def _tensors(value: Any) -> Iterable[Tensor]:
-    return (leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor))
 
 
 def _is_training(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

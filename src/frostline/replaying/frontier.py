@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frostline.freezing import digest
 from frostline.replaying.feed import Feed
 from frostline.replaying.flow import Flow, Seen
 from frostline.replaying.keeping import flat
 from frostline.replaying.passes import run_pass
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.slots import Layout, Shape, Slot, alike, find_layout
+from frostline.replaying.slots import Layout, Shape, Slot, alike, find_layout, same_bits
 from frostline.replaying.steps import Steps
 from frostline.replaying.watched import Watched
 
@@ -381,11 +380,6 @@ def _depends(slot: Slot, seen: Seen) -> frozenset[Slot | str]:
                 else:
                     found.add(origin)
     return frozenset(found)
-
-
-def same_bits(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two tensors are equal to the bit; a NaN equals itself."""
-    return torch.equal(ours, theirs) or digest(ours) == digest(theirs)
 
 
 def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[int, Tensor]:

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from torch.nn.modules import module as every_module
 
 from frostline.freezing import PlanHandle, digest
-from frostline.replaying.frontier import Frontier, same_bits
+from frostline.replaying.frontier import Frontier
 from frostline.replaying.keeping import Keeper
 from frostline.replaying.picture import MISSING, WRITTEN, Change, Picture, Place, equal
 from frostline.replaying.reach import Reach, is_foreign
 from frostline.replaying.refusal import Refusal
+from frostline.replaying.slots import same_bits
 from frostline.replaying.standin import StandIn
 from frostline.replaying.sums import sums
-from frostline.replaying.watched import is_anybodys
+from frostline.replaying.watched import is_anybodys, tensors_below
 
 # Of torch, in every module; what is kept under a name of the user's may be a cache.
 _TORCHS = frozenset(vars(nn.Module())) | {"_compiled_call_impl"}
@@ -67,7 +68,7 @@ class Guard:
         self._modules = {part: inner for name, root in roots.items() for inner, part in root.named_modules(prefix=name)}
         self._types = list(map(type, self._modules))
         self._asleep = frozenset(
-            id(part) for root in roots.values() if any(True for _ in _tensors(root)) for part in root.modules()
+            id(part) for root in roots.values() if any(True for _ in tensors_below(root)) for part in root.modules()
         )
         self._parameters = list({id(one): one for root in roots.values() for one in root.parameters()}.values())
         reach = Reach()
@@ -222,11 +223,6 @@ def _forward(module: nn.Module) -> Any:
     while isinstance(own, StandIn):
         own = own.original
     return own
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
 
 
 def _counted(hook: Any) -> bool:

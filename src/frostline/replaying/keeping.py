@@ -20,6 +20,11 @@ def flat(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     return tree_flatten((args, kwargs))[0]
 
 
+def tensors_of(value: Any) -> list[Tensor]:
+    """Give the tensors in nested containers, in order."""
+    return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
+
+
 def all_leaves(value: Any, *, depth: int = 4) -> list[Any]:
     """Give the leaves of nested containers, and of objects that are no plain containers."""
     found: list[Any] = []

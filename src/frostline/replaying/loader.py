@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_unflatten
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from frostline.replaying.feed import tensors_of
 from frostline.replaying.ghost import ANOTHER_NETWORK, THE_NETWORK, Ghost, Ticket
+from frostline.replaying.keeping import tensors_of
 from frostline.replaying.labels import Labels
 from frostline.replaying.prefix import Prefix
 from frostline.replaying.refusal import Refusal

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from frostline.replaying.keeping import tensors_of
 from frostline.replaying.refusal import Refusal
 
 # Questions that shape, type and place answer.
@@ -70,6 +71,28 @@ def writes_into(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[s
     name = name_of(func)
     in_place = name in _IN_PLACE or (name.endswith("_") and not name.endswith("__")) or kwargs.get("inplace")
     return args[0] if in_place and args else None
+
+
+def written_by(
+    func: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    given: Sequence[Tensor],
+    versions: Sequence[int],
+) -> list[Tensor]:
+    """Give the tensors that an operation has written into.
+
+    Args:
+        func: of torch, which has run.
+        args: its arguments.
+        kwargs: those by name.
+        given: the tensors among them.
+        versions: what `versions_of` gave for these before.
+    """
+    targets = tensors_of(writes_into(func, args, kwargs))
+    # An operation may say by place that it writes.
+    return targets + [one for one, old, new in zip(given, versions, versions_of(given), strict=True) if old != new]
 
 
 def storage_of(tensor: Tensor) -> int:

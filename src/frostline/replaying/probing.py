@@ -6,12 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frostline.replaying.feed import tensors_of
-from frostline.replaying.frontier import same_bits
 from frostline.replaying.ghost import THE_NETWORK, Ticket
-from frostline.replaying.keeping import all_leaves
+from frostline.replaying.keeping import all_leaves, tensors_of
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.slots import Slot
+from frostline.replaying.slots import Slot, same_bits
 
 
 class Probed:

@@ -11,11 +11,10 @@ from torch.utils._pytree import tree_map
 
 from frostline.freezing import PlanHandle
 from frostline.replaying.arrival import Pass, find_inputs, structure
-from frostline.replaying.capture import capture
 from frostline.replaying.compiling import as_written, uncompiled
 from frostline.replaying.feed import Feed, with_ghosts
 from frostline.replaying.flow import Flow, Seen
-from frostline.replaying.frontier import Frontier, Setting, find_frontier, leaves_of, same_bits
+from frostline.replaying.frontier import Frontier, Setting, find_frontier, leaves_of
 from frostline.replaying.ghost import THE_NETWORK, Ghost, Source, Ticket, has_ghost, inside_a_network
 from frostline.replaying.guard import Guard, Undo
 from frostline.replaying.keeping import all_leaves, attributes
@@ -24,7 +23,7 @@ from frostline.replaying.probing import Probed, compare_outputs
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replaying import Replaying
 from frostline.replaying.rerun import Rerun
-from frostline.replaying.slots import Slot, alike
+from frostline.replaying.slots import Slot, same_bits
 from frostline.replaying.steps import registered
 from frostline.replaying.watched import Watched
 from frostline.selection import undisturbed
@@ -138,11 +137,17 @@ class Replayer:
         self._registered = registered(self.model)
         names = {one for depends in found.depends.values() for one in depends}
         again = Rerun(self.model, feed, samples[:2], self.frontier, self.setting, in_eval)
-        self._guard = Guard(self.handle, tensors_under(self.model, names), frontier=found, same=again.same)
+        self._guard = Guard(
+            self.handle, tensors_under(self.model, names), frontier=found, same=lambda: again.odd() is None
+        )
         self._check(feed, samples[:2], in_eval, in_eval.output, train=False)
         # What is watched might compute in another way than what is not.
         self._check(feed, samples[:2], in_train, self._computed(feed, samples[:2]), train=True)
-        self._check_capture(feed, samples[:2], in_eval)
+        # Recording takes the tensors that the probe chose, unless modules are run without being called; and validation,
+        # which runs without gradients, computes what was recorded with them.
+        for gradients, where in ((True, "in recording"), (False, "without gradients")):
+            if (odd := again.odd(gradients=gradients)) is not None:
+                raise Refusal(f"{odd} is another tensor {where}")
         keys = {
             slot: slot_key(slot, frontier=self.frontier, handle=self.handle, setting=self.setting)
             for slot in self.frontier.stored
@@ -181,21 +186,6 @@ class Replayer:
         if probed.touched:
             raise Refusal(f"{next(iter(probed.touched.values()))} is done to the network's input on the way")
         compare_outputs(checking.output, expected)
-
-    def _check_capture(self, feed: Feed, samples: Sequence[Any], seen: Seen) -> None:
-        """See that recording takes the tensors that the probe chose.
-
-        Raises:
-            Refusal: it takes others, because modules are run without being called; or validation, which runs without
-                gradients, would compute something else than was recorded with them.
-        """
-        for gradients in (True, False):
-            with undisturbed(self.model):
-                batch = feed.batch(samples)
-                found = capture(self.model, feed, batch, {"": self.frontier}, gradients=gradients)[""]
-            for slot, tensor in found.items():
-                if tensor.shape != seen.value(slot).shape or not alike(tensor, seen.value(slot)):
-                    raise Refusal(f"{slot} is another tensor " + ("in recording" if gradients else "without gradients"))
 
     # -- running
 

@@ -114,7 +114,9 @@ class Replaying:
         Raises:
             Refusal: it gets other things than in the probe, or gives another shape.
         """
-        self.made += [weakref.ref(one) for one in tree_flatten(output)[0] if isinstance(one, Ghost)]
+        leaves, spec = tree_flatten(output)
+        ghosts = [one for one in leaves if isinstance(one, Ghost)]
+        self.made += map(weakref.ref, ghosts)
         if self._inside:
             return output
         given = tree_flatten(arguments)[0]
@@ -123,12 +125,11 @@ class Replaying:
             raise Refusal(f"{operation} was not done to what is held in the probe, or not in this way")
         made = self._lineage.step(operation, [one for one in given if isinstance(one, Tensor)])
         if writes:
-            written = {id(one.memory) for one in tree_flatten(output)[0] if isinstance(one, Ghost)}
+            written = {id(one.memory) for one in ghosts}
             self._lineage.forget(lambda tensor: isinstance(tensor, Ghost) and id(tensor.memory) in written)
             return output
         if made is None or known.parent is None:
             return output
-        leaves, spec = tree_flatten(output)
         named = {id(tensor): slot for slot, tensor in parts(made, output)}
         for place, leaf in enumerate(leaves):
             slot = named.get(id(leaf))

@@ -10,7 +10,7 @@ from frostline.replaying.capture import capture
 from frostline.replaying.feed import Feed
 from frostline.replaying.flow import Seen
 from frostline.replaying.frontier import Frontier, Setting
-from frostline.replaying.slots import alike
+from frostline.replaying.slots import Slot, alike
 from frostline.selection import undisturbed
 
 
@@ -33,11 +33,17 @@ class Rerun:
         self._frontier, self._setting = frontier, setting
         self._values = {slot: seen.value(slot) for slot in frontier.stored}
 
-    def same(self) -> bool:
-        """Compute the samples, and say whether the held part gives the same."""
+    def odd(self, *, gradients: bool = True) -> Slot | None:
+        """Compute the samples, and name what the held part gives otherwise than at first, if anything.
+
+        Args:
+            gradients: compute as in a training step.
+        """
         of = self._setting.autocast
         with undisturbed(self._model), torch.autocast(self._setting.device, dtype=of, enabled=of is not None):
-            found = capture(self._model, self._feed, self._feed.batch(self._samples), {"": self._frontier})[""]
-        return all(
-            found[slot].shape == value.shape and alike(found[slot], value) for slot, value in self._values.items()
-        )
+            batch = self._feed.batch(self._samples)
+            found = capture(self._model, self._feed, batch, {"": self._frontier}, gradients=gradients)[""]
+        for slot, value in self._values.items():
+            if found[slot].shape != value.shape or not alike(found[slot], value):
+                return slot
+        return None

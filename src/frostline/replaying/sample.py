@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from frostline.replaying.frontier import same_bits
 from frostline.replaying.refusal import Refusal
+from frostline.replaying.slots import same_bits
 from frostline.replaying.store.values import to_text
 
 # In place of a sample's tensor that the network alone takes.

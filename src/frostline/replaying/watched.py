@@ -28,7 +28,7 @@ class Watched:
         self.modules = modules = dict(self.model.named_modules())
         with _in_train_mode(self.model):
             self.held, self.in_train_mode = _held(modules, set(handle.plan.held_modules))
-        tensors = {name: list(_tensors_below(module)) for name, module in modules.items()}
+        tensors = {name: list(tensors_below(module)) for name, module in modules.items()}
         self.wholly_trained = frozenset(
             name
             for name, module in modules.items()
@@ -133,7 +133,7 @@ def _held(modules: dict[str, nn.Module], held: set[str]) -> tuple[frozenset[str]
     fit, active = set(), None
     for name in held:
         module = modules[name]
-        if not any(True for _ in _tensors_below(module)):
+        if not any(True for _ in tensors_below(module)):
             continue
         awake = next((inner for inner, part in module.named_modules(prefix=name) if part.training), None)
         if awake is None:
@@ -143,7 +143,8 @@ def _held(modules: dict[str, nn.Module], held: set[str]) -> tuple[frozenset[str]
     return frozenset(fit), active
 
 
-def _tensors_below(module: nn.Module) -> Iterator[Tensor]:
+def tensors_below(module: nn.Module) -> Iterator[Tensor]:
+    """Give parameters and buffers of a module and of all that is in it."""
     yield from module.parameters()
     yield from module.buffers()
 

@@ -1,13 +1,30 @@
 """Watchers: function modes that step aside while a held module runs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
 
 
 class Watcher(TorchFunctionMode):
-    """Sees what is done to tensors between held modules."""
+    """Sees what is done to tensors between held modules, and not what is done inside of them or of an operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inside = 0
+
+    def _unseen(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        self._inside += 1
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self._inside -= 1
+
+    def _alone(self, forward: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run a held module as if nobody watched."""
+        with stepped_aside():
+            return self._unseen(forward, args, kwargs)
 
 
 @contextmanager
