@@ -1,19 +1,11 @@
 """Epochs that were left out are added as the median of those that ran, and nothing else changes."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the programs are not here: benchmarks/", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-try:
-    from extrapolation import extrapolated_seconds
-    from workload import WORKLOADS
-finally:
-    sys.path.remove(str(BENCHMARKS))
+from .programs import extrapolation, workload
+
+extrapolated_seconds = extrapolation.extrapolated_seconds
+WORKLOADS = workload.WORKLOADS
 
 
 def test_nothing_is_added_where_every_epoch_ran() -> None:

@@ -1,21 +1,13 @@
 """Medians, ratios and the page from measurements that are made up."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
+from .programs import page, results, summary
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the programs are not here: benchmarks/", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-try:
-    from page import file_name, render
-    from results import Asked, Result, append, forget, read
-    from summary import TARGETS, fastest_peer, ratio, tabulate
-finally:
-    sys.path.remove(str(BENCHMARKS))
+file_name, render = page.file_name, page.render
+Asked, Result, append, forget, read = results.Asked, results.Result, results.append, results.forget, results.read
+TARGETS, fastest_peer, ratio, tabulate = summary.TARGETS, summary.fastest_peer, summary.ratio, summary.tabulate
 
 OURS = ("frostline", "fp32")
 
