@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from frostline.replaying import frontier
+from frostline.replaying.passes import run_pass
 from networks import shared_network
 
 from .parents import Parent, Wired, block
@@ -230,3 +232,18 @@ def test_a_skip_connection_is_stored_beside_the_last_output() -> None:
                   train=["c.*", "side.*", "fc.*"])  # fmt: skip
     assert [str(slot) for slot in trial.frontier.stored] == ["a", "b"]
     trial.assert_exact()
+
+
+@pytest.mark.parametrize(("head", "draws"), [(nn.Identity(), 2), (nn.Dropout(0.1), 3)])
+def test_a_network_that_draws_runs_once_more_in_train_mode(
+    head: nn.Module, draws: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[bool] = []
+
+    def run(watched: Any, *args: Any, train: bool, **kwargs: Any) -> Any:
+        modes.append(train)
+        return run_pass(watched, *args, train=train, **kwargs)
+
+    monkeypatch.setattr(frontier, "run_pass", run)
+    Trial(nn.Sequential(block(3), nn.Flatten(), head, nn.Linear(512, 2)), train=["3.*"])
+    assert sum(modes) == draws

@@ -50,6 +50,11 @@ def test_what_is_done_in_another_way_ends_replay(name: str) -> None:
     trial.assert_falls_back("in the probe")
 
 
+def test_steps_are_the_networks_own_doing() -> None:
+    steps = Trial(Parent(), train=TRAINS_C).frontier.steps_seen
+    assert {name for name in steps.small if "copy" in name or name in ("detach", "clone")} == set()
+
+
 def test_held_modules_that_change_places_end_replay() -> None:
     def wire(net: Any, x: Tensor) -> Tensor:
         one, other = (net.b, net.c) if net.first else (net.c, net.b)

@@ -126,7 +126,7 @@ class _Taker(Watcher):
     def _take(self, slot: Slot, tensor: Tensor) -> None:
         self._lineage.name(tensor, slot)
         if slot in self._wanted:
-            self.found[slot] = tensor.detach().clone()
+            self.found[slot] = self._copied(tensor)
             if self._done():
                 raise _Done
 

@@ -115,6 +115,7 @@ def estimate(
     model: nn.Module,
     samples: Sequence[Any],
     sample_seconds: float,
+    network_seconds: float,
     workers: int,
     batch_samples: int,
     kept: int,
@@ -130,8 +131,9 @@ def estimate(
         feed: gives samples and runs the network.
         frontier: what would be stored.
         model: the network.
-        samples: real ones to measure with.
+        samples: real ones, to measure more at a time with where that is quick.
         sample_seconds: that reading one of them took.
+        network_seconds: that the network took for one of a few.
         workers: processes that read samples; 0: this one does.
         batch_samples: samples of a batch.
         kept: how many samples the budget has room for.
@@ -141,8 +143,6 @@ def estimate(
         ahead_bytes: bytes of one that are recorded in the same pass for later.
         epochs: that are to come, if anybody said.
     """
-    # The first run makes ready what later ones find there.
-    network_seconds = _seconds(feed, frontier, model=model, samples=samples)
     count = min(MEASURED, max(batch_samples, len(samples)))
     if count > len(samples) and count * network_seconds < LONG_SECONDS:
         many = [samples[place % len(samples)] for place in range(count)]

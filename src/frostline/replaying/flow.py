@@ -72,6 +72,7 @@ class Seen:
         reads: slots whose values the network's own code looked at, and how.
         inputs: what the network was given, by place.
         steps: calls and operations on slots, in order, with what they were given.
+        drew: whether anything drew random numbers that can be noticed.
         output: what the network gave.
     """
 
@@ -81,6 +82,7 @@ class Seen:
     reads: dict[Slot, str] = field(default_factory=dict)
     inputs: dict[int, Tensor] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    drew: bool = False
     output: Any = None
 
     def let_go(self) -> None:
@@ -173,6 +175,7 @@ class Flow(Watcher):
 
     def leave(self, output: Any, kept: Any = None) -> None:
         """Take the network's output, and what its modules keep for later: it must have values."""
+        self._drawn()
         self.seen.output = output
         self._meet(self.origins(*tensors_of([*all_leaves(output), *all_leaves(kept, depth=2)])))
 
@@ -203,6 +206,11 @@ class Flow(Watcher):
     def _meet(self, origins: frozenset[Any]) -> None:
         self.seen.live |= {origin for origin in origins if isinstance(origin, Slot)}
 
+    def _drawn(self) -> str:
+        drawn = self._draws()
+        self.seen.drew = self.seen.drew or bool(drawn)
+        return drawn
+
     def _note_loose_draws(self, drawn: str, by: str, *, called: str = "") -> None:
         """Keep in mind random numbers that no tensor shows: what decides whether a layer runs at all."""
         if drawn and not any(name in self._wholly_trained for name in self.running):
@@ -232,10 +240,10 @@ class Flow(Watcher):
         if slots and not trained:
             self.seen.steps.append(self._step(name, flat(args, kwargs)))
         before = versions_of(given)
-        self._note_loose_draws(self._draws(), "its own code")
+        self._note_loose_draws(self._drawn(), "its own code")
         # The operation itself runs unseen: torch's own functions are made of others.
         out = self._unseen(func, args, kwargs)
-        drawn = self._draws()
+        drawn = self._drawn()
         if drawn and not slots:
             self._note_loose_draws(drawn, name)
         if slots and not trained:
@@ -264,7 +272,7 @@ class Flow(Watcher):
             names = frozenset(origin for origin in origins if isinstance(origin, str))
             for slot, tensor in parts(made, out):
                 if self._lineage.of(tensor) is None:
-                    self.seen.made[slot] = Made(made_of(made), tensor.detach().clone(), names)
+                    self.seen.made[slot] = Made(made_of(made), self._copied(tensor), names)
                     self._lineage.name(tensor, slot)
                     if storage_of(tensor) not in self._origins:
                         self._put(tensor, {slot})
@@ -295,9 +303,9 @@ class Flow(Watcher):
         count = self._outermost[name] = self._outermost.get(name, 0) + 1
         versions = versions_of(given)
         kept = kept_tensors(self._modules[name])
-        self._note_loose_draws(self._draws(), "its own code", called=name)
+        self._note_loose_draws(self._drawn(), "its own code", called=name)
         output = self._alone(original, args, kwargs)
-        drawn = self._draws()
+        drawn = self._drawn()
         outputs = tensors_of(output)
         if trained or not slots:
             # Behind the frontier, or made of constants: computed in every step.
@@ -340,7 +348,7 @@ class Flow(Watcher):
             if shape.same[leaf] == leaf:
                 self._put(tensor, {Slot(name, count, leaf)})
                 self._lineage.name(tensor, Slot(name, count, leaf))
-        values = {leaf: tensor.detach().clone() for leaf, tensor in leaves.items()}
+        values = {leaf: self._copied(tensor) for leaf, tensor in leaves.items()}
         depends = frozenset(origin for origin in origins if isinstance(origin, (Slot, str))) | {name}
         self.seen.calls[name, count] = Call(shape, values, depends, self.nested[name])
         self.seen.steps.append(self._step(f"{name} {count}", flat(args, kwargs)))

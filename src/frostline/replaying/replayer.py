@@ -50,6 +50,7 @@ class Replayer:
         frontier: where frozen computation ends.
         leaves: which tensors of a sample may be ghosts.
         survey: what another replayer of the same plan may start from.
+        sample_seconds: that the frozen prefix takes for a sample, a few at a time.
         refused: why replay is off, or None.
         replayed: number of forward passes whose prefix was looked up.
         left: whether the network has its own forward back.
@@ -148,6 +149,7 @@ class Replayer:
         for gradients, where in ((True, "in recording"), (False, "without gradients")):
             if (odd := again.odd(gradients=gradients)) is not None:
                 raise Refusal(f"{odd} is another tensor {where}")
+        self.sample_seconds = again.sample_seconds
         keys = {
             slot: slot_key(slot, frontier=self.frontier, handle=self.handle, setting=self.setting)
             for slot in self.frontier.stored

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
 
 
@@ -20,6 +21,10 @@ class Watcher(TorchFunctionMode):
             return func(*args, **kwargs)
         finally:
             self._inside -= 1
+
+    def _copied(self, tensor: Tensor) -> Tensor:
+        """Copy a tensor, which is none of the network's doing."""
+        return self._unseen(lambda: tensor.detach().clone(), (), {})  # type: ignore[no-any-return]
 
     def _alone(self, forward: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run a held module as if nobody watched."""
