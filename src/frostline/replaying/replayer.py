@@ -143,10 +143,12 @@ class Replayer:
         )
         self._check(feed, samples[:2], in_eval, in_eval.output, train=False)
         # What is watched might compute in another way than what is not.
-        self._check(feed, samples[:2], in_train, self._computed(feed, samples[:2]), train=True)
+        computed = in_train.output if known is not None else self._computed(feed, samples[:2])
+        self._check(feed, samples[:2], in_train, computed, train=True)
         # Recording takes the tensors that the probe chose, unless modules are run without being called; and validation,
         # which runs without gradients, computes what was recorded with them.
-        for gradients, where in ((True, "in recording"), (False, "without gradients")):
+        ways = [(False, "without gradients")] if known is None else []
+        for gradients, where in ((True, "in recording"), *ways):
             if (odd := again.odd(gradients=gradients)) is not None:
                 raise Refusal(f"{odd} is another tensor {where}")
         self.sample_seconds = again.sample_seconds

@@ -1,5 +1,7 @@
 """Which transforms of the known libraries draw random numbers, judged by their class and their settings."""
 
+import functools
+
 from frostline.replaying.fingerprint.node import module_of
 
 _LIBRARIES = (
@@ -54,7 +56,7 @@ _RANGES = {
 
 def is_known(thing: object) -> bool:
     """Say whether an object is of one of the known libraries, or of a class that is made from one of theirs."""
-    return _known_class(thing) is not None
+    return _known_class(type(thing)) is not None
 
 
 def is_off(thing: object) -> bool:
@@ -70,7 +72,7 @@ def draws(thing: object, *, beyond_seeds: bool = False) -> bool:
         thing: anything.
         beyond_seeds: only from generators of its own, which no seed of the shared ones reaches.
     """
-    known = _known_class(thing)
+    known = _known_class(type(thing))
     if known is None or is_off(thing):
         return False
     library, name = known
@@ -89,9 +91,10 @@ def draws(thing: object, *, beyond_seeds: bool = False) -> bool:
     return any(settings) or not settings
 
 
-def _known_class(thing: object) -> tuple[str, str] | None:
-    """Name the library and the class of it that an object is of."""
-    for base in type(thing).__mro__:
+@functools.lru_cache(maxsize=1024)
+def _known_class(kind: type) -> tuple[str, str] | None:
+    """Name the library and the class of it that objects of a class are of."""
+    for base in kind.__mro__:
         for library in _LIBRARIES:
             if f"{module_of(base)}.".startswith(f"{library}."):
                 return library, base.__name__

@@ -74,6 +74,7 @@ class Running:
             function
             for kind in self._held
             for base in kind.__mro__
+            if base in self._kinds
             for name, function in _methods(base)
             if function in self._found and name not in _MAKING
         }
