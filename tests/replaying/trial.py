@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset, default_collate
 
 import frostline
 from frostline.replaying.capture import capture
+from frostline.replaying.cut import Room
 from frostline.replaying.feed import Feed, default_forward, with_ghosts
 from frostline.replaying.ghost import Ticket
 from frostline.replaying.keeping import tensors_of
@@ -37,6 +38,7 @@ class Trial:
         forward: Callable[[nn.Module, Any], Any] = default_forward,
         autocast: torch.dtype | None = None,
         after: Callable[[nn.Module], Any] = lambda network: None,
+        room: Room | None = None,
         **selector: Any,
     ) -> None:
         samples = images() if samples is None else samples
@@ -53,7 +55,7 @@ class Trial:
         after(network)
         self.reals = 0
         with self._context():
-            self.replayer = Replayer(self.handle, self.feed, self.feed.samples([0, 1, 2, 3]))
+            self.replayer = Replayer(self.handle, self.feed, self.feed.samples([0, 1, 2, 3]), room=room)
             self.frontier = self.replayer.frontier
             self.rows: dict[Slot, list[Tensor]] = {slot: [] for slot in self.frontier.stored}
             for start in range(0, len(samples), 3):

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from frostline.errors import UserError
 from frostline.freezing import PlanHandle
 from frostline.replaying.cost import Cost, estimate
+from frostline.replaying.cut import Room
 from frostline.replaying.feed import Feed, Forward, default_forward
 from frostline.replaying.loader import Issue, ReplayLoader
 from frostline.replaying.prefix import Prefix
@@ -26,6 +27,7 @@ from frostline.replaying.sameness import Sameness
 from frostline.replaying.standing import open_prefix
 from frostline.replaying.store import Store, parse_size
 from frostline.replaying.store.columns import row_bytes
+from frostline.replaying.store.folder import VALUE_BYTES
 from frostline.replaying.trying import item_bytes, steady_samples
 from frostline.replaying.views import Views
 from frostline.selection import undisturbed
@@ -204,12 +206,12 @@ class _Attaching:
         if self._made is not None:
             self._made.leave()
 
-    def _replayer(self, feed: Feed, samples: Sequence[Any]) -> Replayer:
+    def _replayer(self, feed: Feed, samples: Sequence[Any], *, room: Room | None = None) -> Replayer:
         with self._context():
             there = _REPLAYERS.get(self.handle)
             replayer = there() if there is not None else None
             if replayer is None or replayer.left:
-                self._made = replayer = Replayer(self.handle, feed, samples, known=self.known)
+                self._made = replayer = Replayer(self.handle, feed, samples, known=self.known, room=room)
                 _REPLAYERS[self.handle] = weakref.ref(replayer)
             else:
                 replayer.check_like(feed, samples)
@@ -245,6 +247,9 @@ class _Attaching:
         issue = Issue(prefix, replayer, prefix.first)
         if self.stored is not None:
             lines.append(f"replay: kept in {self.stored}: off by up to {off:.1e} of the largest number")
+        if (found := replayer.frontier).stored != found.latest:
+            latest = ", ".join(map(str, found.latest))
+            lines.append(f"replay: no room for {latest}; {found} is kept, and what follows is computed in every step")
         if prefix.rows < count:
             lines.append(f"replay: the budget keeps {prefix.rows:,} of {count:,} samples")
         ready.sameness.settle()
@@ -273,14 +278,16 @@ class _Attaching:
         samples, sample_seconds = steady_samples(feed, entries)
         sameness.settle()
         sameness.know(entries, list(samples))
-        replayer = self._replayer(feed, samples)
-        ahead = [one for one in self.ahead if one.frontier.inputs == replayer.frontier.inputs]
         try:
             folder = None if self.folder is None else Path(self.folder).expanduser()
         except RuntimeError:
             raise Refusal(f"store {self.folder}: no home folder") from None
+        store = Store(folder, budget_bytes=self.budget_bytes)
+        room = Room(store.budget_bytes / len(feed.dataset) - VALUE_BYTES, self.stored)
+        replayer = self._replayer(feed, samples, room=room)
+        ahead = [one for one in self.ahead if one.frontier.inputs == replayer.frontier.inputs]
         prefix = open_prefix(
-            Store(folder, budget_bytes=self.budget_bytes),
+            store,
             self.handle,
             feed,
             {"now": replayer.survey, **{f"ahead {number}": one for number, one in enumerate(ahead, 1)}},

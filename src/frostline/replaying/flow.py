@@ -1,9 +1,11 @@
 """Follow one real batch through a network: which outputs of held modules meet something trained, and which do not."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
@@ -44,12 +46,14 @@ class Call:
         values: its tensors by leaf.
         origins: slots and held tensors that its arguments depend on, directly.
         nested: which of all calls of this module it was, those inside of other held modules counted too.
+        seconds: that it took.
     """
 
     shape: Shape
     values: dict[int, Tensor]
     origins: frozenset[Slot | str]
     nested: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -304,7 +308,11 @@ class Flow(Watcher):
         versions = versions_of(given)
         kept = kept_tensors(self._modules[name])
         self._note_loose_draws(self._drawn(), "its own code", called=name)
+        begun = time.perf_counter()
         output = self._alone(original, args, kwargs)
+        if any(one.is_cuda for one in given):
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - begun
         drawn = self._drawn()
         outputs = tensors_of(output)
         if trained or not slots:
@@ -350,7 +358,7 @@ class Flow(Watcher):
                 self._lineage.name(tensor, Slot(name, count, leaf))
         values = {leaf: self._copied(tensor) for leaf, tensor in leaves.items()}
         depends = frozenset(origin for origin in origins if isinstance(origin, (Slot, str))) | {name}
-        self.seen.calls[name, count] = Call(shape, values, depends, self.nested[name])
+        self.seen.calls[name, count] = Call(shape, values, depends, self.nested[name], seconds)
         self.seen.steps.append(self._step(f"{name} {count}", flat(args, kwargs)))
         return output
 

@@ -1,6 +1,6 @@
 """The frontier: where frozen computation ends; found by a suspicious probe of real samples."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frostline.replaying.cut import Cut, Room, cut
 from frostline.replaying.feed import Feed
 from frostline.replaying.flow import Flow, Seen
 from frostline.replaying.keeping import flat
@@ -40,6 +41,7 @@ class Frontier:
         depends: live slot → names of the held tensors and modules that it is computed from.
         constants: what does not depend on the batch, by slot.
         steps: names of the modules that are run as one step, whatever happens inside of them.
+        latest: what would be stored if there were room for it.
     """
 
     calls: dict[tuple[str, int], Shape]
@@ -52,6 +54,7 @@ class Frontier:
     depends: dict[Slot, frozenset[str]]
     constants: dict[Slot, Tensor]
     steps: frozenset[str]
+    latest: tuple[Slot, ...]
 
     @cached_property
     def stored(self) -> tuple[Slot, ...]:
@@ -132,6 +135,7 @@ def find_frontier(
     *,
     run: Callable[[Flow, Any], None],
     known: Frontier | None = None,
+    room: Room | None = None,
 ) -> tuple[Frontier, Seen, Seen]:
     """Probe a network with real samples and find its frontier.
 
@@ -141,6 +145,7 @@ def find_frontier(
         samples: four real ones, of different content.
         run: runs the network on a batch and lets a flow watch it.
         known: what was found for the same plan before; then only the values are looked at.
+        room: in the store: where all samples have none, the frontier may be earlier; None: for all.
 
     Returns:
         The frontier, and what was seen of the first samples in eval and in train mode.
@@ -176,7 +181,7 @@ def find_frontier(
         larger=run_pass(watched, batch(MORE - 1, *range(FEW)), count=MORE, run=run, train=False),
         company=run_pass(watched, batch(0, MORE), count=FEW, run=run, train=False),
     )
-    return probe.frontier(watched.steps, free=watched.free), probe.in_eval, draws[0]
+    return probe.frontier(watched.steps, free=watched.free, room=room), probe.in_eval, draws[0]
 
 
 def _again(
@@ -209,12 +214,13 @@ class _Probe:
         self.draws, self.in_eval, self.larger, self.company = draws, in_eval, larger, company
         self._same_batch = (in_eval, *draws)
 
-    def frontier(self, steps: frozenset[str], *, free: frozenset[str]) -> Frontier:
+    def frontier(self, steps: frozenset[str], *, free: frozenset[str], room: Room | None) -> Frontier:
         """Choose what to store, and see that every sample has its own.
 
         Args:
             steps: names of the modules that were run as one step.
             free: those of them that have no tensors.
+            room: in the store; None: for all.
 
         Raises:
             Refusal: replaying would not be exact.
@@ -229,34 +235,61 @@ class _Probe:
             raise Refusal(f"{odd[0][0]} gives another structure for another batch")
         slots = [Slot(*key, leaf) for key, call in calls.items() for leaf in call.values]
         layouts = {slot: _layout(slot, in_eval.value(slot), self.larger.value(slot)) for slot in slots}
-        chosen = self._chosen()
-        again = _computed_again(in_eval, chosen, free)
-        chosen = [slot for slot in chosen if (slot.module, slot.call) not in again]
-        layouts |= {slot: self._made_layout(slot) for slot in chosen if slot.then}
+        latest = self._latest(free)
+        layouts |= self._made_layouts(latest)
+        chosen = latest if room is None else self._fitting(latest, layouts, free=free, room=room)
+        layouts |= self._made_layouts(chosen)
         _check_apart(in_eval, self.company, self.larger, layouts)
-        depends = {slot: _depends(slot, in_eval) for slot in chosen}
+        depends = {slot: _depends(slot, in_eval) for slot in chosen.stored}
         read = {slot.leaf for seen in self._same_batch for slot in seen.reads if slot.call == 0}
         return Frontier(
-            calls={key: call.shape for key, call in calls.items() if key not in again},
+            calls={key: call.shape for key, call in calls.items() if key not in chosen.again},
             steps_seen=Steps.of(
-                [step for seen in self._same_batch for step in seen.steps], self.larger.steps, handed_out=chosen
+                [step for seen in self._same_batch for step in seen.steps],
+                self.larger.steps,
+                handed_out=chosen.stored,
             ),
             layouts=layouts,
-            live={slot: calls[slot.module, slot.call].nested for slot in chosen},
+            live={slot: calls[slot.module, slot.call].nested for slot in chosen.stored},
             inputs=frozenset(),
             needed=needed,
             beside=needed & {one.leaf for found in depends.values() for one in found if isinstance(one, Slot)} | read,
             depends={slot: frozenset(one for one in found if isinstance(one, str)) for slot, found in depends.items()},
-            constants={slot: in_eval.value(slot) for slot in chosen if layouts[slot].dim is None},
+            constants={slot: in_eval.value(slot) for slot in chosen.stored if layouts[slot].dim is None},
             steps=steps,
+            latest=latest.stored,
         )
 
-    def _chosen(self) -> list[Slot]:
-        live = {slot for seen in self._same_batch for slot in seen.live | set(seen.reads) if slot.call > 0}
-        chosen = [slot for slot in _cut(self.in_eval, live) if slot.call > 0]
-        if {slot.root for slot in live} - {slot.root for slot in chosen}:
+    def _live(self) -> set[Slot]:
+        return {slot for seen in self._same_batch for slot in seen.live | set(seen.reads) if slot.call > 0}
+
+    def _latest(self, free: frozenset[str]) -> Cut:
+        live = self._live()
+        latest = cut(self.in_eval, live, free=free)
+        known = self.in_eval.calls.keys()
+        if latest is None or any((slot.module, slot.call) not in known for slot in live):
             raise Refusal("what is trained depends on held modules that run in train mode alone")
-        return chosen
+        return latest
+
+    def _fitting(self, latest: Cut, layouts: Mapping[Slot, Layout], *, free: frozenset[str], room: Room) -> Cut:
+        """Give the cut that saves most time: an earlier one where what is stored is smaller and has room."""
+
+        def share(one: Cut) -> float:
+            return room.share({**layouts, **self._made_layouts(one)}[slot] for slot in one.stored)
+
+        def saves(one: Cut) -> float:
+            # The pass that came last: what the first one makes ready is there.
+            seconds = (call.seconds for key, call in self.company.calls.items() if key not in one.again)
+            return share(one) * sum(seconds)
+
+        if share(latest) == 1:
+            return latest
+        every = (cut(self.in_eval, self._live(), free=free, after=count) for count in range(1, len(self.in_eval.calls)))
+        fitting = [one for one in every if one is not None and one.stored and share(one) == 1]
+        return max([latest, *fitting], key=saves)
+
+    def _made_layouts(self, chosen: Cut) -> dict[Slot, Layout]:
+        return {slot: self._made_layout(slot) for slot in chosen.stored if slot.then}
 
     def _made_layout(self, slot: Slot) -> Layout:
         others = [seen.made[slot].value for seen in self.draws if slot in seen.made]
@@ -275,44 +308,6 @@ def _layout(slot: Slot, small: Tensor, large: Tensor) -> Layout:
         return find_layout(small, large, small_count=FEW, large_count=MORE)
     except Refusal as refusal:
         raise Refusal(f"{slot}: {refusal.reason}") from None
-
-
-def _cut(seen: Seen, live: set[Slot]) -> list[Slot]:
-    """Choose what to store: what is needed, or what operations make of it where that is smaller."""
-    made: dict[Slot, list[Slot]] = {}
-    for slot, one in seen.made.items():
-        made.setdefault(one.parent, []).append(slot)
-
-    def best(slot: Slot) -> list[Slot]:
-        """Give the smallest set of slots from which all that is live under this one is made."""
-        if slot in live:
-            return [slot]
-        under = [chosen for child in made.get(slot, ()) for chosen in best(child)]
-        own = seen.value(slot)
-        if sum(seen.value(one).nbytes for one in under) >= own.nbytes and under:
-            return [slot]
-        return under
-
-    ordered = [Slot(*key, leaf) for key, call in seen.calls.items() for leaf in call.values]
-    return [chosen for slot in ordered for chosen in best(slot)]
-
-
-def _computed_again(seen: Seen, chosen: Sequence[Slot], free: frozenset[str]) -> set[tuple[str, int]]:
-    """Name the calls without weights that can be made of what is stored, and from which something chosen is made."""
-    there, able = set(chosen), set[tuple[str, int]]()
-    for key, call in seen.calls.items():
-        given = [origin for origin in call.origins if isinstance(origin, Slot)]
-        if key[0] in free and all(not there.isdisjoint(one.line) for one in given):
-            able.add(key)
-            there |= {Slot(*key, leaf) for leaf in call.values}
-    again: set[tuple[str, int]] = set()
-    waiting = [(slot.module, slot.call) for slot in chosen]
-    while waiting:
-        key = waiting.pop()
-        if key in able - again:
-            again.add(key)
-            waiting += [(one.module, one.call) for one in seen.calls[key].origins if isinstance(one, Slot)]
-    return again
 
 
 def _needed_inputs(passes: Iterable[Seen]) -> frozenset[int]:

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 from frostline.freezing import PlanHandle
 from frostline.replaying.arrival import Pass, find_inputs, structure
 from frostline.replaying.compiling import as_written, uncompiled
+from frostline.replaying.cut import Room
 from frostline.replaying.feed import Feed, with_ghosts
 from frostline.replaying.flow import Flow, Seen
 from frostline.replaying.frontier import Frontier, Setting, find_frontier, leaves_of
@@ -56,7 +57,15 @@ class Replayer:
         left: whether the network has its own forward back.
     """
 
-    def __init__(self, handle: PlanHandle, feed: Feed, samples: Sequence[Any], *, known: Survey | None = None) -> None:
+    def __init__(
+        self,
+        handle: PlanHandle,
+        feed: Feed,
+        samples: Sequence[Any],
+        *,
+        known: Survey | None = None,
+        room: Room | None = None,
+    ) -> None:
         """Probe the network with samples.
 
         Args:
@@ -64,6 +73,7 @@ class Replayer:
             feed: runs the network.
             samples: four real ones to probe with.
             known: what an earlier probe under the same plan found.
+            room: in the store; None: for all.
 
         Raises:
             Refusal: replay would not be exact.
@@ -85,7 +95,7 @@ class Replayer:
         self._watched.install()
         try:
             with uncompiled():
-                self._probe(feed, samples, known=None if known is None else known.frontier)
+                self._probe(feed, samples, known=None if known is None else known.frontier, room=room)
         except BaseException:
             self._watched.leave()
             raise
@@ -121,10 +131,12 @@ class Replayer:
 
     # -- probing
 
-    def _probe(self, feed: Feed, samples: Sequence[Any], *, known: Frontier | None) -> None:
+    def _probe(self, feed: Feed, samples: Sequence[Any], *, known: Frontier | None, room: Room | None) -> None:
         self.setting = Setting.now(feed.device)
         self._inputs = find_inputs(self.model, feed, samples, during=self._during)
-        found, in_eval, in_train = find_frontier(self._watched, feed, samples, run=self._follow(feed), known=known)
+        found, in_eval, in_train = find_frontier(
+            self._watched, feed, samples, run=self._follow(feed), known=known, room=room
+        )
         # What else the network is given stays real.
         ghosts = {place: leaf for place, leaf in self._inputs.leaves.items() if place not in found.needed}
         if not ghosts:

@@ -56,7 +56,7 @@ _RANGES = {
 
 def is_known(thing: object) -> bool:
     """Say whether an object is of one of the known libraries, or of a class that is made from one of theirs."""
-    return _known_class(type(thing)) is not None
+    return _known_class(thing) is not None
 
 
 def is_off(thing: object) -> bool:
@@ -72,7 +72,7 @@ def draws(thing: object, *, beyond_seeds: bool = False) -> bool:
         thing: anything.
         beyond_seeds: only from generators of its own, which no seed of the shared ones reaches.
     """
-    known = _known_class(type(thing))
+    known = _known_class(thing)
     if known is None or is_off(thing):
         return False
     library, name = known
@@ -91,9 +91,14 @@ def draws(thing: object, *, beyond_seeds: bool = False) -> bool:
     return any(settings) or not settings
 
 
+def _known_class(thing: object) -> tuple[str, str] | None:
+    """Name the library and the class of it that an object is of."""
+    kind: type = type(thing)
+    return _library_of(kind)
+
+
 @functools.lru_cache(maxsize=1024)
-def _known_class(kind: type) -> tuple[str, str] | None:
-    """Name the library and the class of it that objects of a class are of."""
+def _library_of(kind: type) -> tuple[str, str] | None:
     for base in kind.__mro__:
         for library in _LIBRARIES:
             if f"{module_of(base)}.".startswith(f"{library}."):

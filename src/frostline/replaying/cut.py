@@ -1,0 +1,108 @@
+"""Cuts: which tensors are stored, so that all that is live can be made of them, and what is computed again."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from frostline.replaying.flow import Seen
+from frostline.replaying.slots import Layout, Slot
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a store has room for.
+
+    Attributes:
+        sample_bytes: of each sample.
+        dtype: what numbers are stored in; None: as they are computed.
+    """
+
+    sample_bytes: float
+    dtype: torch.dtype | None = None
+
+    def share(self, layouts: Iterable[Layout]) -> float:
+        """Say for how many of all samples there is room, where some tensors of each are stored: 1 for all of them."""
+        sizes = (
+            layout.sample_bytes // layout.dtype.itemsize * self.dtype.itemsize
+            if self.dtype is not None and layout.dtype.is_floating_point
+            else layout.sample_bytes
+            for layout in layouts
+            if layout.dim is not None
+        )
+        return min(1.0, max(0.0, self.sample_bytes) / max(1, sum(sizes)))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One place to end frozen computation.
+
+    Attributes:
+        stored: what is kept of it, in the order in which it is computed.
+        again: held calls that are computed in every step, all the same.
+    """
+
+    stored: tuple[Slot, ...]
+    again: frozenset[tuple[str, int]]
+
+
+def cut(seen: Seen, live: set[Slot], *, free: frozenset[str], after: int | None = None) -> Cut | None:
+    """Choose what to store.
+
+    It is what is live, or what operations make of it where that is smaller; pooling and the like, which have no
+    weights, are computed again where that can be done with what is stored.
+
+    Args:
+        seen: one pass.
+        live: what has to be had.
+        free: names of modules without tensors.
+        after: compute again all calls but so many first ones; None: as few as can be.
+
+    Returns:
+        The cut; None where what comes after works on the network's input itself.
+    """
+    calls = list(seen.calls)
+    later = set() if after is None else set(calls[after:])
+    needed = live | {one for key in later for one in seen.calls[key].origins if isinstance(one, Slot)}
+    if any(slot.call == 0 for slot in needed - live):
+        return None
+    stored = _smallest(seen, {slot for slot in needed if (slot.module, slot.call) not in later})
+    again = later | _computed_again(seen, stored, free)
+    return Cut(tuple(slot for slot in stored if (slot.module, slot.call) not in again), frozenset(again))
+
+
+def _smallest(seen: Seen, live: set[Slot]) -> list[Slot]:
+    made: dict[Slot, list[Slot]] = {}
+    for slot, one in seen.made.items():
+        made.setdefault(one.parent, []).append(slot)
+
+    def best(slot: Slot) -> list[Slot]:
+        """Give the smallest set of slots from which all that is live under this one is made."""
+        if slot in live:
+            return [slot]
+        under = [chosen for child in made.get(slot, ()) for chosen in best(child)]
+        own = seen.value(slot)
+        if sum(seen.value(one).nbytes for one in under) >= own.nbytes and under:
+            return [slot]
+        return under
+
+    ordered = [Slot(*key, leaf) for key, call in seen.calls.items() for leaf in call.values]
+    return [chosen for slot in ordered for chosen in best(slot)]
+
+
+def _computed_again(seen: Seen, stored: Sequence[Slot], free: frozenset[str]) -> set[tuple[str, int]]:
+    """Name the calls without weights that can be made of what is stored, and from which something stored is made."""
+    there, able = set(stored), set[tuple[str, int]]()
+    for key, call in seen.calls.items():
+        given = [origin for origin in call.origins if isinstance(origin, Slot)]
+        if key[0] in free and all(not there.isdisjoint(one.line) for one in given):
+            able.add(key)
+            there |= {Slot(*key, leaf) for leaf in call.values}
+    again: set[tuple[str, int]] = set()
+    waiting = [(slot.module, slot.call) for slot in stored]
+    while waiting:
+        key = waiting.pop()
+        if key in able - again:
+            again.add(key)
+            waiting += [(one.module, one.call) for one in seen.calls[key].origins if isinstance(one, Slot)]
+    return again
