@@ -1,6 +1,7 @@
 """The verb decides: what is random, what cannot be looked up, what means nothing; and it leaves nothing behind."""
 
 import random
+import time
 from collections import Counter
 from typing import ClassVar
 
@@ -294,3 +295,26 @@ def test_a_mapping_is_given_by_name_and_other_loops_say_how(tmp_path):
     model.eval()
     for ghosts, own in zip(found, DataLoader(data, batch_size=8), strict=True):
         assert torch.equal(model(**ghosts), model(**own))
+
+
+class Numbered(Pictures):
+    """Makes the names of its files up as it goes."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+        for index in range(len(self)):
+            torch.save(picture(index), folder / f"{index}.pt")
+
+    def __getitem__(self, index):
+        time.sleep(0.0004)
+        return torch.load(self.folder / f"{index}.pt"), index % 4
+
+
+def test_why_no_other_process_finds_it_is_said(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    loader = DataLoader(Numbered(tmp_path / "pictures"), batch_size=8)
+    line = replayed(loader, tmp_path / "store").lines[-1]
+    assert line.startswith("replay: kept for this process alone: dataset: opens ")
+    assert line.endswith("0.pt, which it does not name (name the data with `key`)")
+    assert not any("alone" in line for line in replayed(loader, tmp_path / "store", key="numbered").lines)

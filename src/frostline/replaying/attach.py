@@ -252,6 +252,8 @@ class _Attaching:
             lines.append(f"replay: no room for {latest}; {found} is kept, and what follows is computed in every step")
         if prefix.rows < count:
             lines.append(f"replay: the budget keeps {prefix.rows:,} of {count:,} samples")
+        if prefix.only_here:
+            lines.append(f"replay: kept for this process alone: {prefix.only_here}")
         ready.sameness.settle()
 
         def begin() -> None:

@@ -66,6 +66,7 @@ class Prefix:
         autocast: gives the context that the network runs in.
         ranks: this process, and all that record together.
         item_bytes: about what else a sample holds, as text.
+        only_here: why no other process may look it up, or nothing.
         seconds: that recording took.
         recorded: samples that this process recorded.
         tally: what was looked up, and what was computed.
@@ -82,6 +83,7 @@ class Prefix:
     autocast: Callable[[], Any]
     ranks: Ranks = field(default_factory=Ranks)
     item_bytes: int = 0
+    only_here: str = ""
     seconds: float = 0.0
     recorded: int = 0
     tally: Tally = field(default_factory=Tally)

@@ -59,7 +59,8 @@ def open_prefix(
         StoreError: there is no room, or the folder cannot be written.
     """
     data = data_key(feed.dataset, collate=feed.collate, forward=feed.forward, leaves=leaves, named=named)
-    only_here = bool(data.unknown) or any(key.unknown for one in surveys.values() for key in one.keys.values())
+    networks = [why for one in surveys.values() for key in one.keys.values() for why in key.unknown]
+    only_here = [*(f"{why} (name the data with `key`)" for why in data.unknown), *networks]
     if only_here:
         # Nobody else could know whether it is the same.
         data = Key(f"{data.digest} {_own(handle.model, loader.dataset)}")
@@ -104,6 +105,7 @@ def open_prefix(
         autocast=autocast,
         ranks=ranks,
         item_bytes=item_bytes,
+        only_here=only_here[0] if only_here else "",
     )
 
 
