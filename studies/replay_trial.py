@@ -17,8 +17,8 @@ from frostline.errors import SelectorError
 from frostline.freezing import PlanHandle
 from frostline.replaying import ReplayLoader
 from frostline.replaying import replay as replayed
-from frostline.replaying.cost import Cost
-from frostline.replaying.frontier import Frontier
+from frostline.replaying.probe.frontier import Frontier
+from frostline.replaying.recording.cost import Cost
 from replay_networks import Network
 
 BATCH = 4

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frostline.replaying.capture import capture
+from frostline.replaying.probe.capture import capture
 from frostline.replaying.refusal import Refusal
 
 from .parents import Parent, Wired, block

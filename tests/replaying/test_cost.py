@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 
-from frostline.replaying.cost import Cost, Tally
+from frostline.replaying.recording.cost import Cost, Tally
 
 from .tiny import Pictures, frozen, net, replayed, train
 

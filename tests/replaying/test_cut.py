@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 import frostline
 from frostline.replaying import replay
-from frostline.replaying.cut import Room
+from frostline.replaying.probe.cut import Room
 
 from .parents import Wired
 from .tiny import Pictures, train

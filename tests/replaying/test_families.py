@@ -116,7 +116,7 @@ def test_a_network_is_replayed_to_the_bit_at_every_depth(source, name):
 
 def test_a_wrong_number_is_seen(monkeypatch):
     """Break a single stored number on purpose: the comparison is not blind."""
-    from frostline.replaying.prefix import Prefix
+    from frostline.replaying.recording.prefix import Prefix
 
     right = Prefix.fetch
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from frostline.replaying import frontier
-from frostline.replaying.passes import run_pass
+from frostline.replaying.probe import frontier
+from frostline.replaying.probe.passes import run_pass
 from networks import shared_network
 
 from .parents import Parent, Wired, block
@@ -198,9 +198,9 @@ def test_samples_of_different_shapes_are_refused() -> None:
         return torch.stack([F.pad(image, (0, 0, 0, 8 - image.shape[1])) for image, _ in parts])
 
     from frostline import freeze
-    from frostline.replaying.feed import Feed
     from frostline.replaying.refusal import Refusal
     from frostline.replaying.replayer import Replayer
+    from frostline.replaying.samples.feed import Feed
 
     handle = freeze(network, "all", example_input=images(2))
     feed = Feed(dataset=samples, collate=pad, device=torch.device("cpu"))

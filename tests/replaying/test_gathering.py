@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader, Subset, SubsetRandomSampler, default_co
 
 import frostline
 from frostline.replaying import replay, survey
-from frostline.replaying.gathering import forms_of, order_of
-from frostline.replaying.ghost import Ghost, Ticket
-from frostline.replaying.prefix import elsewhere
+from frostline.replaying.ghosts.ghost import Ghost, Ticket
+from frostline.replaying.recording.prefix import elsewhere
 from frostline.replaying.refusal import Refusal
+from frostline.replaying.samples.gathering import forms_of, order_of
 
 from .tiny import Net, Pictures, frozen, net, outputs, picture, replayed
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 import frostline
 from frostline.replaying import ReplayLoader, replay
-from frostline.replaying.ghost import Ghost, has_ghost
+from frostline.replaying.ghosts.ghost import Ghost, has_ghost
 
 from .parents import Parent
 from .trial import Trial, images

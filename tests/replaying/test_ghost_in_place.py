@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 import frostline
 from frostline.replaying import replay
-from frostline.replaying.ghost import Ghost
+from frostline.replaying.ghosts.ghost import Ghost
 
 from .parents import Parent
 from .test_ghost import Pictures

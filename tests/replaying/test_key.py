@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
-from frostline.replaying.key import FORMAT, Key, column_key, data_key, item_key
+from frostline.replaying.recording.key import FORMAT, Key, column_key, data_key, item_key
 
 from .tiny import Net, Pictures, net, picture, replayed
 

@@ -15,7 +15,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from frostline.replaying.ghost import Ghost
+from frostline.replaying.ghosts.ghost import Ghost
 
 from .tiny import Pictures, frozen, net, outputs, picture, replayed, train
 

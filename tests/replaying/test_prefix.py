@@ -8,10 +8,10 @@ import torch
 from torch.utils._pytree import tree_structure
 from torch.utils.data import DataLoader, default_collate
 
-from frostline.replaying.labels import Labels
-from frostline.replaying.ranks import Ranks
+from frostline.replaying.recording.ranks import Ranks
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.sample import is_left_out, left_out, own, packed
+from frostline.replaying.samples.labels import Labels
+from frostline.replaying.samples.sample import is_left_out, left_out, own, packed
 from frostline.replaying.store.values import from_text, to_text
 
 from .tiny import Pictures, outputs, replayed
@@ -140,7 +140,7 @@ def test_labels_as_large_as_masks_are_refused(tmp_path):
 
 
 def test_labels_that_are_not_kept_in_memory_are_read_when_they_are_wanted(tmp_path, monkeypatch):
-    monkeypatch.setattr("frostline.replaying.prefix._KEPT_BYTES", 0)
+    monkeypatch.setattr("frostline.replaying.recording.prefix._KEPT_BYTES", 0)
     found = replayed(DataLoader(Pictures(), batch_size=10), tmp_path)
     assert [label for _ in range(2) for batch in found for label in batch[1].tolist()] == [i % 4 for i in range(37)] * 2
     assert len(found.collate_fn._prefix._kept) <= 1

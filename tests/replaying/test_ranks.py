@@ -3,7 +3,7 @@
 import pytest
 
 from frostline.errors import StoreError, UserError
-from frostline.replaying.ranks import Ranks
+from frostline.replaying.recording.ranks import Ranks
 from frostline.replaying.refusal import Refusal
 
 

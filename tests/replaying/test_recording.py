@@ -230,7 +230,7 @@ def losses_with(found):
 @pytest.fixture
 def first_checked(monkeypatch):
     """What is read again when a loader is made is not where the tests do damage."""
-    monkeypatch.setattr("frostline.replaying.prefix.elsewhere", lambda rows, **_: [0])
+    monkeypatch.setattr("frostline.replaying.recording.prefix.elsewhere", lambda rows, **_: [0])
 
 
 def test_a_flipped_byte_is_found_and_mended(tmp_path, first_checked):
@@ -288,7 +288,7 @@ def test_a_budget_of_half_the_data_keeps_half_and_the_values_are_right(tmp_path)
 
 
 def test_columns_share_a_budget(tmp_path):
-    from frostline.replaying.opening import Wanted, open_columns
+    from frostline.replaying.recording.opening import Wanted, open_columns
 
     store = Store(tmp_path, budget_bytes=600_000)
     wanted = [Wanted(key=name, dtype=torch.float32, shape=(size,), about={}) for name, size in (("a", 900), ("b", 100))]

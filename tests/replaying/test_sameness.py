@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from frostline.replaying.glimpse import differences, glimpse, holder, is_private
+from frostline.replaying.samples.glimpse import differences, glimpse, holder, is_private
 
 from .tiny import Pictures, outputs, picture, replayed
 

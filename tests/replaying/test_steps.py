@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frostline.replaying.probe.steps import Step, Steps
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.steps import Step, Steps
 
 from .parents import Parent, Wired, block
 from .trial import Trial, images

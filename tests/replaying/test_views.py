@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, SequentialSampler
 
-from frostline.replaying.views import Batches, Views
+from frostline.replaying.samples.views import Batches, Views
 
 from .tiny import Pictures, outputs, picture, replayed, train
 

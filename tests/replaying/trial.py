@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset, default_collate
 
 import frostline
-from frostline.replaying.capture import capture
-from frostline.replaying.cut import Room
-from frostline.replaying.feed import Feed, default_forward, with_ghosts
-from frostline.replaying.ghost import Ticket
+from frostline.replaying.ghosts.ghost import Ticket
 from frostline.replaying.keeping import tensors_of
+from frostline.replaying.probe.capture import capture
+from frostline.replaying.probe.cut import Room
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replayer import Replayer
+from frostline.replaying.samples.feed import Feed, default_forward, with_ghosts
 from frostline.replaying.slots import Slot
 
 

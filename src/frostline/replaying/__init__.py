@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from frostline.replaying.attach import replay, survey
     from frostline.replaying.loader import ReplayLoader
-    from frostline.replaying.replayer import Survey
-    from frostline.replaying.views import Views
+    from frostline.replaying.recording.key import Survey
+    from frostline.replaying.samples.views import Views
 
-_LAZY = {"ReplayLoader": "loader", "Survey": "replayer", "Views": "views", "replay": "attach", "survey": "attach"}
+_LAZY = {
+    "ReplayLoader": "loader",
+    "Survey": "recording.key",
+    "Views": "samples.views",
+    "replay": "attach",
+    "survey": "attach",
+}
 
 __all__ = ["ReplayLoader", "Survey", "Views", "replay", "survey"]
 

@@ -14,22 +14,23 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from frostline.errors import UserError
 from frostline.freezing import PlanHandle
-from frostline.replaying.cost import Cost, estimate
-from frostline.replaying.cut import Room
-from frostline.replaying.feed import Feed, Forward, default_forward
 from frostline.replaying.loader import Issue, ReplayLoader
-from frostline.replaying.prefix import Prefix
-from frostline.replaying.ranks import Ranks
-from frostline.replaying.reading import as_read
+from frostline.replaying.probe.cut import Room
+from frostline.replaying.recording.cost import Cost, estimate
+from frostline.replaying.recording.key import Survey
+from frostline.replaying.recording.prefix import Prefix
+from frostline.replaying.recording.ranks import Ranks
+from frostline.replaying.recording.standing import open_prefix
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.replayer import Replayer, Survey
-from frostline.replaying.sameness import Sameness
-from frostline.replaying.standing import open_prefix
+from frostline.replaying.replayer import Replayer
+from frostline.replaying.samples.feed import Feed, Forward, default_forward
+from frostline.replaying.samples.reading import as_read
+from frostline.replaying.samples.sameness import Sameness
+from frostline.replaying.samples.trying import item_bytes, steady_samples
+from frostline.replaying.samples.views import Views
 from frostline.replaying.store import Store, parse_size
 from frostline.replaying.store.columns import row_bytes
 from frostline.replaying.store.folder import VALUE_BYTES
-from frostline.replaying.trying import item_bytes, steady_samples
-from frostline.replaying.views import Views
 from frostline.selection import undisturbed
 
 PROBED = 4

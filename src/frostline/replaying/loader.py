@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.utils._pytree import tree_unflatten
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from frostline.replaying.ghost import ANOTHER_NETWORK, THE_NETWORK, Ghost, Ticket
+from frostline.replaying.ghosts.ghost import ANOTHER_NETWORK, THE_NETWORK, Ghost, Ticket
 from frostline.replaying.keeping import tensors_of
-from frostline.replaying.labels import Labels
-from frostline.replaying.prefix import Prefix
+from frostline.replaying.recording.prefix import Prefix
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replayer import Replayer
-from frostline.replaying.sample import is_left_out, own
+from frostline.replaying.samples.labels import Labels
+from frostline.replaying.samples.sample import is_left_out, own
+from frostline.replaying.samples.views import Batches, tell_epoch
 from frostline.replaying.slots import Slot
-from frostline.replaying.views import Batches, tell_epoch
 
 
 class Picked(Sequence[Any]):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,36 +10,24 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from frostline.freezing import PlanHandle
-from frostline.replaying.arrival import Pass, find_inputs, structure
 from frostline.replaying.compiling import as_written, uncompiled
-from frostline.replaying.cut import Room
-from frostline.replaying.feed import Feed, with_ghosts
-from frostline.replaying.flow import Flow, Seen
-from frostline.replaying.frontier import Frontier, Setting, find_frontier, leaves_of
-from frostline.replaying.ghost import THE_NETWORK, Ghost, Source, Ticket, has_ghost, inside_a_network
-from frostline.replaying.guard import Guard, Undo
+from frostline.replaying.ghosts.ghost import THE_NETWORK, Ghost, Source, Ticket, has_ghost, inside_a_network
+from frostline.replaying.guarding.guard import Guard, Undo
 from frostline.replaying.keeping import all_leaves, attributes
-from frostline.replaying.key import Key, slot_key, tensors_under
-from frostline.replaying.probing import Probed, compare_outputs
+from frostline.replaying.probe.arrival import Pass, find_inputs, structure
+from frostline.replaying.probe.cut import Room
+from frostline.replaying.probe.flow import Flow, Seen
+from frostline.replaying.probe.frontier import Frontier, Setting, find_frontier, leaves_of
+from frostline.replaying.probe.steps import registered
+from frostline.replaying.probe.watched import Watched
+from frostline.replaying.recording.key import Survey, slot_key, tensors_under
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replaying import Replaying
 from frostline.replaying.rerun import Rerun
-from frostline.replaying.slots import Slot, same_bits
-from frostline.replaying.steps import registered
-from frostline.replaying.watched import Watched
+from frostline.replaying.samples.feed import Feed, with_ghosts
+from frostline.replaying.samples.probed import Probed, compare_outputs
+from frostline.replaying.slots import same_bits
 from frostline.selection import undisturbed
-
-
-@dataclass(frozen=True)
-class Survey:
-    """Where frozen computation ends under one plan, and what the stored tensors depend on."""
-
-    frontier: Frontier
-    keys: Mapping[Slot, Key]
-
-    def tensors(self, model: nn.Module) -> frozenset[str]:
-        """Name the parameters and buffers of a network that the stored tensors depend on."""
-        return frozenset(tensors_under(model, {name for names in self.frontier.depends.values() for name in names}))
 
 
 class Replayer:

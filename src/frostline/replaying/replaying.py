@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from frostline.replaying.frontier import Frontier
-from frostline.replaying.ghost import Ghost
+from frostline.replaying.ghosts.ghost import Ghost
 from frostline.replaying.keeping import flat
-from frostline.replaying.lineage import Lineage, parts
+from frostline.replaying.probe.frontier import Frontier
+from frostline.replaying.probe.lineage import Lineage, parts
+from frostline.replaying.probe.steps import Given, Step, step_of
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Slot
-from frostline.replaying.steps import Given, Step, step_of
 
 
 class Replaying:

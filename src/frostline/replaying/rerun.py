@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from frostline.replaying.capture import capture
-from frostline.replaying.feed import Feed
-from frostline.replaying.flow import Seen
-from frostline.replaying.frontier import Frontier, Setting
+from frostline.replaying.probe.capture import capture
+from frostline.replaying.probe.flow import Seen
+from frostline.replaying.probe.frontier import Frontier, Setting
+from frostline.replaying.samples.feed import Feed
 from frostline.replaying.slots import Slot, alike
 from frostline.selection import undisturbed
 

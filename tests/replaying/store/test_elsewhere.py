@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from frostline.errors import StoreError
-from frostline.replaying.opening import Wanted, open_all
+from frostline.replaying.recording.opening import Wanted, open_all
 from frostline.replaying.store import Store, locks
 from frostline.replaying.store.columns import DamagedError
 

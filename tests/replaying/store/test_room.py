@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from frostline.errors import StoreError
-from frostline.replaying.opening import Wanted, open_all
+from frostline.replaying.recording.opening import Wanted, open_all
 from frostline.replaying.store import Store
 
 ROWS, SHARD_ROWS = 100, 10

@@ -14,14 +14,14 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_structure
 from torch.utils.data import DataLoader
 
 from frostline.errors import StoreError
-from frostline.replaying.capture import capture
-from frostline.replaying.cost import Tally
-from frostline.replaying.feed import Feed
-from frostline.replaying.frontier import Frontier
-from frostline.replaying.gathering import UNLIKE, Batch, Polite, Together, Watched, forms_of
-from frostline.replaying.ranks import Ranks
+from frostline.replaying.probe.capture import capture
+from frostline.replaying.probe.frontier import Frontier
+from frostline.replaying.recording.cost import Tally
+from frostline.replaying.recording.ranks import Ranks
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.sample import left_out, packed, same_items
+from frostline.replaying.samples.feed import Feed
+from frostline.replaying.samples.gathering import UNLIKE, Batch, Polite, Together, Watched, forms_of
+from frostline.replaying.samples.sample import left_out, packed, same_items
 from frostline.replaying.slots import Slot
 from frostline.replaying.store import Store
 from frostline.replaying.store.columns import Column, DamagedError

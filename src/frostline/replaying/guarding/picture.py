@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from frostline.freezing import digest
+from frostline.replaying.guarding.sums import sums
 from frostline.replaying.operations import versions_of
-from frostline.replaying.sums import sums
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from torch.utils.data import default_collate
 
-from frostline.replaying.ghost import Ghost
+from frostline.replaying.ghosts.ghost import Ghost
 
 _CHUNK = 1024
 

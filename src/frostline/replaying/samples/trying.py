@@ -6,14 +6,14 @@ from typing import Any, overload
 
 from torch.utils._pytree import tree_map, tree_structure
 
-from frostline.replaying.feed import Feed
 from frostline.replaying.fingerprint import OpenedFiles, RandomWatch, known_random
-from frostline.replaying.reading import Itemwise, innermost
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.sample import left_out, own, packed, same_sample
+from frostline.replaying.samples.feed import Feed
+from frostline.replaying.samples.reading import Itemwise, innermost
+from frostline.replaying.samples.sample import left_out, own, packed, same_sample
+from frostline.replaying.samples.views import Views
 from frostline.replaying.store import show_size
 from frostline.replaying.store.values import to_text
-from frostline.replaying.views import Views
 
 # More of it than labels, boxes and names would be read too slowly.
 MOST_ITEM_BYTES = 64 * 1024

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.utils.data import Dataset, Subset
 
-from frostline.replaying.views import Views
+from frostline.replaying.samples.views import Views
 
 
 class Itemwise(Dataset[Any]):

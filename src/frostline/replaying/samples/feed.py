@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from frostline.replaying.ghost import Ghost, Source, Ticket
+from frostline.replaying.ghosts.ghost import Ghost, Source, Ticket
 
 Forward = Callable[[nn.Module, Any], Any]
 

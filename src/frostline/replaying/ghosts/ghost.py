@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.overrides import enable_reentrant_dispatch
 from torch.utils._pytree import tree_flatten, tree_map
 
-from frostline.replaying.cell import Cell
+from frostline.replaying.ghosts.cell import Cell
+from frostline.replaying.ghosts.moves import MOVES, goal_of, makes_a_copy
 from frostline.replaying.keeping import all_leaves
-from frostline.replaying.moves import MOVES, goal_of, makes_a_copy
 from frostline.replaying.operations import is_about_the_tensor, name_of, needs_memory, writes_into
 from frostline.replaying.refusal import Refusal
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 
 from frostline.errors import StoreError, UserError
-from frostline.replaying.faults import reason_of
 from frostline.replaying.refusal import Refusal
+from frostline.replaying.samples.faults import reason_of
 
 T = TypeVar("T")
 

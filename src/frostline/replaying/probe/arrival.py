@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
-from frostline.replaying.feed import Feed, with_ghosts
-from frostline.replaying.frontier import Setting, leaves_of
-from frostline.replaying.gathering import order_of
-from frostline.replaying.ghost import Ghost
+from frostline.replaying.ghosts.ghost import Ghost
 from frostline.replaying.keeping import tensors_of
-from frostline.replaying.probing import Probed
+from frostline.replaying.probe.frontier import Setting, leaves_of
 from frostline.replaying.refusal import Refusal
+from frostline.replaying.samples.feed import Feed, with_ghosts
+from frostline.replaying.samples.gathering import order_of
+from frostline.replaying.samples.probed import Probed
 from frostline.replaying.slots import PLAIN
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

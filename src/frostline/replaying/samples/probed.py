@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frostline.replaying.ghost import THE_NETWORK, Ticket
+from frostline.replaying.ghosts.ghost import THE_NETWORK, Ticket
 from frostline.replaying.keeping import all_leaves, tensors_of
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Slot, same_bits

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from frostline.replaying.compiling import uncompiled
-from frostline.replaying.feed import Feed
-from frostline.replaying.frontier import Frontier
 from frostline.replaying.keeping import tensors_of
-from frostline.replaying.lineage import Lineage, parts
 from frostline.replaying.operations import is_about_the_tensor, name_of, storage_of, versions_of, written_by
+from frostline.replaying.probe.frontier import Frontier
+from frostline.replaying.probe.lineage import Lineage, parts
 from frostline.replaying.refusal import Refusal
+from frostline.replaying.samples.feed import Feed
 from frostline.replaying.slots import Slot
 from frostline.replaying.standin import stand_in
 from frostline.replaying.watcher import Watcher

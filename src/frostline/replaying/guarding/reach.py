@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from frostline.replaying.picture import MISSING, Place
+from frostline.replaying.guarding.picture import MISSING, Place
 
 # Their code reads no switch of the user's.
 _LIBRARIES = frozenset({"torch", "numpy", "frostline"}) | sys.stdlib_module_names - {"__main__"}

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frostline.replaying.cut import Cut, Room, cut
-from frostline.replaying.feed import Feed
-from frostline.replaying.flow import Flow, Seen
 from frostline.replaying.keeping import flat
-from frostline.replaying.passes import run_pass
+from frostline.replaying.probe.cut import Cut, Room, cut
+from frostline.replaying.probe.flow import Flow, Seen
+from frostline.replaying.probe.passes import run_pass
+from frostline.replaying.probe.steps import Steps
+from frostline.replaying.probe.watched import Watched
 from frostline.replaying.refusal import Refusal
+from frostline.replaying.samples.feed import Feed
 from frostline.replaying.slots import Layout, Shape, Slot, alike, find_layout, same_bits
-from frostline.replaying.steps import Steps
-from frostline.replaying.watched import Watched
 
 # Two samples are enough to see them influence each other, and a third to see where they lie.
 FEW, MORE = 2, 3

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn.modules import module as every_module
 
 from frostline.freezing import PlanHandle, digest
-from frostline.replaying.frontier import Frontier
+from frostline.replaying.guarding.picture import MISSING, WRITTEN, Change, Picture, Place, equal
+from frostline.replaying.guarding.reach import Reach, is_foreign
+from frostline.replaying.guarding.sums import sums
 from frostline.replaying.keeping import Keeper
-from frostline.replaying.picture import MISSING, WRITTEN, Change, Picture, Place, equal
-from frostline.replaying.reach import Reach, is_foreign
+from frostline.replaying.probe.frontier import Frontier
+from frostline.replaying.probe.watched import is_anybodys, tensors_below
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import same_bits
 from frostline.replaying.standin import StandIn
-from frostline.replaying.sums import sums
-from frostline.replaying.watched import is_anybodys, tensors_below
 
 # Of torch, in every module; what is kept under a name of the user's may be a cache.
 _TORCHS = frozenset(vars(nn.Module())) | {"_compiled_call_impl"}

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from frostline.replaying.capture import capture
-from frostline.replaying.feed import Feed
-from frostline.replaying.frontier import Frontier
+from frostline.replaying.probe.capture import capture
+from frostline.replaying.probe.frontier import Frontier
+from frostline.replaying.samples.feed import Feed
 from frostline.replaying.store import show_size
 
 # Gathering rows from mapped memory, slowly; the decision is clear wherever the network has more than a layer in front.

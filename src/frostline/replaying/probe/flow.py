@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from frostline.replaying.checkpoints import Checkpoints
 from frostline.replaying.keeping import all_leaves, flat, kept_tensors, tensors_of
-from frostline.replaying.lineage import Lineage, parts
 from frostline.replaying.operations import (
     is_about_the_tensor,
     name_of,
@@ -20,9 +18,11 @@ from frostline.replaying.operations import (
     versions_of,
     written_by,
 )
+from frostline.replaying.probe.checkpoints import Checkpoints
+from frostline.replaying.probe.lineage import Lineage, parts
+from frostline.replaying.probe.steps import Given, Step, registered, step_of
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Shape, Slot
-from frostline.replaying.steps import Given, Step, registered, step_of
 from frostline.replaying.watcher import Watcher
 
 

@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten_with_path, tree_map
 from torch.utils.data import Dataset, default_collate
 
-from frostline.replaying.faults import named, reason_of
-from frostline.replaying.feed import with_ghosts
 from frostline.replaying.fingerprint import RandomWatch
-from frostline.replaying.ghost import Ghost
+from frostline.replaying.ghosts.ghost import Ghost
 from frostline.replaying.keeping import all_leaves
-from frostline.replaying.probing import Probed, check_each_once
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.sample import left_out, own
-from frostline.replaying.views import put_back
+from frostline.replaying.samples.faults import named, reason_of
+from frostline.replaying.samples.feed import with_ghosts
+from frostline.replaying.samples.probed import Probed, check_each_once
+from frostline.replaying.samples.sample import left_out, own
+from frostline.replaying.samples.views import put_back
 
 # Of the system's scale of priorities, from 0 to 19: all the way back where it weighs processes of one terminal alone
 # against each other (Linux with autogroups), so that other work on the machine is none of theirs.

@@ -12,12 +12,11 @@ from torch.utils.data import DataLoader
 
 from frostline.errors import StoreError
 from frostline.freezing import PlanHandle
-from frostline.replaying.feed import Feed
-from frostline.replaying.key import Key, column_key, data_key, item_key
-from frostline.replaying.opening import Wanted, open_all
-from frostline.replaying.prefix import Prefix, Stored
-from frostline.replaying.ranks import Ranks
-from frostline.replaying.replayer import Survey
+from frostline.replaying.recording.key import Key, Survey, column_key, data_key, item_key
+from frostline.replaying.recording.opening import Wanted, open_all
+from frostline.replaying.recording.prefix import Prefix, Stored
+from frostline.replaying.recording.ranks import Ranks
+from frostline.replaying.samples.feed import Feed
 from frostline.replaying.slots import Slot
 from frostline.replaying.store import Store
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from frostline.replaying.compiling import uncompiled
 from frostline.replaying.fingerprint import RandomWatch
-from frostline.replaying.flow import Flow, NotARoot, Seen
 from frostline.replaying.operations import versions_of
+from frostline.replaying.probe.flow import Flow, NotARoot, Seen
+from frostline.replaying.probe.watched import Watched
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.watched import Watched
 from frostline.selection import undisturbed
 
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from frostline.freezing import PlanHandle, combined, digests
 from frostline.replaying.fingerprint import OpenedFiles, fingerprint
-from frostline.replaying.frontier import Frontier, Setting
-from frostline.replaying.reading import innermost
+from frostline.replaying.probe.frontier import Frontier, Setting
+from frostline.replaying.samples.reading import innermost
 from frostline.replaying.slots import Slot
 
 # Of the meaning of what is stored; another number makes every old store a stranger.
@@ -25,6 +25,18 @@ class Key:
 
     digest: str
     unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Where frozen computation ends under one plan, and what the stored tensors depend on."""
+
+    frontier: Frontier
+    keys: Mapping[Slot, Key]
+
+    def tensors(self, model: nn.Module) -> frozenset[str]:
+        """Name the parameters and buffers of a network that the stored tensors depend on."""
+        return frozenset(tensors_under(model, {name for names in self.frontier.depends.values() for name in names}))
 
 
 def slot_key(slot: Slot, *, frontier: Frontier, handle: PlanHandle, setting: Setting) -> Key:

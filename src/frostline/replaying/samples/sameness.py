@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from frostline.replaying.faults import named
-from frostline.replaying.feed import Feed
-from frostline.replaying.glimpse import differences, glimpse, holder, is_private
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.sample import same_sample
+from frostline.replaying.samples.faults import named
+from frostline.replaying.samples.feed import Feed
+from frostline.replaying.samples.glimpse import differences, glimpse, holder, is_private
+from frostline.replaying.samples.sample import same_sample
 
 _CHANGED = "the data set is not what it was when it was recorded"
 

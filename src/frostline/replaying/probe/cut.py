@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from frostline.replaying.flow import Seen
+from frostline.replaying.probe.flow import Seen
 from frostline.replaying.slots import Layout, Slot
 
 

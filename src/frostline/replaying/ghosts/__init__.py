@@ -1,0 +1,1 @@
+"""Ghosts: tensors without data that stand for samples, and for what nobody computes."""

@@ -1,0 +1,1 @@
+"""Guarding: what is frozen must stay what it was when it was recorded."""
