@@ -172,12 +172,11 @@ def _open_bytecode(code: CodeType) -> Node:
     return Node("code", [("", described), ("", code.co_consts)])
 
 
-def names_in(code: CodeType) -> Iterator[str]:
-    """Name everything that code, and code inside it, may look up."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from names_in(constant)
+@functools.lru_cache(maxsize=4096)
+def names_in(code: CodeType) -> tuple[str, ...]:
+    """Name everything that code, and code inside it, may look up; each once, in order."""
+    inner = [name for part in code.co_consts if isinstance(part, CodeType) for name in names_in(part)]
+    return tuple(dict.fromkeys([*code.co_names, *inner]))
 
 
 def read_by(function: FunctionType) -> Iterator[tuple[str, object]]:

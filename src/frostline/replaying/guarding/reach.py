@@ -1,12 +1,13 @@
 """Reach: what the code of modules names outside of them: globals, closures, settings of other modules of Python."""
 
 import sys
-from collections.abc import Iterator, Mapping
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from collections.abc import Mapping
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from torch import nn
 
+from frostline.replaying.fingerprint.programs import names_in
 from frostline.replaying.guarding.picture import MISSING, Place
 
 # Their code reads no switch of the user's.
@@ -56,7 +57,7 @@ class Reach:
                 self._follow(_content(cell), name, owner, depth=depth - 1)
         if foreign:
             return
-        found = frozenset(_names(function.__code__))
+        found = frozenset(names_in(function.__code__))
         self.names |= found
         for key in found & function.__globals__.keys():
             value = function.__globals__[key]
@@ -105,10 +106,3 @@ def _content(cell: CellType) -> Any:
 def is_foreign(module: str | None) -> bool:
     """Whether what is defined in a module of Python is of torch, or of a library that reads no switch of the user's."""
     return (module or "").partition(".")[0] in _LIBRARIES
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)

@@ -144,9 +144,10 @@ def estimate(
         epochs: that are to come, if anybody said.
     """
     count = min(MEASURED, max(batch_samples, len(samples)))
-    if count > len(samples) and count * network_seconds < LONG_SECONDS:
+    if count * network_seconds < LONG_SECONDS:
         many = [samples[place % len(samples)] for place in range(count)]
-        network_seconds = _seconds(feed, frontier, model=model, samples=many)
+        # What came in between when it was quicker the other time is none of it.
+        network_seconds = min(network_seconds, _seconds(feed, frontier, model=model, samples=many))
     alone_seconds = sample_seconds + network_seconds
     compute_seconds = alone_seconds
     if workers:

@@ -84,9 +84,7 @@ def open_all(
     return items, columns
 
 
-def open_columns(
-    store: Store, wanted: Sequence[Wanted], *, rows: int, shard_rows: int, spare_bytes: int = 0
-) -> dict[str, Column]:
+def open_columns(store: Store, wanted: Sequence[Wanted], *, rows: int, shard_rows: int) -> dict[str, Column]:
     """Open columns that are looked up together.
 
     Args:
@@ -94,7 +92,6 @@ def open_columns(
         wanted: each key once.
         rows: samples of the data set.
         shard_rows: samples of a shard.
-        spare_bytes: of the budget, to be left to others.
 
     Returns:
         The columns by key; those that fit in part keep about as many samples each.
@@ -103,12 +100,10 @@ def open_columns(
         StoreError: not a single shard of each has room, or the folder cannot be written.
     """
     most = rows
-    if (len(wanted) > 1 or spare_bytes) and store.writable:
-        beside_bytes = spare_bytes + COLUMN_BYTES * len(wanted)
+    if len(wanted) > 1 and store.writable:
+        beside_bytes = COLUMN_BYTES * len(wanted)
         shard_bytes = max(1, _shard_bytes(wanted, shard_rows))
-        held = f"{show_size(shard_bytes)} for one batch" + (
-            f" beside {show_size(spare_bytes)} of labels" if spare_bytes else ""
-        )
+        held = f"{show_size(shard_bytes)} for one batch"
         room_bytes = store.check_room(beside_bytes + shard_bytes, besides=[one.key for one in wanted], holds=held)
         most = min(rows, (room_bytes - beside_bytes) // shard_bytes * shard_rows)
     columns: dict[str, Column] = {}

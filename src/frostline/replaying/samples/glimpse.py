@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, time, timedelta
 from enum import Enum
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
+from frostline.replaying.fingerprint.node import PLAIN
+from frostline.replaying.fingerprint.programs import names_in
+
 _WORDS = (PurePath, Enum, date, time, timedelta, range, slice, torch.dtype, torch.device, torch.Size)
 # Up to so many plain values are compared one by one, and so many others walked into.
 MOST_VALUES = 100_000
@@ -215,7 +217,7 @@ class _Look:
         else:
             if not is_foreign(thing.__module__):
                 names = thing.__globals__
-                parts += [(f"<{name}>", names[name]) for name in _read_by(thing.__code__) if name in names]
+                parts += [(f"<{name}>", names[name]) for name in names_in(thing.__code__) if name in names]
             for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
                 try:
                     parts.append((f"<{name}>", cell.cell_contents))
@@ -288,13 +290,6 @@ def _is_foreign(module: str) -> bool:
         return True
     file = getattr(sys.modules.get(module), "__file__", None) or ""
     return "site-packages" in file or "dist-packages" in file
-
-
-@lru_cache(maxsize=4096)
-def _read_by(code: CodeType) -> tuple[str, ...]:
-    """Name what code reads of its module, functions inside of it too."""
-    inner = [name for part in code.co_consts if isinstance(part, CodeType) for name in _read_by(part)]
-    return tuple(dict.fromkeys([*code.co_names, *inner]))
 
 
 def _slots(kind: type) -> tuple[str, ...]:
