@@ -287,7 +287,8 @@ class _Attaching:
             raise Refusal(f"store {self.folder}: no home folder") from None
         store = Store(folder, budget_bytes=self.budget_bytes)
         room = Room(store.budget_bytes / len(feed.dataset) - VALUE_BYTES, self.stored)
-        replayer = self._replayer(feed, samples, room=room)
+        # Seconds decide what is stored where there is no room, and each process would measure others.
+        replayer = self._replayer(feed, samples, room=room if ranks.count == 1 else None)
         ahead = [one for one in self.ahead if one.frontier.inputs == replayer.frontier.inputs]
         prefix = open_prefix(
             store,
