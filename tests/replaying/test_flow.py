@@ -1,7 +1,9 @@
 """What a flow sees of one pass: where the outputs of held modules go, and what depends on what."""
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,3 +85,29 @@ def test_what_is_stored_depends_on_the_held_tensors_that_it_is_computed_from() -
 def test_numbers_that_operations_are_given_are_part_of_what_is_known() -> None:
     trial = Trial(Parent(between=lambda net, y: F.leaky_relu(y - 0.5, 0.25)), train=TRAINS_C)
     assert any("0.25" in label for label in trial.frontier.steps_seen.words)
+
+
+class Fills(nn.Module):
+    """Puts what it makes into the list, or the mapping, that it is given, as HRNet's stages do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = block(), block()
+
+    def forward(self, images: Any) -> Tensor:
+        images[0] = self.one(images[0])
+        images[1] = self.other(images[1])
+        return images[0] + images[1]
+
+
+@pytest.mark.parametrize("kind", [list, lambda both: dict(enumerate(both))])
+@pytest.mark.parametrize("later", [lambda given: 0, lambda given: given[0]])
+def test_a_container_that_a_held_module_writes_into_is_what_it_is_when_computed(
+    kind: Callable[[Any], Any], later: Callable[[Any], Any]
+) -> None:
+    def wire(net: Any, x: Tensor) -> Tensor:
+        first = net.first(x)
+        given = kind((first, first + 1))
+        return net.fc((net.fills(given) + later(given)).mean((2, 3)))
+
+    Trial(Wired(wire, first=block(3), fills=Fills(), fc=nn.Linear(8, 2)), train=["fc.*"]).assert_exact()

@@ -1,8 +1,9 @@
 """Follow one real batch through a network: which outputs of held modules meet something trained, and which do not."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import Any
 
 import torch
@@ -305,7 +306,7 @@ class Flow(Watcher):
         trained = any(tensor.requires_grad for tensor in given) or TRAINED in origins
         random = next((origin for origin in origins if isinstance(origin, Mark) and origin is not TRAINED), None)
         count = self._outermost[name] = self._outermost.get(name, 0) + 1
-        versions = versions_of(given)
+        versions, leaves_given = versions_of(given), flat(args, kwargs)
         kept = kept_tensors(self._modules[name])
         self._note_loose_draws(self._drawn(), "its own code", called=name)
         begun = time.perf_counter()
@@ -327,7 +328,7 @@ class Flow(Watcher):
         self._again.note(trained=False)
         if kept_tensors(self._modules[name]).keys() - kept.keys():
             fault = "it keeps a tensor for later"
-        elif versions_of(given) != versions:
+        elif versions_of(given) != versions or not _same(flat(args, kwargs), leaves_given):
             fault = "it writes into what it is given"
         elif any(storage_of(tensor) in stored for tensor in outputs):
             fault = "it gives what it was given"
@@ -359,7 +360,7 @@ class Flow(Watcher):
         values = {leaf: self._copied(tensor) for leaf, tensor in leaves.items()}
         depends = frozenset(origin for origin in origins if isinstance(origin, (Slot, str))) | {name}
         self.seen.calls[name, count] = Call(shape, values, depends, self.nested[name], seconds)
-        self.seen.steps.append(self._step(f"{name} {count}", flat(args, kwargs)))
+        self.seen.steps.append(self._step(f"{name} {count}", leaves_given))
         return output
 
     def _step(self, name: str, leaves: list[Any]) -> Step:
@@ -374,6 +375,10 @@ class Flow(Watcher):
 def made_of(slot: Slot) -> Slot:
     """Give the slot that the last operation worked on."""
     return replace(slot, then=slot.then[:-1])
+
+
+def _same(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
+    return len(ours) == len(theirs) and all(map(is_, ours, theirs))
 
 
 def _is_training(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
