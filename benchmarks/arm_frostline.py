@@ -14,9 +14,9 @@ import frostline
 from arm import Job, main
 from frostline.freezing import PlanHandle
 from frostline.replaying import Survey, replay, survey
-from frostline.training import Runtime
 from loop import sgd, train_epoch
 from pictures import loader
+from placing import place_like_ours
 
 # By how many of the network's six parts are held.
 HELD = ("none", "stem", "stage1", "stage2", "stage3", "all")
@@ -34,10 +34,8 @@ def train(job: Job) -> dict[str, float]:
     """Train every run, phase by phase, as somebody would who has `freeze` and `replay`."""
     store = job.folder / "store"
     shutil.rmtree(store, ignore_errors=True)
-    runtime = Runtime(precision="fp32" if job.precision == "fp32" else "bf16", device="cpu")
     autocast = torch.bfloat16 if job.precision == "bf16" else None
-    for network in job.networks:
-        runtime.place(network)
+    place_like_ours(job)
     depths = {phase.held for phase in job.workload.phases} - {0}
     surveys: dict[int, Survey | None] = {}
     if len(job.workload.phases) > 1:

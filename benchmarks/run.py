@@ -24,7 +24,7 @@ from workload import WORKLOADS
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parent / "runs/bench"
 PAGES = HERE.parent / "docs/benchmarks"
-ARMS = (*PEERS, "floor", "floor:bf16", OURS, f"{OURS}:bf16")
+ARMS = (*PEERS, "plain_alike", "floor", "floor_alike", "floor_alike:bf16", OURS, f"{OURS}:bf16")
 
 
 def main() -> None:
@@ -99,6 +99,9 @@ def _asked(options: argparse.Namespace) -> list[Asked]:
         for workload in options.workloads
         for arm, _, precision in (word.partition(":") for word in options.arms)
         if not (arm in PEERS and workload == "W6")  # twenty times their W1
+        and not (arm == "plain_alike" and workload != "W5")  # what is compared with it
+        and not (arm == "floor" and workload != "W1")
+        and not (arm == "floor_alike" and workload == "W5")  # nothing is frozen
     ]
 
 
@@ -125,7 +128,7 @@ def _commit() -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    arms = (*ARMS, *(f"{peer}:bf16" for peer in PEERS))
+    arms = (*ARMS, "floor:bf16", *(f"{peer}:bf16" for peer in PEERS))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workloads", type=_words(tuple(WORKLOADS)), default=list(WORKLOADS), help="as W1,W5")
