@@ -167,3 +167,15 @@ def test_numbers_that_count_with_the_batch_are_known_by_how_often_they_hold_it()
     assert steps.find(step(20, 40, 767, 5)) is None
     assert steps.find(step(20, 40, 768, 50)) is None
     assert steps.find(step(20, 4, 768, 5)) is None
+
+
+@pytest.mark.parametrize("trained", [["b.*", "fc.*", "aux.*"], ["b.*", "fc.*"], ["fc.*"]])
+def test_an_auxiliary_head_runs_in_train_mode_alone(trained: list[str]) -> None:
+    def wire(net: Any, x: Tensor) -> Any:
+        y = net.a(x)
+        out = net.fc(net.b(y).mean((2, 3)))
+        # Four by four, whatever the batch: as many as twice two samples.
+        return (out, net.aux(F.adaptive_avg_pool2d(y, (4, 4)).flatten(1))) if net.training else out
+
+    network = Wired(wire, a=block(3), b=block(), fc=nn.Linear(8, 2), aux=nn.Linear(128, 2))
+    Trial(network, train=trained).assert_exact()

@@ -1,6 +1,6 @@
 """Cuts: which tensors are stored, so that all that is live can be made of them, and what is computed again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,26 +46,31 @@ class Cut:
     again: frozenset[tuple[str, int]]
 
 
-def cut(seen: Seen, live: set[Slot], *, free: frozenset[str], after: int | None = None) -> Cut | None:
-    """Choose what to store.
+def latest(seen: Seen, live: set[Slot], *, free: frozenset[str]) -> Cut:
+    """Choose what to store: what is live, or what operations make of it where that is smaller.
 
-    It is what is live, or what operations make of it where that is smaller; pooling and the like, which have no
-    weights, are computed again where that can be done with what is stored.
+    Pooling and the like, which have no weights, are computed again where that can be done with what is stored.
 
     Args:
         seen: one pass.
         live: what has to be had.
         free: names of modules without tensors.
-        after: compute again all calls but so many first ones; None: as few as can be.
-
-    Returns:
-        The cut; None where what comes after works on the network's input itself.
     """
+    return _cut(seen, live, free=free, later=set())
+
+
+def earlier(seen: Seen, live: set[Slot], *, free: frozenset[str]) -> Iterator[Cut]:
+    """Give every cut behind which some of the last held calls are computed again; arguments as for `latest`."""
     calls = list(seen.calls)
-    later = set() if after is None else set(calls[after:])
-    needed = live | {one for key in later for one in seen.calls[key].origins if isinstance(one, Slot)}
-    if any(slot.call == 0 for slot in needed - live):
-        return None
+    for count in range(1, len(calls)):
+        later = set(calls[count:])
+        needed = live | {one for key in later for one in seen.calls[key].origins if isinstance(one, Slot)}
+        # What works on the network's input itself would need the samples.
+        if all(slot.call > 0 for slot in needed):
+            yield _cut(seen, needed, free=free, later=later)
+
+
+def _cut(seen: Seen, needed: set[Slot], *, free: frozenset[str], later: set[tuple[str, int]]) -> Cut:
     stored = _smallest(seen, {slot for slot in needed if (slot.module, slot.call) not in later})
     again = later | _computed_again(seen, stored, free)
     return Cut(tuple(slot for slot in stored if (slot.module, slot.call) not in again), frozenset(again))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frostline.replaying.keeping import flat
-from frostline.replaying.probe.cut import Cut, Room, cut
+from frostline.replaying.probe.cut import Cut, Room, earlier, latest
 from frostline.replaying.probe.flow import Flow, Seen
 from frostline.replaying.probe.passes import run_pass
 from frostline.replaying.probe.steps import Steps
@@ -166,31 +166,56 @@ def find_frontier(
     first = batch(*range(FEW))
     if known is not None:
         return _again(watched, first, run=run, known=known)
-    # In train mode first: it shows which buffers move.
+    while True:
+        # In train mode first: it shows which buffers move.
+        draws = _draws(watched, first, run=run, seen_to_draw=feed.device.type == "cpu")
+        in_eval = run_pass(watched, first, count=FEW, run=run, train=False)
+        asleep = {name for name, _ in draws[0].calls} - {name for name, _ in in_eval.calls}
+        if not asleep:
+            break
+        # Auxiliary heads, which run in train mode alone: computed in every step.
+        watched.skip({inner for name in asleep for inner, _ in watched.modules[name].named_modules(prefix=name)})
+    more = batch(MORE - 1, *range(FEW))
+    larger = run_pass(watched, more, count=MORE, run=run, train=False)
+    known_steps = Steps.of(in_eval.steps, larger.steps, handed_out=())
+    if any(known_steps.find(step) is None for step in draws[0].steps):
+        # Something is done in train mode alone, such as what leads to an auxiliary head.
+        larger.steps += run_pass(watched, more, count=MORE, run=run, train=True).steps
+    company = run_pass(watched, batch(0, MORE), count=FEW, run=run, train=False)
+    probe = _Probe(draws, in_eval=in_eval, larger=larger, company=company)
+    return probe.frontier(watched.steps, free=watched.free, room=room), probe.in_eval, draws[0]
+
+
+def _draws(
+    watched: Watched, batch: Callable[[], Any], *, run: Callable[[Flow, Any], None], seen_to_draw: bool
+) -> list[Seen]:
+    """Run a batch in train mode several times, with other random numbers each time.
+
+    Args:
+        watched: the network.
+        batch: of `FEW` samples.
+        run: as for `find_frontier`.
+        seen_to_draw: whether drawing is noticed where it happens.
+
+    Raises:
+        Refusal: what is held gives something else each time.
+    """
     draws: list[Seen] = []
     for draw in range(TRAIN_DRAWS):
-        draws.append(run_pass(watched, first, count=FEW, run=run, train=True, draw=draw))
+        draws.append(run_pass(watched, batch, count=FEW, run=run, train=True, draw=draw))
         if draw:
             _check_same(draws[0], draws[draw])
             draws[draw].let_go()
-        if draw + 1 >= STILL_DRAWS and feed.device.type == "cpu" and not any(seen.drew for seen in draws):
+        if draw + 1 >= STILL_DRAWS and seen_to_draw and not any(seen.drew for seen in draws):
             break
-    probe = _Probe(
-        draws,
-        in_eval=run_pass(watched, first, count=FEW, run=run, train=False),
-        larger=run_pass(watched, batch(MORE - 1, *range(FEW)), count=MORE, run=run, train=False),
-        company=run_pass(watched, batch(0, MORE), count=FEW, run=run, train=False),
-    )
-    return probe.frontier(watched.steps, free=watched.free, room=room), probe.in_eval, draws[0]
+    return draws
 
 
 def _again(
     watched: Watched, batch: Callable[[], Any], *, run: Callable[[Flow, Any], None], known: Frontier
 ) -> tuple[Frontier, Seen, Seen]:
     """See that a network still runs as it did when its frontier was found."""
-    watched.leave()
-    watched.skipped = set((watched.held | watched.free) - known.steps)
-    watched.install()
+    watched.skip((watched.held | watched.free) - known.steps)
     in_train, in_eval = (run_pass(watched, batch, count=FEW, run=run, train=train) for train in (True, False))
     if any(not seen.knows(slot) for seen in (in_train, in_eval) for slot in known.live):
         raise Refusal("the network runs in another way than when it was probed")
@@ -235,9 +260,10 @@ class _Probe:
             raise Refusal(f"{odd[0][0]} gives another structure for another batch")
         slots = [Slot(*key, leaf) for key, call in calls.items() for leaf in call.values]
         layouts = {slot: _layout(slot, in_eval.value(slot), self.larger.value(slot)) for slot in slots}
-        latest = self._latest(free)
-        layouts |= self._made_layouts(latest)
-        chosen = latest if room is None else self._fitting(latest, layouts, free=free, room=room)
+        live = self._live()
+        last = latest(in_eval, live, free=free)
+        layouts |= self._made_layouts(last)
+        chosen = last if room is None else self._fitting(last, live, layouts, free=free, room=room)
         layouts |= self._made_layouts(chosen)
         _check_apart(in_eval, self.company, self.larger, layouts)
         depends = {slot: _depends(slot, in_eval) for slot in chosen.stored}
@@ -257,21 +283,23 @@ class _Probe:
             depends={slot: frozenset(one for one in found if isinstance(one, str)) for slot, found in depends.items()},
             constants={slot: in_eval.value(slot) for slot in chosen.stored if layouts[slot].dim is None},
             steps=steps,
-            latest=latest.stored,
+            latest=last.stored,
         )
 
     def _live(self) -> set[Slot]:
-        return {slot for seen in self._same_batch for slot in seen.live | set(seen.reads) if slot.call > 0}
+        """Name what has to be had; what is made of a slot in train mode alone is made of it in every step.
 
-    def _latest(self, free: frozenset[str]) -> Cut:
-        live = self._live()
-        latest = cut(self.in_eval, live, free=free)
-        known = self.in_eval.calls.keys()
-        if latest is None or any((slot.module, slot.call) not in known for slot in live):
+        Raises:
+            Refusal: a module gives it that runs in train mode alone.
+        """
+        live = {slot for seen in self._same_batch for slot in seen.live | set(seen.reads) if slot.call > 0}
+        if any(not self.in_eval.knows(slot.root) for slot in live):
             raise Refusal("what is trained depends on held modules that run in train mode alone")
-        return latest
+        return {next(one for one in reversed(slot.line) if self.in_eval.knows(one)) for slot in live}
 
-    def _fitting(self, latest: Cut, layouts: Mapping[Slot, Layout], *, free: frozenset[str], room: Room) -> Cut:
+    def _fitting(
+        self, last: Cut, live: set[Slot], layouts: Mapping[Slot, Layout], *, free: frozenset[str], room: Room
+    ) -> Cut:
         """Give the cut that saves most time: an earlier one where what is stored is smaller and has room."""
 
         def share(one: Cut) -> float:
@@ -282,11 +310,10 @@ class _Probe:
             seconds = (call.seconds for key, call in self.company.calls.items() if key not in one.again)
             return share(one) * sum(seconds)
 
-        if share(latest) == 1:
-            return latest
-        every = (cut(self.in_eval, self._live(), free=free, after=count) for count in range(1, len(self.in_eval.calls)))
-        fitting = [one for one in every if one is not None and one.stored and share(one) == 1]
-        return max([latest, *fitting], key=saves)
+        if share(last) == 1:
+            return last
+        fitting = [one for one in earlier(self.in_eval, live, free=free) if one.stored and share(one) == 1]
+        return max([last, *fitting], key=saves)
 
     def _made_layouts(self, chosen: Cut) -> dict[Slot, Layout]:
         return {slot: self._made_layout(slot) for slot in chosen.stored if slot.then}

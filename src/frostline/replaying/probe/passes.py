@@ -62,9 +62,7 @@ def run_pass(
                 with _running(watched, flow), flow:
                     run(flow, batch())
             except NotARoot as found:
-                watched.leave()
-                watched.skipped.add(found.module)
-                watched.install()
+                watched.skip({found.module})
                 continue
             after = watched.tensors()
             now = dict(zip(after, versions_of(list(after.values())), strict=True))
