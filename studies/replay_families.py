@@ -148,7 +148,8 @@ def main() -> None:
     begun = time.perf_counter()
     chosen = lambda network: fnmatch(f"{network.source}/{network.family}", asked.only)  # noqa: E731
     rows = list(sweep(chosen, kept=KEPT, resume=asked.resume))
-    note = f"{totals(rows)} In {time.perf_counter() - begun:.0f} s, one thread."
+    took = "In several runs" if asked.resume else f"In {time.perf_counter() - begun:.0f} s"
+    note = f"{totals(rows)} {took}, one thread."
     if asked.only == "*":
         write_table(PAGE, header=HEADER, rows=[row.cells() for row in rows], note=note)
     else:

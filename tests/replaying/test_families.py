@@ -157,3 +157,19 @@ def test_the_largest_difference_is_a_share_of_the_largest_number():
     computed = [[torch.tensor([1.0, -4.0])], [torch.tensor([2.0, float("nan")])]]
     replayed = [[torch.tensor([1.0, -4.0])], [torch.tensor([2.5, float("nan")])]]
     assert trial.deviation(replayed, computed) == 0.125
+
+
+def _page():
+    lines = study.PAGE.read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    return [dict(zip(study.HEADER, row, strict=True)) for row in cells[2:]]
+
+
+def test_the_page_has_every_family_and_no_wrong_value():
+    rows = _page()
+    there = {(row["source"], row["family"]) for row in rows}
+    every = {(source, family) for source, family, _ in outlines.families()}
+    assert every - there == set()
+    outcomes = [row[depth] for row in rows for depth in ("all", "middle", "first")]
+    assert not [outcome for outcome in outcomes if study.FAILED in outcome]
+    assert len([outcome for outcome in outcomes if outcome.startswith(study.EXACT)]) > 300
