@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import ClassVar
 
 import numpy
@@ -318,3 +318,15 @@ def test_why_no_other_process_finds_it_is_said(tmp_path):
     assert line.startswith("replay: kept for this process alone: dataset: opens ")
     assert line.endswith("0.pt, which it does not name (name the data with `key`)")
     assert not any("alone" in line for line in replayed(loader, tmp_path / "store", key="numbered").lines)
+
+
+def test_what_is_known_of_another_network_is_not_taken_for_granted(tmp_path):
+    class Moody(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) * (1 if torch.is_grad_enabled() else 2)
+
+    loader = DataLoader(Pictures(), batch_size=8)
+    parts = [{"stem": kind(3, 8, 3), "flat": nn.Flatten(), "head": nn.Linear(800, 4)} for kind in (nn.Conv2d, Moody)]
+    handles = [frozen(nn.Sequential(OrderedDict(one)), {"train": ["head.*"]}) for one in parts]
+    known = survey(handles[0], loader)
+    assert replay(handles[1], loader, dir=tmp_path, known=known).refused == "stem is another tensor without gradients"

@@ -126,3 +126,66 @@ def test_a_budget_is_met_by_an_earlier_frontier_and_the_lines_say_so(tmp_path) -
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert any("no room for wide; narrow is kept" in line for line in said)
     assert not any("the budget keeps" in line for line in said)
+
+
+@pytest.mark.parametrize("room", [None, Room(2304), Room(100)])
+def test_what_has_no_weights_is_made_again_for_trained_and_for_held_layers(room: Room | None) -> None:
+    def wire(net, x):
+        h = net.first(x)
+        r = net.relu(h)
+        return net.fc((net.one(h) + net.other(r) + net.held(r)).mean((2, 3)))
+
+    network = Wired(
+        wire,
+        first=nn.Conv2d(3, 8, 3),
+        relu=nn.ReLU(),
+        held=nn.Conv2d(8, 8, 1),
+        one=nn.Conv2d(8, 8, 1),
+        other=nn.Conv2d(8, 8, 1),
+        fc=nn.Linear(8, 2),
+    )
+    Trial(network, train=["one.*", "other.*", "fc.*"], room=room).assert_exact()
+
+
+@pytest.mark.parametrize("room", [None, Room(256), Room(2048)])
+def test_a_point_at_which_samples_have_nothing_of_their_own_is_passed_over(room: Room | None) -> None:
+    def wire(net, x):
+        h = net.narrow(x)
+        h = h.mean((2, 3), keepdim=True) * h.new_ones(1) + h
+        return net.fc(net.after(net.wide(h)).mean((2, 3)))
+
+    network = Wired(wire, narrow=Narrow(0.02), wide=Wide(), after=nn.Conv2d(64, 8, 1), fc=nn.Linear(8, 4))
+    Trial(network, train=TRAINS_AFTER, room=room).assert_exact()
+
+
+def test_a_constant_is_none_of_what_there_is_no_room_for(tmp_path) -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.where = nn.Parameter(torch.randn(1, 4, 4, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.where * 1
+
+    def wire(net, x):
+        h = net.narrow(x)
+        return net.fc(net.after(h + net.where(h)).mean((2, 3)))
+
+    model = Wired(wire, narrow=Narrow(0.02), where=Positions(), after=nn.Conv2d(4, 8, 1), fc=nn.Linear(8, 4))
+    with frostline.freeze(model, train=TRAINS_AFTER, example_input=torch.zeros(1, 3, 12, 12)) as handle:
+        lines = replay(handle, DataLoader(Pictures(32), batch_size=8), dir=tmp_path).lines
+    assert not any("no room" in line for line in lines), lines
+
+
+def test_a_module_that_leaves_something_by_the_way_is_not_parted_from_those_behind_it() -> None:
+    class Telling(Narrow):
+        def forward(self, x: Tensor) -> Tensor:
+            self.bright = bool(x.mean() > 20)
+            return super().forward(x)
+
+    def wire(net, x):
+        h = net.narrow(x)
+        return net.fc(net.after(net.wide(h) * (2 if net.narrow.bright else 1)).mean((2, 3)))
+
+    network = Wired(wire, narrow=Telling(0.02), wide=Wide(), after=nn.Conv2d(64, 8, 1), fc=nn.Linear(8, 4))
+    assert str(Trial(network, train=TRAINS_AFTER, room=Room(256)).frontier) == "wide"

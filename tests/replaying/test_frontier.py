@@ -247,3 +247,19 @@ def test_a_network_that_draws_runs_once_more_in_train_mode(
     monkeypatch.setattr(frontier, "run_pass", run)
     Trial(nn.Sequential(block(3), nn.Flatten(), head, nn.Linear(512, 2)), train=["3.*"])
     assert sum(modes) == draws
+
+
+def test_a_held_part_that_does_not_depend_on_the_samples_is_refused() -> None:
+    class Constant(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.where = nn.Parameter(torch.randn(1, 8, 8, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.where + 0 * x.mean()
+
+    def wire(net: Any, x: Tensor) -> Tensor:
+        return net.fc((net.held(x.new_ones(1, 1)) * net.c(x)).mean((2, 3)))
+
+    network = Wired(wire, held=Constant(), c=nn.Conv2d(3, 8, 1), fc=nn.Linear(8, 2))
+    assert refusal(network, train=TRAINS_C)

@@ -18,6 +18,7 @@ from frostline.replaying.loader import Issue, ReplayLoader
 from frostline.replaying.probe.cut import Room
 from frostline.replaying.recording.cost import Cost, estimate
 from frostline.replaying.recording.key import Survey
+from frostline.replaying.recording.opening import COLUMN_BYTES
 from frostline.replaying.recording.prefix import Prefix
 from frostline.replaying.recording.ranks import Ranks
 from frostline.replaying.recording.standing import open_prefix
@@ -286,7 +287,8 @@ class _Attaching:
         except RuntimeError:
             raise Refusal(f"store {self.folder}: no home folder") from None
         store = Store(folder, budget_bytes=self.budget_bytes)
-        room = Room(store.budget_bytes / len(feed.dataset) - VALUE_BYTES, self.stored)
+        room_bytes = (store.budget_bytes - 2 * COLUMN_BYTES) / len(feed.dataset) - VALUE_BYTES
+        room = Room(room_bytes, self.stored)
         # Seconds decide what is stored where there is no room, and each process would measure others.
         replayer = self._replayer(feed, samples, room=room if ranks.count == 1 else None)
         ahead = [one for one in self.ahead if one.frontier.inputs == replayer.frontier.inputs]

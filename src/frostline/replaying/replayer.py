@@ -17,7 +17,7 @@ from frostline.replaying.keeping import all_leaves, attributes
 from frostline.replaying.probe.arrival import Pass, find_inputs, structure
 from frostline.replaying.probe.cut import Room
 from frostline.replaying.probe.flow import Flow, Seen
-from frostline.replaying.probe.frontier import Frontier, Setting, find_frontier, leaves_of
+from frostline.replaying.probe.frontier import Setting, find_frontier, leaves_of
 from frostline.replaying.probe.steps import registered
 from frostline.replaying.probe.watched import Watched
 from frostline.replaying.recording.key import Survey, slot_key, tensors_under
@@ -83,7 +83,7 @@ class Replayer:
         self._watched.install()
         try:
             with uncompiled():
-                self._probe(feed, samples, known=None if known is None else known.frontier, room=room)
+                self._probe(feed, samples, known=known, room=room)
         except BaseException:
             self._watched.leave()
             raise
@@ -119,11 +119,16 @@ class Replayer:
 
     # -- probing
 
-    def _probe(self, feed: Feed, samples: Sequence[Any], *, known: Frontier | None, room: Room | None) -> None:
+    def _probe(self, feed: Feed, samples: Sequence[Any], *, known: Survey | None, room: Room | None) -> None:
         self.setting = Setting.now(feed.device)
         self._inputs = find_inputs(self.model, feed, samples, during=self._during)
         found, in_eval, in_train = find_frontier(
-            self._watched, feed, samples, run=self._follow(feed), known=known, room=room
+            self._watched,
+            feed,
+            samples,
+            run=self._follow(feed),
+            known=None if known is None else known.frontier,
+            room=room,
         )
         # What else the network is given stays real.
         ghosts = {place: leaf for place, leaf in self._inputs.leaves.items() if place not in found.needed}
@@ -138,24 +143,28 @@ class Replayer:
         self._registered = registered(self.model)
         names = {one for depends in found.depends.values() for one in depends}
         again = Rerun(self.model, feed, samples[:2], self.frontier, self.setting, in_eval)
-        self._guard = Guard(
-            self.handle, tensors_under(self.model, names), frontier=found, same=lambda: again.odd() is None
-        )
+
+        def same() -> bool:
+            with self._during(None):  # it may be asked while a replayed pass begins
+                return again.odd() is None
+
+        self._guard = Guard(self.handle, tensors_under(self.model, names), frontier=found, same=same)
         self._check(feed, samples[:2], in_eval, in_eval.output, train=False)
-        # What is watched might compute in another way than what is not.
-        computed = in_train.output if known is not None else self._computed(feed, samples[:2])
-        self._check(feed, samples[:2], in_train, computed, train=True)
-        # Recording takes the tensors that the probe chose, unless modules are run without being called; and validation,
-        # which runs without gradients, computes what was recorded with them.
-        ways = [(False, "without gradients")] if known is None else []
-        for gradients, where in ((True, "in recording"), *ways):
-            if (odd := again.odd(gradients=gradients)) is not None:
-                raise Refusal(f"{odd} is another tensor {where}")
-        self.sample_seconds = again.sample_seconds
         keys = {
             slot: slot_key(slot, frontier=self.frontier, handle=self.handle, setting=self.setting)
             for slot in self.frontier.stored
         }
+        # The same code and weights need not be tried in every way once more.
+        new = known is None or keys != known.keys
+        # What is watched might compute in another way than what is not.
+        computed = self._computed(feed, samples[:2]) if new else in_train.output
+        self._check(feed, samples[:2], in_train, computed, train=True)
+        # Recording takes the tensors that the probe chose, unless modules are run without being called; and validation,
+        # which runs without gradients, computes what was recorded with them.
+        for gradients, where in ((True, "in recording"), *([(False, "without gradients")] if new else [])):
+            if (odd := again.odd(gradients=gradients)) is not None:
+                raise Refusal(f"{odd} is another tensor {where}")
+        self.sample_seconds = again.sample_seconds
         self.survey = Survey(self.frontier, keys)
 
     def _follow(self, feed: Feed) -> Callable[[Flow, Any], None]:
@@ -194,7 +203,7 @@ class Replayer:
     # -- running
 
     @contextmanager
-    def _during(self, one: Pass) -> Iterator[None]:
+    def _during(self, one: Pass | None) -> Iterator[None]:
         self._pass, before = one, self._pass
         try:
             yield

@@ -2,6 +2,7 @@
 
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -31,6 +32,8 @@ _NO_MATTER = frozenset(
 # To compute again what was probed costs some steps; nobody's caches change that often.
 _OFTEN_STEPS = 100
 _AT_FIRST = 4
+# What changes so often around what is held, and matters as often not, is kept by the network itself.
+_OFTEN_HARMLESS = 2
 
 
 class Guard:
@@ -74,8 +77,13 @@ class Guard:
         reach = Reach()
         for part, name in self._modules.items():
             reach.add(part, _forward(part), name)
+        self._around = {name: every[name] for name in _around(frontier)}
+        for name, part in self._around.items():
+            reach.add(part, _forward(part), name or "the network")
         self._reads = reach.names
-        self._picture = Picture([*self._roots(), *_ways(handle.model, roots), *reach.places()], skips=_is_no_setting)
+        self._places_of_held = [*self._roots(), *_ways(handle.model, roots), *reach.places()]
+        self._harmless: Counter[tuple[str, Any]] = Counter()
+        self._take()
 
     def glance(self) -> None:
         """See whether anything was changed; if so, whether it is something else now.
@@ -134,6 +142,21 @@ class Guard:
         for key in _EVERYWHERE:
             yield Place("hooks", "all modules, some of which are not run any more", getattr(every_module, key))
 
+    def _take(self) -> None:
+        self._picture = Picture([*self._places_of_held, *self._settings_around()], skips=_is_no_setting)
+
+    def _settings_around(self) -> Iterator[Place]:
+        """Give the settings of modules around, without what the network keeps anew in every step."""
+        for name, part in self._around.items():
+            above = name or "the network"
+            defaults = {key: None for one in type(part).__mro__[:-1] for key in vars(one).keys() & self._reads}
+            keys = [
+                key
+                for key in {**vars(part), **defaults}
+                if key not in _TORCHS and key != "train" and self._harmless[above, key] < _OFTEN_HARMLESS
+            ]
+            yield Place("around", above, vars(part), tuple(keys), private=True)
+
     def _look(self, *, closely: bool) -> None:
         # Once a step, over all held tensors and modules.
         self._glances += 1
@@ -170,6 +193,10 @@ class Guard:
                 raise Refusal(f"{what} changed: {error}") from error
             if not same:
                 raise Refusal(f"{what} changed, and so did what is computed with it")
+            self._harmless.update((change.place.name, change.key) for change in unsure)
+            if any(change.place.kind == "around" for change in unsure):
+                self._take()
+                return
             # To compute may have filled it anew.
             changes = [*changes, *self._picture.changes()]
         self._picture.renew(changes)
@@ -182,6 +209,8 @@ class Guard:
         """
         place, key, old, new = change.place, change.key, change.old, change.new
         what = f"{key} of {place.name} is not what it was when the prefix was recorded"
+        if place.kind == "around":
+            return not equal(old, new)
         if place.kind == "hooks":
             if _counted(old) or _counted(new):
                 some = "a hook was put on" if new is not MISSING else "a hook was taken from"
@@ -217,6 +246,19 @@ class Guard:
         raise Refusal(what)
 
 
+def _around(frontier: Frontier) -> set[str]:
+    """Name the modules whose code works on real tensors on their way to something that is looked up.
+
+    What is done to ghosts is compared in every step. Tensors that are handed out, made again of such, or given to the
+    network beside its samples are followed by nobody: what their way depends on is looked at in its place.
+    """
+    if len(frontier.live) == 1 and not frontier.needed and not frontier.again:
+        return set()
+    names = {name for name, _ in frontier.calls} | frontier.again
+    parts = [name.split(".") for name in names]
+    return {".".join(one[:length]) for one in parts for length in range(len(one))} | frontier.again
+
+
 def _forward(module: nn.Module) -> Any:
     """Give the forward that a module has without its stand-in."""
     own = vars(module).get("forward", type(module).forward)
@@ -245,7 +287,7 @@ def _is_no_setting(place: Place, key: Any, value: Any) -> bool:
     """Whether nothing in a value is of interest, or somebody else looks at it."""
     if place.kind in ("tensors", "parts", "hooks") or isinstance(value, StandIn):
         return True
-    if place.kind == "module" and (key in _TORCHS or key == "train"):
+    if place.kind in ("module", "around") and (key in _TORCHS or key == "train"):
         return True
     if place.kind == "class" and str(key).startswith("__"):
         return True

@@ -2,9 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from dis import get_instructions
+from functools import lru_cache
+from types import FunctionType
 
 import torch
+from torch import nn
 
+from frostline.replaying.fingerprint.programs import names_in
 from frostline.replaying.probe.flow import Seen
 from frostline.replaying.slots import Layout, Slot
 
@@ -68,6 +73,27 @@ def earlier(seen: Seen, live: set[Slot], *, free: frozenset[str]) -> Iterator[Cu
         # What works on the network's input itself would need the samples.
         if all(slot.call > 0 for slot in needed):
             yield _cut(seen, needed, free=free, later=later)
+
+
+def leaves_something(module: nn.Module) -> bool:
+    """Whether the code of a module, or of one inside of it, writes attributes or globals: others may read them."""
+    kinds: set[type] = set(map(type, module.modules()))
+    return any(map(_writes, kinds))
+
+
+@lru_cache(maxsize=4096)
+def _writes(kind: type) -> bool:
+    waiting, done = ["forward"], set[str]()
+    while waiting:
+        name = waiting.pop()
+        done.add(name)
+        function = getattr(kind, name, None)
+        # torch's own modules keep nothing by the way.
+        if isinstance(function, FunctionType) and not function.__module__.startswith("torch."):
+            if any(step.opname in ("STORE_ATTR", "STORE_GLOBAL") for step in get_instructions(function.__code__)):
+                return True
+            waiting += set(names_in(function.__code__)) - done
+    return False
 
 
 def _cut(seen: Seen, needed: set[Slot], *, free: frozenset[str], later: set[tuple[str, int]]) -> Cut:

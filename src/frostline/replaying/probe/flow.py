@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import TreeSpec, tree_flatten
 
 from frostline.replaying.keeping import all_leaves, flat, kept_tensors, tensors_of
 from frostline.replaying.operations import (
@@ -306,7 +306,7 @@ class Flow(Watcher):
         trained = any(tensor.requires_grad for tensor in given) or TRAINED in origins
         random = next((origin for origin in origins if isinstance(origin, Mark) and origin is not TRAINED), None)
         count = self._outermost[name] = self._outermost.get(name, 0) + 1
-        versions, leaves_given = versions_of(given), flat(args, kwargs)
+        versions, (leaves_given, nested) = versions_of(given), tree_flatten((args, kwargs))
         kept = kept_tensors(self._modules[name])
         self._note_loose_draws(self._drawn(), "its own code", called=name)
         begun = time.perf_counter()
@@ -328,7 +328,7 @@ class Flow(Watcher):
         self._again.note(trained=False)
         if kept_tensors(self._modules[name]).keys() - kept.keys():
             fault = "it keeps a tensor for later"
-        elif versions_of(given) != versions or not _same(flat(args, kwargs), leaves_given):
+        elif versions_of(given) != versions or not _are(tree_flatten((args, kwargs)), leaves_given, nested):
             fault = "it writes into what it is given"
         elif any(storage_of(tensor) in stored for tensor in outputs):
             fault = "it gives what it was given"
@@ -377,8 +377,9 @@ def made_of(slot: Slot) -> Slot:
     return replace(slot, then=slot.then[:-1])
 
 
-def _same(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
-    return len(ours) == len(theirs) and all(map(is_, ours, theirs))
+def _are(now: tuple[list[Any], TreeSpec], leaves: Sequence[Any], nested: TreeSpec) -> bool:
+    """Whether containers hold what they held."""
+    return now[1] == nested and all(map(is_, now[0], leaves))
 
 
 def _is_training(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from frostline.replaying.keeping import flat
-from frostline.replaying.probe.cut import Cut, Room, earlier, latest
+from frostline.replaying.probe.cut import Cut, Room, earlier, latest, leaves_something
 from frostline.replaying.probe.flow import Flow, Seen
 from frostline.replaying.probe.passes import run_pass
 from frostline.replaying.probe.steps import Steps
@@ -41,6 +41,7 @@ class Frontier:
         depends: live slot → names of the held tensors and modules that it is computed from.
         constants: what does not depend on the batch, by slot.
         steps: names of the modules that are run as one step, whatever happens inside of them.
+        again: names of held modules, and of others without tensors, that are computed in every step.
         latest: what would be stored if there were room for it.
     """
 
@@ -54,6 +55,7 @@ class Frontier:
     depends: dict[Slot, frozenset[str]]
     constants: dict[Slot, Tensor]
     steps: frozenset[str]
+    again: frozenset[str]
     latest: tuple[Slot, ...]
 
     @cached_property
@@ -182,7 +184,7 @@ def find_frontier(
         # Something is done in train mode alone, such as what leads to an auxiliary head.
         larger.steps += run_pass(watched, more, count=MORE, run=run, train=True).steps
     company = run_pass(watched, batch(0, MORE), count=FEW, run=run, train=False)
-    probe = _Probe(draws, in_eval=in_eval, larger=larger, company=company)
+    probe = _Probe(draws, in_eval=in_eval, larger=larger, company=company, modules=watched.modules)
     return probe.frontier(watched.steps, free=watched.free, room=room), probe.in_eval, draws[0]
 
 
@@ -233,11 +235,21 @@ class _Probe:
         in_eval: of the same two.
         larger: of a third and these, in eval mode: each in another place.
         company: of the first beside another one, in eval mode.
+        modules: of the network, by name.
     """
 
-    def __init__(self, draws: Sequence[Seen], *, in_eval: Seen, larger: Seen, company: Seen) -> None:
+    def __init__(
+        self,
+        draws: Sequence[Seen],
+        *,
+        in_eval: Seen,
+        larger: Seen,
+        company: Seen,
+        modules: Mapping[str, nn.Module],
+    ) -> None:
         self.draws, self.in_eval, self.larger, self.company = draws, in_eval, larger, company
         self._same_batch = (in_eval, *draws)
+        self._modules = modules
 
     def frontier(self, steps: frozenset[str], *, free: frozenset[str], room: Room | None) -> Frontier:
         """Choose what to store, and see that every sample has its own.
@@ -265,6 +277,8 @@ class _Probe:
         layouts |= self._made_layouts(last)
         chosen = last if room is None else self._fitting(last, live, layouts, free=free, room=room)
         layouts |= self._made_layouts(chosen)
+        if all(layouts[slot].dim is None for slot in chosen.stored):
+            raise Refusal("what is held gives nothing that is a sample's own")
         _check_apart(in_eval, self.company, self.larger, layouts)
         depends = {slot: _depends(slot, in_eval) for slot in chosen.stored}
         read = {slot.leaf for seen in self._same_batch for slot in seen.reads if slot.call == 0}
@@ -273,7 +287,7 @@ class _Probe:
             steps_seen=Steps.of(
                 [step for seen in self._same_batch for step in seen.steps],
                 self.larger.steps,
-                handed_out=chosen.stored,
+                handed_out=[*chosen.stored, *(slot for slot in slots if (slot.module, slot.call) in chosen.again)],
             ),
             layouts=layouts,
             live={slot: calls[slot.module, slot.call].nested for slot in chosen.stored},
@@ -283,7 +297,8 @@ class _Probe:
             depends={slot: frozenset(one for one in found if isinstance(one, str)) for slot, found in depends.items()},
             constants={slot: in_eval.value(slot) for slot in chosen.stored if layouts[slot].dim is None},
             steps=steps,
-            latest=last.stored,
+            again=frozenset(name for name, _ in chosen.again),
+            latest=tuple(slot for slot in last.stored if layouts[slot].dim is not None),
         )
 
     def _live(self) -> set[Slot]:
@@ -303,7 +318,10 @@ class _Probe:
         """Give the cut that saves most time: an earlier one where what is stored is smaller and has room."""
 
         def share(one: Cut) -> float:
-            return room.share({**layouts, **self._made_layouts(one)}[slot] for slot in one.stored)
+            try:
+                return room.share({**layouts, **self._made_layouts(one)}[slot] for slot in one.stored)
+            except Refusal:  # what is made there is no sample's own
+                return 0.0
 
         def saves(one: Cut) -> float:
             # The pass that came last: what the first one makes ready is there.
@@ -312,7 +330,13 @@ class _Probe:
 
         if share(last) == 1:
             return last
-        fitting = [one for one in earlier(self.in_eval, live, free=free) if one.stored and share(one) == 1]
+        # What one of them writes by the way, another that is computed again may read.
+        leaving = {key for key in self.in_eval.calls if leaves_something(self._modules[key[0]])}
+        fitting = [
+            one
+            for one in earlier(self.in_eval, live, free=free)
+            if one.stored and share(one) == 1 and leaving.isdisjoint(self.in_eval.calls.keys() - one.again)
+        ]
         return max([last, *fitting], key=saves)
 
     def _made_layouts(self, chosen: Cut) -> dict[Slot, Layout]:
