@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from frostline.errors import SelectorError
 from frostline.record import StageRow
-from frostline.selection import ModuleEntry, Outline, ParameterEntry, Resolution, Selector, resolve
+from frostline.selection import ModuleEntry, Outline, ParameterEntry, Resolution, Selector, parents_of, resolve
 
 State = Literal["held", "trained", "mixed"]
 NormMode = Literal["eval", "train"]
@@ -83,7 +83,7 @@ class FreezePlan:
     def held_roots(self) -> tuple[str, ...]:
         """Names of the largest held modules: those that lie in no other held module."""
         held = set(self.held_modules)
-        return tuple(name for name in self.held_modules if not any(parent in held for parent in _parents(name)))
+        return tuple(name for name in self.held_modules if not any(parent in held for parent in parents_of(name)))
 
     @cached_property
     def held_buffers(self) -> tuple[str, ...]:
@@ -229,7 +229,7 @@ def _plan_modules(outline: Outline, held: set[str], norm: NormMode) -> tuple[Pla
     states: dict[str, set[bool]] = defaultdict(set)
     for entry in outline.parameters:
         for name in entry.names:
-            for parent in _parents(name):
+            for parent in parents_of(name):
                 states[parent].add(entry.name in held)
     # Modules with parameters of their own, in the order they run: what a module without any is judged by.
     owners = sorted(
@@ -240,11 +240,11 @@ def _plan_modules(outline: Outline, held: set[str], norm: NormMode) -> tuple[Pla
     state_of = {module.name: _state(module, states, owners) for module in outline.modules}
     # A container without parameters is what its innermost parts are: one of them may feed a trained layer.
     names = {module.name: (module.name, *module.aliases) for module in outline.modules}
-    containers = {parent for every in names.values() for name in every for parent in _parents(name)}
+    containers = {parent for every in names.values() for name in every for parent in parents_of(name)}
     inside: dict[str, set[State]] = defaultdict(set)
     for module in outline.modules:
         if module.name not in containers:
-            for parent in {parent for name in names[module.name] for parent in _parents(name)}:
+            for parent in {parent for name in names[module.name] for parent in parents_of(name)}:
                 inside[parent].add(state_of[module.name])
     for name in (containers & state_of.keys()) - states.keys():
         state_of[name] = next(iter(inside[name])) if len(inside[name]) == 1 else "mixed"
@@ -270,7 +270,7 @@ def _evaluates(module: ModuleEntry, state: State, held: set[str], norm: NormMode
 def _state(module: ModuleEntry, states: dict[str, set[bool]], owners: list[tuple[int, bool]]) -> State:
     if module.name in states:
         return _STATES[frozenset(states[module.name])]
-    parent = next(parent for parent in reversed(_parents(module.name)) if parent in states)
+    parent = next(parent for parent in reversed(parents_of(module.name)) if parent in states)
     if len(states[parent]) == 1:
         return _STATES[frozenset(states[parent])]
     # A norm or activation belongs to the layer it follows; a dropout is there for the layer that it feeds.
@@ -285,9 +285,3 @@ _STATES: dict[frozenset[bool], State] = {
     frozenset({False}): "trained",
     frozenset({True, False}): "mixed",
 }
-
-
-def _parents(name: str) -> list[str]:
-    """List the modules around a dotted name, the root ("") first."""
-    parts = name.split(".")
-    return ["", *(".".join(parts[:length]) for length in range(1, len(parts)))] if name else []

@@ -18,7 +18,7 @@ from frostline.replaying.loader import Issue, ReplayLoader
 from frostline.replaying.probe.cut import Room
 from frostline.replaying.recording.cost import Cost, estimate
 from frostline.replaying.recording.key import Survey
-from frostline.replaying.recording.opening import COLUMN_BYTES
+from frostline.replaying.recording.opening import sample_room
 from frostline.replaying.recording.prefix import Prefix
 from frostline.replaying.recording.ranks import Ranks
 from frostline.replaying.recording.standing import open_prefix
@@ -31,7 +31,6 @@ from frostline.replaying.samples.trying import item_bytes, steady_samples
 from frostline.replaying.samples.views import Views
 from frostline.replaying.store import Store, parse_size
 from frostline.replaying.store.columns import row_bytes
-from frostline.replaying.store.folder import VALUE_BYTES
 from frostline.selection import undisturbed
 
 PROBED = 4
@@ -287,8 +286,7 @@ class _Attaching:
         except RuntimeError:
             raise Refusal(f"store {self.folder}: no home folder") from None
         store = Store(folder, budget_bytes=self.budget_bytes)
-        room_bytes = (store.budget_bytes - 2 * COLUMN_BYTES) / len(feed.dataset) - VALUE_BYTES
-        room = Room(room_bytes, self.stored)
+        room = Room(sample_room(store, rows=len(feed.dataset)), self.stored)
         # Seconds decide what is stored where there is no room, and each process would measure others.
         replayer = self._replayer(feed, samples, room=room if ranks.count == 1 else None)
         ahead = [one for one in self.ahead if one.frontier.inputs == replayer.frontier.inputs]

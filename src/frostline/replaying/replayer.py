@@ -17,7 +17,8 @@ from frostline.replaying.keeping import all_leaves, attributes
 from frostline.replaying.probe.arrival import Pass, find_inputs, structure
 from frostline.replaying.probe.cut import Room
 from frostline.replaying.probe.flow import Flow, Seen
-from frostline.replaying.probe.frontier import Setting, find_frontier, leaves_of
+from frostline.replaying.probe.frontier import find_frontier, leaves_of
+from frostline.replaying.probe.setting import Setting
 from frostline.replaying.probe.steps import registered
 from frostline.replaying.probe.watched import Watched
 from frostline.replaying.recording.key import Survey, slot_key, tensors_under

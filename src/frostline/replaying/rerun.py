@@ -9,7 +9,8 @@ from torch import nn
 
 from frostline.replaying.probe.capture import capture
 from frostline.replaying.probe.flow import Seen
-from frostline.replaying.probe.frontier import Frontier, Setting
+from frostline.replaying.probe.frontier import Frontier
+from frostline.replaying.probe.setting import Setting
 from frostline.replaying.samples.feed import Feed
 from frostline.replaying.slots import Slot, alike
 from frostline.selection import undisturbed

@@ -5,7 +5,18 @@ Importing this folder does not import torch; `outline` and what reads a network 
 
 from typing import TYPE_CHECKING, Any
 
-from frostline.selection.parts import HEAD, NECK, STEM, Convention, Layer, ModuleEntry, Outline, ParameterEntry, Stage
+from frostline.selection.parts import (
+    HEAD,
+    NECK,
+    STEM,
+    Convention,
+    Layer,
+    ModuleEntry,
+    Outline,
+    ParameterEntry,
+    Stage,
+    parents_of,
+)
 from frostline.selection.resolve import Resolution, resolve
 from frostline.selection.selector import Selector, Words, parse
 
@@ -42,6 +53,7 @@ __all__ = [
     "call",
     "first_tensor",
     "outline",
+    "parents_of",
     "parse",
     "resolve",
     "role_of",

@@ -146,3 +146,13 @@ class Outline:
     def __iter__(self) -> Iterator[Stage]:
         """Iterate over the stages, input first."""
         return iter(self.stages)
+
+
+def parents_of(name: str) -> list[str]:
+    """List the modules around one with a dotted name, the network itself ("") first.
+
+    >>> parents_of("layer1.0.conv1"), parents_of("")
+    (['', 'layer1', 'layer1.0'], [])
+    """
+    parts = name.split(".")
+    return ["", *(".".join(parts[:length]) for length in range(1, len(parts)))] if name else []

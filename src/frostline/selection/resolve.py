@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from frostline.errors import SelectorError, nearest
 from frostline.selection.frozen_stages import frozen_stages, numbered_stages
-from frostline.selection.parts import HEAD, NECK, Outline
+from frostline.selection.parts import HEAD, NECK, Outline, parents_of
 from frostline.selection.selector import Selector
 
 
@@ -199,9 +199,7 @@ def _subtrees(outline: Outline, glob: str) -> set[str]:
 
 def _prefixes(names: Iterable[str]) -> Iterable[str]:
     for name in names:
-        parts = name.split(".")
-        for length in range(1, len(parts) + 1):
-            yield ".".join(parts[:length])
+        yield from (*parents_of(name)[1:], name)
 
 
 def _frozen_stages(outline: Outline, selector: Selector) -> Picked:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from frostline.selection.parts import parents_of
 from frostline.selection.trace import Call, Trace
 
 GENERIC = (nn.Sequential, nn.ModuleList, nn.ModuleDict)  # these alone, and no class made from them
@@ -168,8 +169,7 @@ class _Opened:
         self.whole_below = stages
         self.names = {*open_also, *stages}
         for name in tuple(self.names):
-            parts = name.split(".")
-            self.names |= {".".join(parts[:length]) for length in range(1, len(parts))}
+            self.names |= set(parents_of(name)[1:])
         self.body = _body_numel(model)
         self.classes = {
             type(module)

@@ -20,6 +20,7 @@ from frostline.replaying.probe.watched import is_anybodys, tensors_below
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import same_bits
 from frostline.replaying.standin import StandIn
+from frostline.selection import parents_of
 
 # Of torch, in every module; what is kept under a name of the user's may be a cache.
 _TORCHS = frozenset(vars(nn.Module())) | {"_compiled_call_impl"}
@@ -255,8 +256,7 @@ def _around(frontier: Frontier) -> set[str]:
     if len(frontier.live) == 1 and not frontier.needed and not frontier.again:
         return set()
     names = {name for name, _ in frontier.calls} | frontier.again
-    parts = [name.split(".") for name in names]
-    return {".".join(one[:length]) for one in parts for length in range(len(one))} | frontier.again
+    return {parent for name in names for parent in parents_of(name)} | frontier.again
 
 
 def _forward(module: nn.Module) -> Any:
@@ -287,7 +287,7 @@ def _is_no_setting(place: Place, key: Any, value: Any) -> bool:
     """Whether nothing in a value is of interest, or somebody else looks at it."""
     if place.kind in ("tensors", "parts", "hooks") or isinstance(value, StandIn):
         return True
-    if place.kind in ("module", "around") and (key in _TORCHS or key == "train"):
+    if place.kind == "module" and (key in _TORCHS or key == "train"):
         return True
     if place.kind == "class" and str(key).startswith("__"):
         return True

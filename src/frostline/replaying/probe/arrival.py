@@ -11,7 +11,8 @@ from torch.utils._pytree import tree_flatten
 
 from frostline.replaying.ghosts.ghost import Ghost
 from frostline.replaying.keeping import tensors_of
-from frostline.replaying.probe.frontier import Setting, leaves_of
+from frostline.replaying.probe.frontier import leaves_of
+from frostline.replaying.probe.setting import Setting
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.samples.feed import Feed, with_ghosts
 from frostline.replaying.samples.gathering import order_of

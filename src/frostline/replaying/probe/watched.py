@@ -11,6 +11,7 @@ from frostline.freezing import PlanHandle
 from frostline.replaying.compiling import is_compiled
 from frostline.replaying.keeping import attributes
 from frostline.replaying.standin import Act, StandIn, stand_in
+from frostline.selection import parents_of
 
 
 class Watched:
@@ -39,7 +40,7 @@ class Watched:
         self.free = frozenset(
             name
             for name, own in tensors.items()
-            if name and not own and not any(parent in compiled for parent in (*_around(name), name))
+            if name and not own and not any(parent in compiled for parent in (*parents_of(name)[1:], name))
         )
         self._mixed = {name: module for name, module in modules.items() if name not in self.wholly_trained | self.held}
         self.hooked = frozenset(name for name, module in modules.items() if hooks_of(module))
@@ -52,7 +53,7 @@ class Watched:
         self._stand_ins: list[StandIn] = []
         self._act, self._enter = act, enter
         # What runs below them is somebody's business.
-        self.skipped = {parent for name in self.hooked for parent in _around(name)} | (self.hooked & self.free)
+        self.skipped = {parent for name in self.hooked for parent in parents_of(name)[1:]} | (self.hooked & self.free)
         self.moving = {name for name in self.tensors() if name.rpartition(".")[0] in self.wholly_trained}
 
     @property
@@ -127,11 +128,6 @@ def _near(value: Any) -> list[Any]:
     if isinstance(value, (list, tuple)):
         return list(value)
     return list(value.values()) if isinstance(value, dict) else [value]
-
-
-def _around(name: str) -> list[str]:
-    parts = name.split(".") if name else []
-    return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
 def _held(modules: dict[str, nn.Module], held: set[str]) -> tuple[frozenset[str], str | None]:

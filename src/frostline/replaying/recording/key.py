@@ -11,9 +11,11 @@ from torch import nn
 
 from frostline.freezing import PlanHandle, combined, digests
 from frostline.replaying.fingerprint import OpenedFiles, fingerprint
-from frostline.replaying.probe.frontier import Frontier, Setting
+from frostline.replaying.probe.frontier import Frontier
+from frostline.replaying.probe.setting import Setting
 from frostline.replaying.samples.reading import innermost
 from frostline.replaying.slots import Slot
+from frostline.selection import parents_of
 
 # Of the meaning of what is stored; another number makes every old store a stranger.
 FORMAT = 2
@@ -56,7 +58,7 @@ def slot_key(slot: Slot, *, frontier: Frontier, handle: PlanHandle, setting: Set
     tensors = tensors_under(handle.model, names)
     known = {name: handle.before[name] for name in tensors if name in handle.before}
     values = {**known, **digests(handle.model, [name for name in tensors if name not in known])}
-    around = {parent for name in names for parent in _parents(name)} | {"", *_parents(slot.module)}
+    around = {parent for name in names for parent in parents_of(name)} | {"", *parents_of(slot.module)}
     inside = {inner for name in names if name in modules for inner, _ in modules[name].named_modules(prefix=name)}
     code = fingerprint(
         {name: _settings(modules[name]) for name in sorted(around | inside) if name in modules}, name="network"
@@ -131,11 +133,6 @@ def _format(tensor: torch.Tensor) -> str:
     """Say how a tensor lies in memory where that decides how is computed: channels last gives other rounding."""
     last = tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
     return "channels last" if last else ""
-
-
-def _parents(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
 def _digest(parts: Iterable[str]) -> str:

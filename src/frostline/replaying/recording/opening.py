@@ -34,6 +34,11 @@ class Wanted:
     about: Mapping[str, Any]
 
 
+def sample_room(store: Store, *, rows: int) -> float:
+    """Give about how many bytes of one column the budget has for each of so many samples, beside their labels."""
+    return (store.budget_bytes - 2 * COLUMN_BYTES) / rows - VALUE_BYTES
+
+
 def open_all(
     store: Store,
     wanted: Sequence[Wanted],
