@@ -24,7 +24,7 @@ SURFACE = {
     "library_names library_text load_recipe starter verify_recipe verify_run",
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "HEAD NECK STEM Convention ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution "
-    "Selector resolve Stage Words all_tensors call first_tensor outline parse role_of undisturbed",
+    "Selector resolve Stage Words all_tensors call first_tensor outline parents_of parse role_of undisturbed",
     "frostline.tasks": "Batch ImageTask scores worst_mistakes",
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST LAST Best Device Display Keeper Logs PhaseResult PhaseSettings Precision "
