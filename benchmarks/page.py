@@ -76,6 +76,8 @@ def render(results: Sequence[Result], *, day: str) -> str:
         "",
         "## How many times faster than the fastest peer's default",
         "",
+        "Ratios are taken within each round, for a machine is not as quick at all times; their median counts.",
+        "",
         *_grid(
             ["workload", "fastest peer", *(word for kind in TARGETS for word in (f"{OURS} {kind}", "must be"))],
             [_against_peers(table, name) for name in WORKLOADS],
@@ -124,12 +126,12 @@ def _row(table: Table, workload: str, columns: Sequence[Column]) -> list[str]:
 
 
 def _seconds(cell: Cell) -> str:
-    if not cell.rounds_seconds:
+    if not cell.by_round:
         return "failed" if cell.error else "–"
     marks = ("≈ " if cell.extrapolated else "") + (f"{PEERS_RUNS_OF_W1} × " if cell.times_w1 else "")
     value, least, most = (
         second / (PEERS_RUNS_OF_W1 if cell.times_w1 else 1)
-        for second in (cell.seconds, min(cell.rounds_seconds), max(cell.rounds_seconds))
+        for second in (cell.seconds, min(cell.by_round.values()), max(cell.by_round.values()))
     )
     return f"{marks}{value:.2f} ({least:.2f} – {most:.2f})"
 

@@ -1,7 +1,7 @@
 """The arithmetic of the page: medians over rounds, ratios to the fastest peer, and what the ratios must be."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from statistics import median
 
 from results import Result
@@ -20,9 +20,9 @@ Column = tuple[str, str]  # an arm, a precision
 
 @dataclass(frozen=True)
 class Cell:
-    """One workload by one way: the seconds of every round, and how they came about."""
+    """One workload by one way: the seconds by round, and how they came about."""
 
-    rounds_seconds: tuple[float, ...] = ()
+    by_round: Mapping[int, float] = field(default_factory=dict)
     extrapolated: bool = False
     times_w1: bool = False
     error: str = ""
@@ -30,7 +30,7 @@ class Cell:
     @property
     def seconds(self) -> float:
         """The median of the rounds."""
-        return median(self.rounds_seconds)
+        return median(self.by_round.values())
 
 
 Table = dict[tuple[str, Column], Cell]  # by workload and column
@@ -48,8 +48,8 @@ def tabulate(results: Iterable[Result]) -> Table:
     table = {key: _cell(of_one) for key, of_one in by_cell.items()}
     for (workload, column), cell in list(table.items()):
         if workload == "W1" and column[0] in PEERS:
-            seconds = tuple(PEERS_RUNS_OF_W1 * second for second in cell.rounds_seconds)
-            table["W6", column] = Cell(seconds, cell.extrapolated, times_w1=True, error=cell.error)
+            by_round = {number: PEERS_RUNS_OF_W1 * second for number, second in cell.by_round.items()}
+            table["W6", column] = Cell(by_round, cell.extrapolated, times_w1=True, error=cell.error)
     return table
 
 
@@ -60,20 +60,23 @@ def _cell(results: list[Result]) -> Cell:
         return Cell(error=results[-1].error)
     share = max(result.asked.share for result in measured)
     latest = {result.asked.round: result for result in measured if result.asked.share == share}
-    seconds = tuple(latest[number].seconds for number in sorted(latest))
-    return Cell(seconds, any(result.extrapolated for result in latest.values()))
+    by_round = {number: latest[number].seconds for number in sorted(latest)}
+    return Cell(by_round, any(result.extrapolated for result in latest.values()))
 
 
 def fastest_peer(table: Table, workload: str) -> Column | None:
     """Name the peer whose default (fp32) needs the fewest seconds, or None where none was measured."""
     columns = [(peer, "fp32") for peer in PEERS]
-    measured = [column for column in columns if (cell := table.get((workload, column))) and cell.rounds_seconds]
+    measured = [column for column in columns if (cell := table.get((workload, column))) and cell.by_round]
     return min(measured, key=lambda column: table[workload, column].seconds, default=None)
 
 
 def ratio(table: Table, workload: str, *, over: Column, under: Column) -> float | None:
-    """Divide the median of one column by that of another, or give None where one of them is not there."""
-    upper, lower = table.get((workload, over)), table.get((workload, under))
-    if upper is None or lower is None or not upper.rounds_seconds or not lower.rounds_seconds:
-        return None
-    return upper.seconds / lower.seconds
+    """Divide one column by another within each round, for a machine is not as quick on another day.
+
+    Returns:
+        The median of the rounds that both have, or None where there is none.
+    """
+    upper, lower = (table.get((workload, column), Cell()).by_round for column in (over, under))
+    ratios = [upper[number] / lower[number] for number in upper.keys() & lower.keys()]
+    return median(ratios) if ratios else None
