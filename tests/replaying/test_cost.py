@@ -20,7 +20,7 @@ def cost(**options):
         "missing": 1000,
         "sample_bytes": 2048,
         "compute_seconds": 0.01,
-        "alone_seconds": 0.01,
+        "beyond_seconds": 0.01,
         "read_seconds": 0.001,
         "epochs": 3,
     }
@@ -38,7 +38,7 @@ def cost(**options):
         # Four views: recorded four times, and one of them is looked up.
         ({"samples": 4000, "kept": 4000, "missing": 4000}, 40, 9, 5, False),
         # Half is kept, and one process reads the other half where two did.
-        ({"kept": 500, "missing": 500, "alone_seconds": 0.02}, 5, -0.5, None, False),
+        ({"kept": 500, "missing": 500, "beyond_seconds": 0.02}, 5, -0.5, None, False),
         ({"kept": 500, "missing": 500}, 5, 4.5, 2, True),
     ],
 )

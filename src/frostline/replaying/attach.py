@@ -248,7 +248,7 @@ class _Attaching:
         issue = Issue(prefix, replayer, prefix.first)
         if self.stored is not None:
             lines.append(f"replay: kept in {self.stored}: off by up to {off:.1e} of the largest number")
-        if (found := replayer.frontier).stored != found.latest:
+        if self._made is not None and (found := replayer.frontier).stored != found.latest:
             latest = ", ".join(map(str, found.latest))
             lines.append(f"replay: no room for {latest}; {found} is kept, and what follows is computed in every step")
         if prefix.rows < count:
@@ -325,6 +325,7 @@ class _Attaching:
                 sample_bytes=now_bytes,
                 ahead_bytes=all_bytes - now_bytes,
                 epochs=self.epochs,
+                alone=prefix.ahead is None,
             )
         if not cost.pays:
             raise Refusal(f"it does not pay: {cost}")

@@ -114,6 +114,11 @@ class Issue:
         self.tally.computed += len(picked)
         return self._prefix.feed.collate(self._prefix.feed.samples(picked.entries))
 
+    def through(self, batches: Iterator[list[Any]]) -> Iterator[list[Any]]:
+        """Give the batches of an epoch on; what of them is not kept is read ahead."""
+        ahead = self._prefix.ahead
+        return batches if ahead is None else ahead.through(batches)
+
     def _known(self, entries: Sequence[Any]) -> list[int]:
         """Give numbers of samples as plain ones.
 
@@ -205,7 +210,9 @@ class ReplayLoader(DataLoader[Any]):
         else:
             super().__init__(
                 Unread(original.dataset),
-                batch_sampler=Batches(original.batch_sampler, views=views or 1, begin=self._begin),
+                batch_sampler=Batches(
+                    original.batch_sampler, views=views or 1, begin=self._begin, through=issue.through
+                ),
                 collate_fn=issue,
                 generator=original.generator,
             )

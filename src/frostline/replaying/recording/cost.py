@@ -36,7 +36,7 @@ class Cost:
         sample_bytes: bytes of one in the store.
         ahead_bytes: bytes of one that are recorded in the same pass for later.
         compute_seconds: that the prefix takes for a sample, reading it included, beside the loader's processes.
-        alone_seconds: that it takes where one process does all.
+        beyond_seconds: that it takes for a sample that is not kept.
         read_seconds: that looking it up takes.
         epochs: that are to come, if anybody said.
     """
@@ -47,7 +47,7 @@ class Cost:
     missing: int
     sample_bytes: int
     compute_seconds: float
-    alone_seconds: float
+    beyond_seconds: float
     read_seconds: float
     epochs: int | None = None
     ahead_bytes: int = 0
@@ -64,10 +64,10 @@ class Cost:
 
     @property
     def saved_seconds(self) -> float:
-        """Seconds that every epoch saves; what is not kept is read and computed by one process."""
+        """Seconds that every epoch saves."""
         there = self.epoch_samples * self.kept / self.samples
         saved = there * (self.compute_seconds - self.read_seconds)
-        return saved - (self.epoch_samples - there) * (self.alone_seconds - self.compute_seconds)
+        return saved - (self.epoch_samples - there) * (self.beyond_seconds - self.compute_seconds)
 
     @property
     def break_even(self) -> int | None:
@@ -124,6 +124,7 @@ def estimate(
     sample_bytes: int,
     epochs: int | None,
     ahead_bytes: int = 0,
+    alone: bool = False,
 ) -> Cost:
     """Measure what a few samples cost.
 
@@ -142,6 +143,7 @@ def estimate(
         sample_bytes: bytes of one in the store.
         ahead_bytes: bytes of one that are recorded in the same pass for later.
         epochs: that are to come, if anybody said.
+        alone: one process reads what is not kept, and does all else.
     """
     count = min(MEASURED, max(batch_samples, len(samples)))
     if count * network_seconds < LONG_SECONDS:
@@ -163,7 +165,7 @@ def estimate(
         missing=missing,
         sample_bytes=sample_bytes,
         compute_seconds=compute_seconds,
-        alone_seconds=alone_seconds,
+        beyond_seconds=alone_seconds if alone else compute_seconds,
         read_seconds=sample_bytes / READ_BYTES_PER_SECOND + STEP_SECONDS_A_SAMPLE,
         epochs=epochs,
         ahead_bytes=ahead_bytes,

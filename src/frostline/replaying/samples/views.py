@@ -47,22 +47,33 @@ class Batches(Sampler[list[int]]):
         views: K.
         seed: of the draws, which are others in every epoch.
         begin: called at the start of every epoch.
+        through: what the batches of an epoch pass on their way.
     """
 
     def __init__(
-        self, batches: Any, *, views: int = 1, seed: int = 0, begin: Callable[[], None] = lambda: None
+        self,
+        batches: Any,
+        *,
+        views: int = 1,
+        seed: int = 0,
+        begin: Callable[[], None] = lambda: None,
+        through: Callable[[Iterator[list[Any]]], Iterator[list[Any]]] = iter,
     ) -> None:
         self._batches = batches
         self._views = views
         self._seed = seed
         self._epoch = 0
         self._begin = begin
+        self._through = through
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[list[int]]:
         self._begin()
+        yield from self._through(self._drawn())
+
+    def _drawn(self) -> Iterator[list[int]]:
         # By the number of the epoch: a run that is continued draws as one that was not stopped.
         generator = torch.Generator().manual_seed(_seed(self._seed, self._epoch))
         self._epoch += 1
