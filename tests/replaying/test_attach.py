@@ -243,6 +243,13 @@ def test_without_a_home_folder_replay_is_off_and_a_tilde_is_one(tmp_path, monkey
     assert list((tmp_path / "here").iterdir())
 
 
+@pytest.mark.parametrize("name", ["a\0b", "long" * 100])
+def test_a_folder_that_cannot_be_is_named(name, tmp_path):
+    found = replayed(DataLoader(Pictures(), batch_size=8), tmp_path / name)
+    assert found.refused.startswith("store '")
+    assert "no folder can have that name" in found.refused
+
+
 def test_the_cost_is_said_before_anything_is_recorded(tmp_path):
     said = []
     found = replayed(

@@ -1,7 +1,9 @@
 """The verb `replay`: somebody's loader in, a loader out whose batches need no frozen work."""
 
+import errno
 import functools
 import logging
+import os
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,6 +31,7 @@ from frostline.replaying.samples.reading import as_read
 from frostline.replaying.samples.sameness import Sameness
 from frostline.replaying.samples.trying import item_bytes, steady_samples
 from frostline.replaying.samples.views import Views
+from frostline.replaying.slots import listed
 from frostline.replaying.store import Store, parse_size
 from frostline.replaying.store.columns import row_bytes
 from frostline.selection import undisturbed
@@ -249,8 +252,8 @@ class _Attaching:
         if self.stored is not None:
             lines.append(f"replay: kept in {self.stored}: off by up to {off:.1e} of the largest number")
         if self._made is not None and (found := replayer.frontier).stored != found.latest:
-            latest = ", ".join(map(str, found.latest))
-            lines.append(f"replay: no room for {latest}; {found} is kept, and what follows is computed in every step")
+            kept = f"{found} is kept, and what follows is computed in every step"
+            lines.append(f"replay: no room for {listed(found.latest)}; {kept}")
         if prefix.rows < count:
             lines.append(f"replay: the budget keeps {prefix.rows:,} of {count:,} samples")
         if prefix.only_here:
@@ -281,11 +284,7 @@ class _Attaching:
         samples, sample_seconds = steady_samples(feed, entries)
         sameness.settle()
         sameness.know(entries, list(samples))
-        try:
-            folder = None if self.folder is None else Path(self.folder).expanduser()
-        except RuntimeError:
-            raise Refusal(f"store {self.folder}: no home folder") from None
-        store = Store(folder, budget_bytes=self.budget_bytes)
+        store = Store(_folder(self.folder), budget_bytes=self.budget_bytes)
         room = Room(sample_room(store, rows=len(feed.dataset)), self.stored)
         # Seconds decide what is stored where there is no room, and each process would measure others.
         replayer = self._replayer(feed, samples, room=room if ranks.count == 1 else None)
@@ -361,6 +360,25 @@ class _Ready:
     prefix: Prefix
     cost: Cost
     sameness: Sameness
+
+
+def _folder(named: Path | str | None) -> Path | None:
+    """Give the folder of a store as the system takes it.
+
+    Raises:
+        Refusal: there is no home folder, or no folder can have that name.
+    """
+    try:
+        folder = None if named is None else Path(named).expanduser()
+        if folder is not None:
+            os.lstat(folder)
+    except RuntimeError:
+        raise Refusal(f"store {named}: no home folder") from None
+    except (OSError, ValueError) as error:
+        # Of all else the store speaks: it makes the folder, or says why it cannot.
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise Refusal(f"store {str(named)[:40]!r}: no folder can have that name ({error.args[-1]})") from None
+    return folder
 
 
 def _spread(count: int, wanted: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Slots: which tensors cross from held modules into trained ones, and where the samples lie in each of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -10,6 +11,9 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from frostline.freezing import digest
 from frostline.replaying.refusal import Refusal
+
+# So many fit into a line.
+_NAMED = 6
 
 
 @dataclass(frozen=True, order=True)
@@ -45,6 +49,20 @@ class Slot:
         call = f", call {self.call}" if self.call > 1 else ""
         made = "".join(f" > {one.removesuffix('#1')}" for one in self.then)
         return f"{name}{call}" + (f" [{self.leaf}]" if self.leaf else "") + made
+
+
+def listed(slots: Sequence[Slot]) -> str:
+    """Name slots for a person; of many, the first ones and the last.
+
+    >>> listed([Slot("stem", 1, 0), Slot("body", 2, 0, ("mean#1",))])
+    'stem, body, call 2 > mean'
+    >>> listed([Slot(f"block{number}", 1, 0) for number in range(1, 13)])
+    'block1, block2, block3 … block12 (12 tensors)'
+    """
+    names = [str(slot) for slot in slots]
+    if len(names) <= _NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[: _NAMED // 2])} … {names[-1]} ({len(names)} tensors)"
 
 
 @dataclass(frozen=True)

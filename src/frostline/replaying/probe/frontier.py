@@ -16,7 +16,7 @@ from frostline.replaying.probe.steps import Steps
 from frostline.replaying.probe.watched import Watched
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.samples.feed import Feed
-from frostline.replaying.slots import Layout, Shape, Slot, alike, find_layout, same_bits
+from frostline.replaying.slots import Layout, Shape, Slot, alike, find_layout, listed, same_bits
 
 # Two samples are enough to see them influence each other, and a third to see where they lie.
 FEW, MORE = 2, 3
@@ -78,7 +78,7 @@ class Frontier:
         return sum(self.layouts[slot].sample_bytes for slot in self.stored)
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self.stored))
+        return listed(self.stored)
 
 
 def find_frontier(

@@ -111,12 +111,8 @@ def tensors_under(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Ten
         **dict(model.named_parameters(remove_duplicate=False)),
         **dict(model.named_buffers(remove_duplicate=False)),
     }
-    wanted = tuple(names)
-    return {
-        name: tensor
-        for name, tensor in every.items()
-        if any(name == one or name.startswith(f"{one}.") for one in wanted)
-    }
+    wanted = set(names) - {""}
+    return {name: tensor for name, tensor in every.items() if not wanted.isdisjoint([name, *parents_of(name)])}
 
 
 def _settings(module: nn.Module) -> Mapping[str, Any]:
