@@ -75,7 +75,7 @@ class Replaying:
                 return original(*args, **kwargs)
             finally:
                 self._inside -= 1
-        given = flat(args, kwargs)
+        given = flat((args, kwargs))
         # No ghost needs a gradient, and to ask it takes its time.
         if any(isinstance(one, Tensor) and not isinstance(one, Ghost) and one.requires_grad for one in given):
             raise Refusal(f"the held {name} gets something trained, which it did not in the probe")

@@ -118,36 +118,47 @@ class RandomWatch:
         drew: the generators that moved: "torch", "python", "numpy", "system".
     """
 
-    __slots__ = ("_asked", "_numpy", "_python", "_torch", "drew")
+    __slots__ = ("_before", "drew")
 
     def __init__(self) -> None:
         self.drew: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         self.drew = ()
-        self._asked = asked()
-        self._numpy = _numpy_state()
-        self._python = random.getstate()
-        self._torch = torch.default_generator.get_state()
+        self._before = _states()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        moved = {
-            "torch": not torch.equal(torch.default_generator.get_state(), self._torch),
-            "python": random.getstate() != self._python,
-            "numpy": self._numpy_moved(),
-            "system": asked() > self._asked,
-        }
-        self.drew = tuple(name for name, has in moved.items() if has)
+        self.look()
 
-    def _numpy_moved(self) -> bool:
-        """Say whether numpy's generator moved; one that was only loaded meanwhile starts where all do."""
-        now = _numpy_state()
-        if self._numpy is None or now is None:
-            return now is not None and int.from_bytes(now[0][-4:], sys.byteorder) not in _FRESH_NUMPY
-        return now != self._numpy
+    def look(self) -> tuple[str, ...]:
+        """Give the generators that moved since the last look, and take where they stand now for where they stood."""
+        before, self._before = self._before, _states()
+        self.drew = tuple(name for name, state in self._before.items() if _moved(before[name], state))
+        return self.drew
+
+
+def _states() -> dict[str, Any]:
+    """Say where the generators stand."""
+    return {
+        "torch": torch.default_generator.get_state(),
+        "python": random.getstate(),
+        "numpy": _numpy_state(),
+        "system": asked(),
+    }
+
+
+def _moved(before: Any, now: Any) -> bool:
+    if isinstance(now, torch.Tensor):
+        return not torch.equal(before, now)
+    if now is None:
+        return False
+    if before is None:
+        # numpy was loaded meanwhile: one that nobody drew from starts where all do.
+        return int.from_bytes(now[0][-4:], sys.byteorder) not in _FRESH_NUMPY
+    return bool(before != now)
 
 
 def _numpy_state() -> tuple[bytes, str] | None:

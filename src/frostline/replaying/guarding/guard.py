@@ -12,7 +12,7 @@ from torch.nn.modules import module as every_module
 
 from frostline.freezing import PlanHandle, digest
 from frostline.replaying.guarding.picture import MISSING, WRITTEN, Change, Picture, Place, equal
-from frostline.replaying.guarding.reach import Reach, is_foreign
+from frostline.replaying.guarding.reach import Reach, is_library
 from frostline.replaying.guarding.sums import sums
 from frostline.replaying.keeping import Keeper
 from frostline.replaying.probe.frontier import Frontier
@@ -292,7 +292,7 @@ def _is_no_setting(place: Place, key: Any, value: Any) -> bool:
     if place.kind == "class" and str(key).startswith("__"):
         return True
     kind = type(value)
-    return is_foreign(kind.__module__) and not (
+    return is_library(kind.__module__) and not (
         isinstance(value, (list, dict, set, Tensor)) or kind.__name__ in ("Namespace", "SimpleNamespace", "ndarray")
     )
 

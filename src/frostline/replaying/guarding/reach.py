@@ -48,14 +48,14 @@ class Reach:
             return
         self._seen.add(id(function))
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        foreign = is_foreign(function.__module__)
+        library = is_library(function.__module__)
         if cells:
             # A decorator of a library has the user's function in it.
-            if not foreign:
+            if not library:
                 self._cells.append(Place("global", name, _Cells(cells), tuple(cells)))
             for cell in cells.values():
                 self._follow(_content(cell), name, owner, depth=depth - 1)
-        if foreign:
+        if library:
             return
         found = frozenset(names_in(function.__code__))
         self.names |= found
@@ -72,11 +72,11 @@ class Reach:
     def _open(self, value: Any, found: frozenset[str], name: str, *, depth: int) -> None:
         """Note what code reads of a module of Python, of a class, or of an object."""
         if isinstance(value, ModuleType):
-            foreign = is_foreign(value.__name__)
+            library = is_library(value.__name__)
         else:
-            foreign = is_foreign(getattr(value if isinstance(value, type) else type(value), "__module__", None))
+            library = is_library(getattr(value if isinstance(value, type) else type(value), "__module__", None))
         space = getattr(value, "__dict__", None)
-        if foreign or isinstance(value, (FunctionType, nn.Module)) or not isinstance(space, Mapping):
+        if library or isinstance(value, (FunctionType, nn.Module)) or not isinstance(space, Mapping):
             return
         for key in found & space.keys():
             self._note(name, space, key)
@@ -103,6 +103,6 @@ def _content(cell: CellType) -> Any:
         return MISSING
 
 
-def is_foreign(module: str | None) -> bool:
+def is_library(module: str | None) -> bool:
     """Whether what is defined in a module of Python is of torch, or of a library that reads no switch of the user's."""
     return (module or "").partition(".")[0] in _LIBRARIES

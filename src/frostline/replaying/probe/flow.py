@@ -243,7 +243,7 @@ class Flow(Watcher):
         if slots or trained:
             self._again.note(trained=trained)
         if slots and not trained:
-            self.seen.steps.append(self._step(name, flat(args, kwargs)))
+            self.seen.steps.append(self._step(name, flat((args, kwargs))))
         before = versions_of(given)
         self._note_loose_draws(self._drawn(), "its own code")
         # The operation itself runs unseen: torch's own functions are made of others.

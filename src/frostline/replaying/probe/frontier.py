@@ -384,4 +384,4 @@ def _depends(slot: Slot, seen: Seen) -> frozenset[Slot | str]:
 
 def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[int, Tensor]:
     """Give the tensors of a network's arguments by place."""
-    return {place: leaf for place, leaf in enumerate(flat(args, kwargs)) if isinstance(leaf, Tensor)}
+    return {place: leaf for place, leaf in enumerate(flat((args, kwargs))) if isinstance(leaf, Tensor)}

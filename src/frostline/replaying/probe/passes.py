@@ -100,10 +100,7 @@ class _Draws:
 
     def __call__(self) -> str:
         with torch._C.DisableTorchFunction():  # a flow would take the question for the network's own doing
-            self._watch.__exit__(None, None, None)
-            drew = self._watch.drew
-            self._watch.__enter__()
-        return " and ".join(drew)
+            return " and ".join(self._watch.look())
 
 
 @contextmanager
