@@ -36,7 +36,7 @@ def digests(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
     if all(one.device.type == "cpu" and not hasattr(one, "full_tensor") for one in found):
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             texts = iter(list(pool.map(digest, found)))
-    else:  # what is gathered from several processes must be so in one order
+    else:  # a device has one at a time, and what is gathered from several processes comes in one order
         texts = iter([digest(one) for one in found])
     return {name: next(texts) if name in tensors else "" for name in wanted}
 

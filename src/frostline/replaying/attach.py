@@ -324,7 +324,7 @@ class _Attaching:
                 sample_bytes=now_bytes,
                 ahead_bytes=all_bytes - now_bytes,
                 epochs=self.epochs,
-                alone=prefix.ahead is None,
+                alone=prefix.read_ahead is None,
             )
         if not cost.pays:
             raise Refusal(f"it does not pay: {cost}")
@@ -344,7 +344,13 @@ class _Attaching:
         if self.views is not None:
             dataset = Views(dataset, views=self.views)
         device = next(self.handle.model.parameters()).device
-        return Feed(dataset=dataset, collate=self.loader.collate_fn, forward=self.forward, device=device)
+        return Feed(
+            dataset=dataset,
+            collate=self.loader.collate_fn,
+            forward=self.forward,
+            device=device,
+            elsewhere=self.loader.num_workers > 0,
+        )
 
     def _context(self) -> AbstractContextManager[Any]:
         device = next(self.handle.model.parameters()).device.type

@@ -107,15 +107,15 @@ class Keeper:
                 if key not in _TORCHS and self._kind(value) != _PLAIN:
                     self._open(value, spaces, tensors, seen, depth=2)
 
-        def put_back() -> None:
+        def undo() -> None:
             for space, before in spaces:
-                _put_back(space, before)
+                restore(space, before)
             with torch.no_grad():
                 for tensor, version, before in tensors:
                     if tensor._version != version:
                         tensor.copy_(before)
 
-        return put_back
+        return undo
 
     def _kind(self, value: Any) -> int:
         kind = self._kinds.get(type(value))
@@ -166,7 +166,7 @@ def _things(space: Any) -> Iterator[Any]:
         yield from space
 
 
-def _put_back(space: Any, before: Any) -> None:
+def restore(space: Any, before: Any) -> None:
     """Give a container what it held; where it holds that still, nothing is done."""
     if len(space) == len(before) and all(
         one is other for one, other in zip(_things(space), _things(before), strict=True)

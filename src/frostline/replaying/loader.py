@@ -78,6 +78,7 @@ class Issue:
 
     def __init__(self, prefix: Prefix, replayer: Replayer, like: Any) -> None:
         self.tally = prefix.tally
+        prefix.off = lambda: self.off is not None
         self._prefix = prefix
         self.replayer = replayer
         self._like = {
@@ -116,8 +117,8 @@ class Issue:
 
     def through(self, batches: Iterator[list[Any]]) -> Iterator[list[Any]]:
         """Give the batches of an epoch on; what of them is not kept is read ahead."""
-        ahead = self._prefix.ahead
-        return batches if ahead is None else ahead.through(batches)
+        ahead = self._prefix.read_ahead
+        return batches if ahead is None or self.off is not None else ahead.through(batches)
 
     def _known(self, entries: Sequence[Any]) -> list[int]:
         """Give numbers of samples as plain ones.

@@ -153,6 +153,8 @@ def _states() -> dict[str, Any]:
 def _moved(before: Any, now: Any) -> bool:
     if isinstance(now, torch.Tensor):
         return not torch.equal(before, now)
+    if isinstance(now, int):
+        return bool(now > before)  # how often the system was asked; a seed that comes later is taken off
     if now is None:
         return False
     if before is None:

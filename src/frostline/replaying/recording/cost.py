@@ -155,7 +155,7 @@ def estimate(
     if workers:
         # Reading goes on beside the network, as far as there are cores for both.
         threads = torch.get_num_threads() if feed.device.type == "cpu" else 1
-        cores = os.cpu_count() or 1
+        cores = own_cores()
         shared_seconds = (sample_seconds + network_seconds * threads) / max(cores, threads)
         compute_seconds = max(sample_seconds / workers, network_seconds, shared_seconds)
     return Cost(
@@ -170,6 +170,11 @@ def estimate(
         epochs=epochs,
         ahead_bytes=ahead_bytes,
     )
+
+
+def own_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _seconds(feed: Feed, frontier: Frontier, *, model: nn.Module, samples: Sequence[Any]) -> float:

@@ -1,7 +1,6 @@
 """The prefix of a data set: recorded once, shard by shard, and looked up from then on."""
 
 import functools
-import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,9 +16,9 @@ from torch.utils.data import DataLoader
 from frostline.errors import StoreError
 from frostline.replaying.probe.capture import capture
 from frostline.replaying.probe.frontier import Frontier
-from frostline.replaying.recording.ahead import Ahead
-from frostline.replaying.recording.cost import Tally
+from frostline.replaying.recording.cost import Tally, own_cores
 from frostline.replaying.recording.ranks import Ranks
+from frostline.replaying.recording.read_ahead import ReadAhead
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.samples.feed import Feed
 from frostline.replaying.samples.gathering import UNLIKE, Batch, Polite, Together, Watched, forms_of
@@ -69,6 +68,7 @@ class Prefix:
         ranks: this process, and all that record together.
         item_bytes: about what else a sample holds, as text.
         only_here: why no other process may look it up, or nothing.
+        off: whether replay is off.
         seconds: that recording took.
         recorded: samples that this process recorded.
         tally: what was looked up, and what was computed.
@@ -86,6 +86,7 @@ class Prefix:
     ranks: Ranks = field(default_factory=Ranks)
     item_bytes: int = 0
     only_here: str = ""
+    off: Callable[[], bool] = lambda: False
     seconds: float = 0.0
     recorded: int = 0
     tally: Tally = field(default_factory=Tally)
@@ -106,17 +107,18 @@ class Prefix:
         return min(self.items.stored_rows, self.stored["now"].rows)
 
     @cached_property
-    def ahead(self) -> Ahead | None:
-        """What reads the others for the batches to come; None where there are none, or where that is no gain.
+    def read_ahead(self) -> ReadAhead | None:
+        """What reads the samples that are not kept; None where all are, or where nothing is gained.
 
-        Processes that read take their time from a network that has every core (9.4 s an epoch became 10.9 s). Several
-        processes of a run take their batches from one sampler, and each would read for all of them.
+        On a CPU whose cores the network has all, processes that read only take turns with it. Where several processes
+        train, the sampler may be one for all of them, and each would read for the others.
         """
         workers, device = self.loader.num_workers, self.feed.device.type
-        no_core = device == "cpu" and torch.get_num_threads() >= (os.cpu_count() or 1)
+        no_core = device == "cpu" and torch.get_num_threads() >= own_cores()
         if not workers or no_core or self.rows == len(self.feed.dataset) or self.ranks.count > 1:
             return None
-        return Ahead(functools.partial(self._reading, workers=workers), rows=self.rows)
+        reading = functools.partial(self._reading, workers=workers, stay=self.loader.persistent_workers)
+        return ReadAhead(reading, rows=self.rows, off=lambda: self.off())
 
     def missing(self) -> int:
         """Number of samples that are to be recorded."""
@@ -179,8 +181,8 @@ class Prefix:
         entries = [list(self._entries(shard, shard_rows)) for shard in shards]
         return iter(self._reading(entries, workers=min(self.loader.num_workers, len(shards))))
 
-    def _reading(self, batches: Iterable[list[int]], *, workers: int) -> DataLoader[Any]:
-        """Make a loader that reads samples by their numbers, in as many processes of the user's kind."""
+    def _reading(self, batches: Iterable[list[int]], *, workers: int, stay: bool = False) -> DataLoader[Any]:
+        """Make a loader that reads samples by their numbers, in so many processes of the user's kind."""
         return DataLoader(
             Watched(self.feed.dataset),
             batch_sampler=batches,
@@ -189,6 +191,8 @@ class Prefix:
             worker_init_fn=Polite(self.loader.worker_init_fn, gives_way=self.feed.device.type == "cpu"),
             multiprocessing_context=self.loader.multiprocessing_context if workers else None,
             timeout=self.loader.timeout if workers else 0,
+            prefetch_factor=self.loader.prefetch_factor if workers else None,
+            persistent_workers=stay,
             # Not torch's own generator, which the loop draws from.
             generator=torch.Generator(),
         )
@@ -232,7 +236,8 @@ class Prefix:
     def _read_together(self, entries: Sequence[int]) -> Batch:
         """Read samples here and now, and put them together."""
         watched = Watched(self.feed.dataset)
-        return self._together([watched[entry] for entry in entries])
+        with self.feed.reading():
+            return self._together([watched[entry] for entry in entries])
 
     # -- looking up
 
@@ -255,7 +260,8 @@ class Prefix:
     def _beside(self, found: dict[Slot, Tensor], wanted: Tensor, there: Tensor) -> dict[Slot, Tensor]:
         """Compute what the budget had no room for, and put it where it belongs."""
         entries = wanted[~there].tolist()
-        read, batch = (self.ahead and self.ahead.take(entries)) or (entries, self._read_together(entries))
+        there_already = None if self.read_ahead is None else self.read_ahead.take(entries)
+        read, batch = there_already or (entries, self._read_together(entries))
         if batch.refused:
             raise Refusal(batch.refused)
         computed = self._compute(batch, {"now": self.stored["now"].frontier})["now"]
@@ -287,7 +293,7 @@ class Prefix:
         return self._kept[entry]
 
     def _flat_of(self, entry: int) -> tuple[list[Any], TreeSpec]:
-        sample = self.feed.dataset[entry]
+        (sample,) = self.feed.samples([entry])
         if forms_of(sample, self.leaves) != self._together.forms:
             raise Refusal(UNLIKE)
         return tree_flatten(left_out(sample, self.leaves))

@@ -1,6 +1,7 @@
 """The feed: samples of somebody's data set, put together and given to the network as in their own loop."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from frostline.replaying.ghosts.ghost import Ghost, Source, Ticket
+from frostline.replaying.samples.left_open import closed_again
 
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -29,16 +31,23 @@ class Feed:
         collate: puts samples together.
         forward: calls the network with a batch.
         device: where the network is.
+        elsewhere: whether other processes read, once a loop runs.
     """
 
     dataset: Any
     collate: Callable[[list[Any]], Any]
     forward: Forward = default_forward
     device: torch.device
+    elsewhere: bool = False
+
+    def reading(self) -> AbstractContextManager[list[str]]:
+        """Begin to read the data set in this process; gives a list for the names of files that stay open."""
+        return closed_again(self.dataset) if self.elsewhere else nullcontext([])
 
     def samples(self, entries: Sequence[int]) -> list[Any]:
         """Get samples."""
-        return [self.dataset[entry] for entry in entries]
+        with self.reading():
+            return [self.dataset[entry] for entry in entries]
 
     def batch(self, samples: Sequence[Any]) -> Any:
         """Put samples together, on the network's device."""

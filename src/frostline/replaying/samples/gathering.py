@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.utils._pytree import tree_flatten_with_path, tree_map
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from frostline.replaying.fingerprint import RandomWatch
 from frostline.replaying.ghosts.ghost import Ghost
@@ -17,6 +17,7 @@ from frostline.replaying.refusal import Refusal
 from frostline.replaying.samples.faults import named, reason_of
 from frostline.replaying.samples.feed import with_ghosts
 from frostline.replaying.samples.probed import Probed, check_each_once
+from frostline.replaying.samples.reading import innermost
 from frostline.replaying.samples.sample import left_out, own
 from frostline.replaying.samples.views import put_back
 
@@ -39,13 +40,13 @@ class Read:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one shard.
+    """Samples of one shard, or those of a batch that are not kept.
 
     Attributes:
         content: put together.
         kept: what else each holds, in the order in which they were read.
         order: which of them stands at each place of what was put together; None: as they were read.
-        refused: why they cannot be recorded, or nothing.
+        refused: why they cannot stand for what is stored, or nothing.
     """
 
     content: Any
@@ -58,15 +59,15 @@ class Watched(Dataset[Read]):
     """A data set whose samples come with what they drew from."""
 
     def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
+        self.dataset = dataset
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self.dataset)
 
     def __getitem__(self, entry: int) -> Read:
         try:
             with RandomWatch() as watch:
-                sample = self._dataset[entry]
+                sample = self.dataset[entry]
         except Exception as error:  # somebody's loop may never read it
             return Read(None, f"sample {entry}: {named(error)}")
         # Views draw, and put the generators back.
@@ -86,6 +87,10 @@ class Polite:
         if self.gives_way and hasattr(os, "nice"):  # Windows has none
             alone = _AUTOGROUPS.is_file() and _AUTOGROUPS.read_text().strip() == "1"
             os.nice(_STEPS_BACK if alone else _FEWER_STEPS_BACK)
+        about = get_worker_info()
+        if about is not None and isinstance(about.dataset, Watched):
+            # As in the user's own loader: what begins a process may open files for its data set.
+            object.__setattr__(about, "dataset", innermost(about.dataset.dataset))
         if self.then is not None:
             self.then(worker)
 
@@ -106,6 +111,8 @@ class Together:
 
     def __call__(self, read: list[Read]) -> Batch:
         """Put samples together, or say why they cannot be recorded."""
+        if not read:  # somebody's collate function never gets nothing
+            return Batch(None, [], None)
         if refused := next((one.refused for one in read if one.refused), ""):
             return Batch(None, [], None, refused)
         samples = [one.sample for one in read]

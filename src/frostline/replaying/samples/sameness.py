@@ -60,7 +60,7 @@ class Sameness:
         self._epochs += 1
         for entry, sample in again:
             try:
-                read = self._feed.dataset[entry]
+                (read,) = self._feed.samples([entry])
             except Exception as error:  # the loop meets it where it reads that sample
                 raise Refusal(f"{_CHANGED} (sample {entry}: {named(error)})") from None
             if not same_sample(sample, read):

@@ -68,8 +68,10 @@ def steady_samples(feed: Feed, entries: Sequence[int]) -> tuple[Fresh, float]:
     if known:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""
         raise Refusal(f"{known[0]}{more} is random: say `views`, how many draws of each sample to keep")
-    with OpenedFiles(whole), RandomWatch() as watch:
+    with OpenedFiles(whole), RandomWatch() as watch, feed.reading() as left:
         samples = Fresh(feed.samples(entries))
+    if left:
+        raise Refusal(f"{left[0]} stays open when a sample was read, and the loader's processes would share it")
     if watch.drew:
         raise Refusal(f"samples are random (they draw from {watch.drew[0]}): say `views`, how many of each to keep")
     begun = time.perf_counter()

@@ -47,7 +47,7 @@ class Batches(Sampler[list[int]]):
         views: K.
         seed: of the draws, which are others in every epoch.
         begin: called at the start of every epoch.
-        through: what the batches of an epoch pass on their way.
+        through: what the batches of an epoch pass on their way; it may read their samples, whoever goes through them.
     """
 
     def __init__(
