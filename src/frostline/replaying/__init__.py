@@ -6,17 +6,17 @@ Importing it imports no torch, so that its store can be listed quickly.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frostline.replaying.attach import replay, survey
     from frostline.replaying.loader import ReplayLoader
     from frostline.replaying.recording.key import Survey
     from frostline.replaying.samples.views import Views
+    from frostline.replaying.verbs import replay, survey
 
 _LAZY = {
     "ReplayLoader": "loader",
     "Survey": "recording.key",
     "Views": "samples.views",
-    "replay": "attach",
-    "survey": "attach",
+    "replay": "verbs",
+    "survey": "verbs",
 }
 
 __all__ = ["ReplayLoader", "Survey", "Views", "replay", "survey"]

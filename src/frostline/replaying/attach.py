@@ -1,4 +1,4 @@
-"""The verb `replay`: somebody's loader in, a loader out whose batches need no frozen work."""
+"""The steps from somebody's loader to a replayed one: try, probe, decide, record, check."""
 
 import errno
 import functools
@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from frostline.errors import UserError
 from frostline.freezing import PlanHandle
 from frostline.replaying.loader import Issue, ReplayLoader
 from frostline.replaying.probe.cut import Room
@@ -26,150 +25,17 @@ from frostline.replaying.recording.ranks import Ranks
 from frostline.replaying.recording.standing import open_prefix
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replayer import Replayer
-from frostline.replaying.samples.feed import Feed, Forward, default_forward
+from frostline.replaying.samples.feed import Feed, Forward
 from frostline.replaying.samples.reading import as_read
 from frostline.replaying.samples.sameness import Sameness
-from frostline.replaying.samples.trying import item_bytes, steady_samples
+from frostline.replaying.samples.trying import Fresh, item_bytes, steady_samples
 from frostline.replaying.samples.views import Views
 from frostline.replaying.slots import listed
-from frostline.replaying.store import Store, parse_size
+from frostline.replaying.store import Store
 from frostline.replaying.store.columns import row_bytes
-from frostline.selection import undisturbed
 
 PROBED = 4
 CHECKED = 4
-DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def replay(
-    handle: PlanHandle,
-    loader: DataLoader[Any],
-    *,
-    epochs: int | None = None,
-    forward: Forward = default_forward,
-    views: int | None = None,
-    dir: Path | str | None = None,  # noqa: A002 - as in a recipe
-    budget: str | int | None = None,
-    dtype: str = "fp32",
-    autocast: torch.dtype | None = None,
-    key: str | None = None,
-    known: Survey | None = None,
-    ahead: Sequence[Survey] = (),
-    show: Callable[[int, int], None] | None = None,
-    say: Callable[[str], None] | None = None,
-) -> ReplayLoader:
-    """Compute what is frozen once for every sample, and look it up from then on.
-
-    The loader that comes back gives the batches of yours, in the same order, with stand-ins in place of the images.
-    Hand them to the network as ever; do nothing else to them (`.to(device)` is fine).
-
-    Where replaying would not be exact (random transforms, BatchNorm in train mode, samples that influence each other),
-    or would not pay, nothing is replayed: `refused` has the reason, and the loader gives what yours gives. So it is
-    where the store cannot be written.
-
-    Where torch.distributed is set up, every process of the run must call it: they record together.
-
-    Args:
-        handle: from `freeze`.
-        loader: yours; its data set gives a sample for a number.
-        epochs: how many are to come; None: not known.
-        forward: calls the network with a batch of your loader; None: with its first part, or, where it is a mapping,
-            with all of it by name.
-        views: keep so many draws of every sample, where transforms are random; None: they must not be.
-        dir: where the store is; None: the user's folder for caches.
-        budget: what the store may take, such as `20GB`, or bytes; None: half of what the disk has free, at most 20 GB.
-        dtype: what is stored, `fp32` (as computed), `bf16` or `fp16`, whose error is stated.
-        autocast: the type that your loop runs the network in, if it does so under `torch.autocast`.
-        key: a name for the data, in place of a digest of all that the data set holds.
-        known: what `survey` found for this plan, so that it is not looked for again.
-        ahead: what `survey` found for the plans of later phases; they are recorded in the same pass.
-        show: told how many samples are recorded, and of how many.
-        say: told what it will cost and save, before anything is recorded, and when it waits for another run.
-
-    Raises:
-        UserError: arguments that mean nothing.
-        StoreError: a budget that is no size.
-    """
-    budget_bytes = _bytes(budget)
-    if handle.lifted:
-        raise UserError("replay", found="the plan was lifted", do="freeze the network first")
-    if dtype not in DTYPES:
-        raise UserError(f"replay: dtype: {dtype}", found="no such type", do="write fp32, bf16 or fp16")
-    if views is not None and views < 1:
-        raise UserError(f"replay: views: {views}", found="no number from 1 on", do="write 1 or more")
-    attaching = _Attaching(
-        handle=handle,
-        loader=loader,
-        forward=forward,
-        views=views,
-        folder=dir,
-        budget_bytes=budget_bytes,
-        stored=DTYPES[dtype],
-        autocast=autocast,
-        named=key,
-        epochs=epochs,
-        known=known,
-        ahead=ahead,
-    )
-    try:
-        # A loop draws the same random numbers whether it is replayed or not.
-        with undisturbed(handle.model):
-            return attaching.attached(show=show, say=say or (lambda line: None))
-    except Refusal as refusal:
-        attaching.leave()
-        return ReplayLoader(loader, lines=(f"replay: off: {refusal.reason}",), refused=refusal.reason)
-    except BaseException:
-        attaching.leave()
-        raise
-
-
-def survey(
-    handle: PlanHandle,
-    loader: DataLoader[Any],
-    *,
-    forward: Forward = default_forward,
-    views: int | None = None,
-    autocast: torch.dtype | None = None,
-) -> Survey | None:
-    """Find where frozen computation ends under a plan, so that it can be recorded together with another's.
-
-    Args:
-        handle: the plan in force.
-        loader: as for `replay`, and so are the others.
-        forward: calls the network with a batch.
-        views: how many draws of each sample.
-        autocast: the type that the network runs in.
-
-    Returns:
-        What `replay` takes as `known` and `ahead`; None where replay would not be exact.
-    """
-    attaching = _Attaching(
-        handle=handle,
-        loader=loader,
-        forward=forward,
-        views=views,
-        stored=None,
-        autocast=autocast,
-        named=None,
-    )
-    try:
-        with undisturbed(handle.model):
-            return attaching.surveyed()
-    except BaseException as error:
-        attaching.leave()
-        # What somebody's data set or network raises, their own loop shows, if it comes there.
-        if isinstance(error, UserError) or not isinstance(error, Exception):
-            raise
-        return None
-
-
-def _bytes(budget: Any) -> int | None:
-    if isinstance(budget, str):
-        return parse_size(budget)
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 0):
-        raise UserError(f"replay: budget: {budget}", found="no number of bytes", do="write a size such as 20GB")
-    return budget
-
 
 # One network under one plan is probed once, whatever the number of its loaders. A replayer knows its plan, so it is not
 # held here: the network holds it, for as long as it stands in.
@@ -177,8 +43,16 @@ _REPLAYERS: "weakref.WeakKeyDictionary[PlanHandle, weakref.ref[Replayer]]" = wea
 
 
 @dataclass(kw_only=True)
-class _Attaching:
-    """The steps from a loader to a replayed one."""
+class Attaching:
+    """The steps from a loader to a replayed one.
+
+    Attributes:
+        stored: the type that is kept; None: as computed.
+        named: the user's name for the data, in place of a digest.
+        folder: where the store is; None: the user's folder for caches.
+        budget_bytes: what the store may take; None: a share of the disk.
+        handle, loader, forward, views, autocast, epochs, ahead, known: as for `replay`.
+    """
 
     handle: PlanHandle
     loader: DataLoader[Any]
@@ -205,22 +79,6 @@ class _Attaching:
         samples, _ = steady_samples(feed, _spread(len(feed.dataset), PROBED))
         return self._replayer(feed, samples).survey
 
-    def leave(self) -> None:
-        """Give the network its own forward back, unless another loader is replayed."""
-        if self._made is not None:
-            self._made.leave()
-
-    def _replayer(self, feed: Feed, samples: Sequence[Any], *, room: Room | None = None) -> Replayer:
-        with self._context():
-            there = _REPLAYERS.get(self.handle)
-            replayer = there() if there is not None else None
-            if replayer is None or replayer.left:
-                self._made = replayer = Replayer(self.handle, feed, samples, known=self.known, room=room)
-                _REPLAYERS[self.handle] = weakref.ref(replayer)
-            else:
-                replayer.check_like(feed, samples)
-        return replayer
-
     def attached(self, *, show: Callable[[int, int], None] | None, say: Callable[[str], None]) -> ReplayLoader:
         """Probe, decide, record, check; all processes of a run together.
 
@@ -243,6 +101,72 @@ class _Attaching:
             done = f"recorded {prefix.recorded:,} samples in {prefix.seconds:.1f} s" if prefix.recorded else others
             lines.append(f"replay: {done}")
         return ranks.together(lambda: self._finished(ready, lines))
+
+    def leave(self) -> None:
+        """Give the network its own forward back, unless another loader is replayed."""
+        if self._made is not None:
+            self._made.leave()
+
+    def _prepared(self, ranks: Ranks) -> "_Ready":
+        """Try some samples, probe, open what is stored, and say what it costs.
+
+        Raises:
+            Refusal: replay would not be exact, or would not pay.
+        """
+        feed = self._feed()
+        sameness = Sameness(feed)
+        entries = _spread(len(feed.dataset), PROBED)
+        samples, sample_seconds = steady_samples(feed, entries)
+        sameness.settle()
+        sameness.know(entries, list(samples))
+        store = Store(_folder(self.folder), budget_bytes=self.budget_bytes)
+        room = Room(sample_room(store, rows=len(feed.dataset)), self.stored)
+        # Seconds decide what is stored where there is no room, and each process would measure others.
+        replayer = self._replayer(feed, samples, room=room if ranks.count == 1 else None)
+        ahead = [one for one in self.ahead if one.frontier.inputs == replayer.frontier.inputs]
+        prefix = open_prefix(
+            store,
+            self.handle,
+            feed,
+            {"now": replayer.survey, **{f"ahead {number}": one for number, one in enumerate(ahead, 1)}},
+            loader=self.loader,
+            leaves=replayer.leaves,
+            first=samples.first,
+            item_bytes=item_bytes(samples, replayer.leaves),
+            dtype=self.stored,
+            named=self.named,
+            autocast=self._context,
+            ranks=ranks,
+        )
+        cost = self._cost(prefix, replayer, samples, sample_seconds=sample_seconds)
+        if not cost.pays:
+            raise Refusal(f"it does not pay: {cost}")
+        return _Ready(feed, replayer, prefix, cost, sameness)
+
+    def _cost(self, prefix: Prefix, replayer: Replayer, samples: Fresh, *, sample_seconds: float) -> Cost:
+        every = {column.key: column for one in prefix.stored.values() for column in one.columns.values()}
+        now_bytes, all_bytes = (
+            sum(row_bytes(column.dtype, column.shape) for column in columns)
+            for columns in (prefix.stored["now"].columns.values(), every.values())
+        )
+        with self._context():
+            return estimate(
+                prefix.feed,
+                replayer.frontier,
+                model=self.handle.model,
+                samples=samples,
+                sample_seconds=sample_seconds,
+                network_seconds=replayer.sample_seconds,
+                workers=self.loader.num_workers,
+                batch_samples=prefix.items.shard_rows,
+                kept=prefix.rows,
+                epoch_samples=_drawn(self.loader),
+                missing=prefix.missing(),
+                sample_bytes=now_bytes,
+                ahead_bytes=all_bytes - now_bytes,
+                epochs=self.epochs,
+                alone=prefix.read_ahead is None,
+            )
 
     def _finished(self, ready: "_Ready", lines: list[str]) -> ReplayLoader:
         """Check what is stored, and put the loader together."""
@@ -277,59 +201,6 @@ class _Attaching:
             begin=begin,
         )
 
-    def _prepared(self, ranks: Ranks) -> "_Ready":
-        feed = self._feed()
-        sameness = Sameness(feed)
-        entries = _spread(len(feed.dataset), PROBED)
-        samples, sample_seconds = steady_samples(feed, entries)
-        sameness.settle()
-        sameness.know(entries, list(samples))
-        store = Store(_folder(self.folder), budget_bytes=self.budget_bytes)
-        room = Room(sample_room(store, rows=len(feed.dataset)), self.stored)
-        # Seconds decide what is stored where there is no room, and each process would measure others.
-        replayer = self._replayer(feed, samples, room=room if ranks.count == 1 else None)
-        ahead = [one for one in self.ahead if one.frontier.inputs == replayer.frontier.inputs]
-        prefix = open_prefix(
-            store,
-            self.handle,
-            feed,
-            {"now": replayer.survey, **{f"ahead {number}": one for number, one in enumerate(ahead, 1)}},
-            loader=self.loader,
-            leaves=replayer.leaves,
-            first=samples.first,
-            item_bytes=item_bytes(samples, replayer.leaves),
-            dtype=self.stored,
-            named=self.named,
-            autocast=self._context,
-            ranks=ranks,
-        )
-        every = {column.key: column for one in prefix.stored.values() for column in one.columns.values()}
-        now_bytes, all_bytes = (
-            sum(row_bytes(column.dtype, column.shape) for column in columns)
-            for columns in (prefix.stored["now"].columns.values(), every.values())
-        )
-        with self._context():
-            cost = estimate(
-                feed,
-                replayer.frontier,
-                model=self.handle.model,
-                samples=samples,
-                sample_seconds=sample_seconds,
-                network_seconds=replayer.sample_seconds,
-                workers=self.loader.num_workers,
-                batch_samples=prefix.items.shard_rows,
-                kept=prefix.rows,
-                epoch_samples=_drawn(self.loader),
-                missing=prefix.missing(),
-                sample_bytes=now_bytes,
-                ahead_bytes=all_bytes - now_bytes,
-                epochs=self.epochs,
-                alone=prefix.read_ahead is None,
-            )
-        if not cost.pays:
-            raise Refusal(f"it does not pay: {cost}")
-        return _Ready(feed, replayer, prefix, cost, sameness)
-
     def _feed(self) -> Feed:
         dataset = self.loader.dataset
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
@@ -351,6 +222,17 @@ class _Attaching:
             device=device,
             elsewhere=self.loader.num_workers > 0,
         )
+
+    def _replayer(self, feed: Feed, samples: Sequence[Any], *, room: Room | None = None) -> Replayer:
+        with self._context():
+            there = _REPLAYERS.get(self.handle)
+            replayer = there() if there is not None else None
+            if replayer is None or replayer.left:
+                self._made = replayer = Replayer(self.handle, feed, samples, known=self.known, room=room)
+                _REPLAYERS[self.handle] = weakref.ref(replayer)
+            else:
+                replayer.check_like(feed, samples)
+        return replayer
 
     def _context(self) -> AbstractContextManager[Any]:
         device = next(self.handle.model.parameters()).device.type

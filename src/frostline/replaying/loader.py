@@ -78,7 +78,6 @@ class Issue:
 
     def __init__(self, prefix: Prefix, replayer: Replayer, like: Any) -> None:
         self.tally = prefix.tally
-        prefix.off = lambda: self.off is not None
         self._prefix = prefix
         self.replayer = replayer
         self._like = {
@@ -118,7 +117,9 @@ class Issue:
     def through(self, batches: Iterator[list[Any]]) -> Iterator[list[Any]]:
         """Give the batches of an epoch on; what of them is not kept is read ahead."""
         ahead = self._prefix.read_ahead
-        return batches if ahead is None or self.off is not None else ahead.through(batches)
+        if ahead is None or self.off is not None:
+            return batches
+        return ahead.through(batches, off=lambda: self.off is not None)
 
     def _known(self, entries: Sequence[Any]) -> list[int]:
         """Give numbers of samples as plain ones.

@@ -68,7 +68,6 @@ class Prefix:
         ranks: this process, and all that record together.
         item_bytes: about what else a sample holds, as text.
         only_here: why no other process may look it up, or nothing.
-        off: whether replay is off.
         seconds: that recording took.
         recorded: samples that this process recorded.
         tally: what was looked up, and what was computed.
@@ -86,7 +85,6 @@ class Prefix:
     ranks: Ranks = field(default_factory=Ranks)
     item_bytes: int = 0
     only_here: str = ""
-    off: Callable[[], bool] = lambda: False
     seconds: float = 0.0
     recorded: int = 0
     tally: Tally = field(default_factory=Tally)
@@ -118,7 +116,7 @@ class Prefix:
         if not workers or no_core or self.rows == len(self.feed.dataset) or self.ranks.count > 1:
             return None
         reading = functools.partial(self._reading, workers=workers, stay=self.loader.persistent_workers)
-        return ReadAhead(reading, rows=self.rows, off=lambda: self.off())
+        return ReadAhead(reading, rows=self.rows)
 
     def missing(self) -> int:
         """Number of samples that are to be recorded."""

@@ -21,27 +21,24 @@ class ReadAhead:
         reading: makes a loader that reads samples by lists of their numbers, each in one go; it is made once, and asked
             for an iterator in every epoch.
         rows: samples that are kept; those behind are read.
-        off: whether nobody wants them any more.
     """
 
-    def __init__(
-        self,
-        reading: Callable[[Iterable[list[int]]], DataLoader[Any]],
-        *,
-        rows: int,
-        off: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, reading: Callable[[Iterable[list[int]]], DataLoader[Any]], *, rows: int) -> None:
         self._rows = rows
-        self._off = off
         self._wanted: Iterator[list[int]] = iter(())
-        self._loader = reading(_Wanted(self))
+        self._loader = reading(self)
         self._waiting: dict[tuple[int, ...], tuple[list[int], Batch]] = {}
 
-    def through(self, batches: Iterator[list[Any]]) -> Iterator[list[Any]]:
+    def __iter__(self) -> Iterator[list[int]]:
+        """Give the numbers of the epoch that begins, whichever that is: processes that stay are asked in every one."""
+        return self._wanted
+
+    def through(self, batches: Iterator[list[Any]], *, off: Callable[[], bool]) -> Iterator[list[Any]]:
         """Yield batches of numbers, each once its samples are read.
 
         Args:
             batches: what a sampler gives. It is asked for more as the processes get on, as by a loader with as many.
+            off: whether nobody wants the samples any more.
         """
         self._waiting.clear()
         coming: deque[tuple[list[Any], list[int]]] = deque()
@@ -50,7 +47,7 @@ class ReadAhead:
         def wanted() -> Iterator[list[int]]:
             try:
                 for batch in batches:
-                    coming.append((batch, self._beyond(batch)))
+                    coming.append((batch, [] if off() else self._beyond(batch)))
                     yield coming[-1][1]
             except BaseException as fault:
                 faults.append(fault)
@@ -81,19 +78,9 @@ class ReadAhead:
 
     def _beyond(self, batch: Sequence[Any]) -> list[int]:
         try:
-            return [] if self._off() else [entry for entry in map(index, batch) if entry >= self._rows]
+            return [entry for entry in map(index, batch) if entry >= self._rows]
         except TypeError:  # no numbers: the loader says so
             return []
-
-
-class _Wanted:
-    """The numbers of the epoch that begins, whichever that is: processes that stay are asked in every one."""
-
-    def __init__(self, ahead: ReadAhead) -> None:
-        self._ahead = ahead
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return self._ahead._wanted
 
 
 def _bytes(batch: Batch) -> int:

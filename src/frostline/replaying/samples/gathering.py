@@ -19,7 +19,7 @@ from frostline.replaying.samples.feed import with_ghosts
 from frostline.replaying.samples.probed import Probed, check_each_once
 from frostline.replaying.samples.reading import innermost
 from frostline.replaying.samples.sample import left_out, own
-from frostline.replaying.samples.views import put_back
+from frostline.replaying.samples.views import draws_put_back
 
 # Of the system's scale of priorities, from 0 to 19: all the way back where it weighs processes of one terminal alone
 # against each other (Linux with autogroups), so that other work on the machine is none of theirs.
@@ -140,7 +140,7 @@ class Together:
             for place, sample in enumerate(samples)
         ]
         # What is drawn for the real ones is the same.
-        with put_back():
+        with draws_put_back():
             batch = self.collate(ghosts)
         if probed.touched:
             raise Refusal(f"{next(iter(probed.touched.values()))} is done to the samples by the collate function")

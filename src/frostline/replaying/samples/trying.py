@@ -69,7 +69,7 @@ def steady_samples(feed: Feed, entries: Sequence[int]) -> tuple[Fresh, float]:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""
         raise Refusal(f"{known[0]}{more} is random: say `views`, how many draws of each sample to keep")
     with OpenedFiles(whole), RandomWatch() as watch, feed.reading() as left:
-        samples = Fresh(feed.samples(entries))
+        samples = Fresh([feed.dataset[entry] for entry in entries])
     if left:
         raise Refusal(f"{left[0]} stays open when a sample was read, and the loader's processes would share it")
     if watch.drew:

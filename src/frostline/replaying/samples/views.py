@@ -119,7 +119,7 @@ def _seed(*words: int) -> int:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    with put_back():
+    with draws_put_back():
         # Not torch.manual_seed: it would seed the devices too, which nothing here draws from.
         torch.default_generator.manual_seed(seed)
         random.seed(seed)
@@ -129,7 +129,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def put_back() -> Iterator[None]:
+def draws_put_back() -> Iterator[None]:
     """Let something draw from torch's, Python's and numpy's generators, and put them back."""
     numpy = sys.modules.get("numpy.random")
     before = torch.default_generator.get_state(), random.getstate(), numpy.get_state() if numpy else None
