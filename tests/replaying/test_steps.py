@@ -169,6 +169,19 @@ def test_numbers_that_count_with_the_batch_are_known_by_how_often_they_hold_it()
     assert steps.find(step(20, 4, 768, 5)) is None
 
 
+@pytest.mark.parametrize("most", [0, 1, 2, 100])
+def test_a_step_is_found_as_often_as_it_is_looked_for(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frostline.replaying.probe.steps.MOST_FOUND", most)
+
+    def step(count: int, *plain: int) -> Step:
+        return Step("view", plain, (), count)
+
+    steps = Steps.of([step(2, 4, 5)], [step(3, 6, 5)], handed_out=())
+    for _ in range(3):
+        assert [steps.find(step(count, 2 * count, 5)) is not None for count in (2, 7, 9)] == [True] * 3
+        assert [steps.find(step(7, *plain)) for plain in ((14, 6), (15, 5), (14,))] == [None] * 3
+
+
 @pytest.mark.parametrize("trained", [["b.*", "fc.*", "aux.*"], ["b.*", "fc.*"], ["fc.*"]])
 def test_an_auxiliary_head_runs_in_train_mode_alone(trained: list[str]) -> None:
     def wire(net: Any, x: Tensor) -> Any:

@@ -119,7 +119,7 @@ class Replaying:
         self.made += map(weakref.ref, ghosts)
         if self._inside:
             return output
-        given = tree_flatten(arguments)[0]
+        given = flat(arguments)
         known = self._frontier.steps_seen.find(self._step(operation, given))
         if known is None:
             raise Refusal(f"{operation} was not done to what is held in the probe, or not in this way")

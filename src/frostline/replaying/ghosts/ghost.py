@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from frostline.replaying.ghosts.cell import Cell
 from frostline.replaying.ghosts.moves import MOVES, goal_of, makes_a_copy
-from frostline.replaying.keeping import all_leaves
+from frostline.replaying.keeping import all_leaves, flat
 from frostline.replaying.operations import is_about_the_tensor, name_of, needs_memory, writes_into
 from frostline.replaying.refusal import Refusal
 
@@ -207,7 +207,7 @@ def _derived(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         Refusal: it needs values, meets something trained, or writes into a tensor that has values.
     """
     name = name_of(func)
-    leaves = tree_flatten((args, kwargs))[0]
+    leaves = flat((args, kwargs))
     ghosts = [leaf for leaf in leaves if isinstance(leaf, Ghost)]
     if any(isinstance(leaf, Tensor) and leaf.requires_grad and not isinstance(leaf, Ghost) for leaf in leaves):
         raise Refusal(f"{name} brings a tensor that replay does not compute together with something trained")

@@ -13,12 +13,11 @@ from torch.nn.modules import module as every_module
 from frostline.freezing import PlanHandle, digest
 from frostline.replaying.guarding.picture import MISSING, WRITTEN, Change, Picture, Place, equal
 from frostline.replaying.guarding.reach import Reach, is_library
-from frostline.replaying.guarding.sums import sums
+from frostline.replaying.guarding.sums import Sums
 from frostline.replaying.keeping import Keeper
 from frostline.replaying.probe.frontier import Frontier
 from frostline.replaying.probe.watched import is_anybodys, tensors_below
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.slots import same_bits
 from frostline.replaying.standin import StandIn
 from frostline.selection import parents_of
 
@@ -61,7 +60,7 @@ class Guard:
         self._places = {name: (every[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in tensors}
         self._known = [self._entry(name) for name in self._places]
         self._digests = {name: handle.before.get(name) or digest(self._tensor(name)) for name in self._places}
-        self._sums = {name: sums(self._tensor(name)) for name in self._places}
+        self._sums = {name: Sums(self._tensor(name)) for name in self._places}
         self._same = same
         self._glances = self._computed = 0
         calls = {name for name, _ in frontier.calls}
@@ -102,7 +101,7 @@ class Guard:
         """
         self._look(closely=True)
         for name, known in self._sums.items():
-            if not all(same_bits(ours, theirs) for ours, theirs in zip(sums(self._tensor(name)), known, strict=True)):
+            if not known.hold(self._tensor(name)):
                 self._compare(name)
 
     # -- tensors

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.freezing import digest
-from frostline.replaying.guarding.sums import sums
+from frostline.replaying.guarding.sums import Sums
 from frostline.replaying.operations import versions_of
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
@@ -98,7 +98,7 @@ class Picture:
         # Most of a module's dictionaries are empty, and a length is quickly had.
         self._spaces = [place.space for place in self._places if place.keys is None]
         self._digests = {key: digest(tensor) for key, (_, _, tensor) in self._tensors.items()}
-        self._sums = {key: sums(tensor) for key, (_, _, tensor) in self._tensors.items()}
+        self._sums = {key: Sums(tensor) for key, (_, _, tensor) in self._tensors.items()}
         self._renew()
 
     def _renew(self) -> None:
@@ -176,9 +176,7 @@ class Picture:
         now = versions_of([tensor for _, _, tensor in self._tensors.values()])
         found = []
         for (number, (place, key, tensor)), old, new in zip(self._tensors.items(), self._versions, now, strict=True):
-            moved = closely and any(
-                not torch.equal(ours, theirs) for ours, theirs in zip(sums(tensor), self._sums[number], strict=True)
-            )
+            moved = closely and not self._sums[number].hold(tensor)
             if (old != new or moved) and digest(tensor) != self._digests[number]:
                 found.append(Change(place, key, None, WRITTEN))
         if not found:

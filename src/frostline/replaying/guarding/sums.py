@@ -1,16 +1,50 @@
-"""Sums: a tensor in few numbers, which differ where it does; far quicker than a digest."""
+"""Sums: what a tensor held, in few numbers, which differ where it does; far quicker than a digest."""
 
 import math
 
 import torch
 from torch import Tensor
 
+from frostline.replaying.slots import same_bits
 
-def sums(tensor: Tensor) -> tuple[Tensor, ...]:
-    """Add a tensor up by the rows of a square, each number weighed by its place, so that one that moved is seen too.
+# A smaller tensor is compared with a copy of it, which is quicker yet.
+_COPIED = 4096
 
-    It takes the numbers as they lie in memory, which costs no copy.
+
+class Sums:
+    """What a tensor holds now, to be compared with what it holds later.
+
+    A large one is added up by the rows of a square, each number weighed by its place, so that one that moved is seen
+    too. It takes the numbers as they lie in memory, which costs no copy.
+
+    Args:
+        tensor: any.
     """
+
+    __slots__ = ("_dtype", "_numbers", "_shape", "_weights")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._shape, self._dtype = tensor.shape, tensor.dtype
+        self._weights: Tensor | None = None
+        if tensor.numel() > _COPIED:
+            flat = _flat(tensor)
+            self._weights = torch.arange(1, math.isqrt(flat.numel()) + 1, dtype=flat.dtype, device=flat.device)
+        self._numbers = [one.clone() for one in self._of(tensor)]
+
+    def hold(self, tensor: Tensor) -> bool:
+        """Whether a tensor holds what the first one did."""
+        if tensor.shape != self._shape or tensor.dtype != self._dtype:
+            return False
+        return all(map(same_bits, self._of(tensor), self._numbers))
+
+    def _of(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        if self._weights is None:
+            return (tensor.detach(),)
+        flat, side = _flat(tensor), len(self._weights)
+        return flat[: side * side].view(side, side).mv(self._weights), flat[side * side :]
+
+
+def _flat(tensor: Tensor) -> Tensor:
     values = tensor.detach()
     last = values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
     flat = (values.permute(0, 2, 3, 1) if last else values).reshape(-1)
@@ -18,6 +52,4 @@ def sums(tensor: Tensor) -> tuple[Tensor, ...]:
         flat = torch.view_as_real(flat).reshape(-1)
     if flat.dtype not in (torch.float32, torch.float64):
         flat = flat.to(torch.float64 if flat.dtype == torch.int64 else torch.float32)
-    side = math.isqrt(flat.numel())
-    weights = torch.arange(1, side + 1, dtype=flat.dtype, device=flat.device)
-    return flat[: side * side].view(side, side).mv(weights), flat[side * side :].clone()
+    return flat

@@ -13,6 +13,8 @@ from frostline.replaying.slots import PLAIN, Slot, same_bits
 
 # Beside held tensors, of which there is one a sample, a step is given constants; those are kept and compared.
 MOST_BYTES = 32 * 2**20
+# So many steps are known without being looked for again.
+MOST_FOUND = 10_000
 
 # What a tensor is to a step: named among what is held, or among parameters and buffers; unnamed, made of several held
 # ones or of samples (None); or a constant.
@@ -121,6 +123,7 @@ class Steps:
     small: Mapping[str, Sequence[Step]]
     large: Mapping[str, Sequence[Step]]
     handed_out: frozenset[Slot] = field(default_factory=frozenset)
+    _found: dict[Step, Step | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, small: Iterable[Step], large: Iterable[Step], *, handed_out: Iterable[Slot]) -> "Steps":
@@ -140,6 +143,15 @@ class Steps:
 
     def find(self, step: Step) -> Step | None:
         """Give the step that was seen and that this one is; what counts with the batch may be another number."""
+        if any(isinstance(one, Tensor) for one in step.given):  # which has to be looked at each time
+            return self._look_for(step)
+        if step not in self._found:
+            if len(self._found) >= MOST_FOUND:  # a batch of another size has other numbers
+                self._found.clear()
+            self._found[step] = self._look_for(step)
+        return self._found[step]
+
+    def _look_for(self, step: Step) -> Step | None:
         near = [known for known in self.small.get(step.name, ()) if self._like(known, step)]
         for known in near:
             if known.plain == step.plain and not known.counts:

@@ -1,0 +1,68 @@
+"""Sums differ where what a tensor holds does, however little that is."""
+
+import pytest
+import torch
+
+from frostline.replaying.guarding.sums import Sums
+
+KINDS = {
+    "small": lambda: torch.randn(8, 4),
+    "large": lambda: torch.randn(70, 90),
+    "channels last": lambda: torch.randn(16, 20, 5, 5).to(memory_format=torch.channels_last),
+    "a part of a larger one": lambda: torch.randn(100, 200)[:, ::2],
+    "double": lambda: torch.randn(70, 90, dtype=torch.float64),
+    "half": lambda: torch.randn(70, 90).bfloat16(),
+    "whole": lambda: torch.arange(6300).view(70, 90),
+    "complex": lambda: torch.randn(70, 90, dtype=torch.complex64),
+    "a scalar": lambda: torch.tensor(3.0),
+    "empty": lambda: torch.empty(0, 5),
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS.keys())
+def test_what_is_not_touched_is_held(make):
+    tensor = make()
+    sums = Sums(tensor)
+    assert sums.hold(tensor)
+    assert sums.hold(tensor)
+
+
+@pytest.mark.parametrize("make", [make for name, make in KINDS.items() if name != "empty"])
+@pytest.mark.parametrize("place", [0, -1])
+def test_one_number_that_is_another_is_seen(make, place):
+    tensor = make()
+    sums = Sums(tensor)
+    where = tuple((place,) * tensor.ndim)
+    tensor[where] = tensor[where] + 1
+    assert not sums.hold(tensor)
+
+
+@pytest.mark.parametrize("size", [20, 100])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_numbers_that_moved_are_seen(size, dim):
+    tensor = torch.randn(size, size)
+    for other in (tensor.flip(dim), tensor.roll(1, dim)):
+        sums = Sums(tensor)
+        kept = tensor.clone()
+        tensor.data.copy_(other)
+        assert not sums.hold(tensor)
+        tensor.data.copy_(kept)
+        assert sums.hold(tensor)
+
+
+@pytest.mark.parametrize("size", [20, 100])
+def test_what_is_no_number_is_held_too(size):
+    tensor = torch.randn(size, size)
+    tensor[3, 3] = float("nan")
+    sums = Sums(tensor)
+    assert sums.hold(tensor)
+    tensor[3, 3] = 0
+    assert not sums.hold(tensor)
+
+
+@pytest.mark.parametrize("size", [20, 100])
+def test_another_type_or_shape_is_another_tensor(size):
+    tensor = torch.ones(size, size)
+    sums = Sums(tensor)
+    assert not sums.hold(tensor.double())
+    assert not sums.hold(tensor.view(-1))
