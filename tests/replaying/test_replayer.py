@@ -267,12 +267,17 @@ def test_texts_are_replayed_and_a_mask_that_trained_layers_use_stays_real() -> N
     assert (type(batch["tokens"]).__name__, type(batch["mask"])) == ("Ghost", Tensor)
 
 
-def test_a_mask_that_was_changed_on_the_way_ends_replay() -> None:
+def _first_hidden(mask: Tensor) -> Tensor:
+    return torch.where(torch.arange(mask.shape[1]) > 0, mask, 0)
+
+
+@pytest.mark.parametrize("change", [_first_hidden, Tensor.bool], ids=["other numbers", "the same, of another type"])
+def test_a_mask_that_was_changed_on_the_way_ends_replay(change: Any) -> None:
     trial = Trial(Text(), Texts(), **TEXT)
     ghosts, real = trial.ghosts([0, 1]), trial.computed([0, 1])
     trial.network.eval()
     for batch in (ghosts, real):
-        batch["mask"][:, 0] = 0
+        batch["mask"] = change(batch["mask"])
     replayed = _by_name(trial.network, ghosts)["logits"]
     assert "works on a part of the samples" in str(trial.replayer.refused)
     assert torch.equal(replayed, _by_name(trial.network, real)["logits"])

@@ -1,4 +1,4 @@
-"""Sums differ where what a tensor holds does, however little that is."""
+"""Sums differ where what a tensor holds does."""
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ KINDS = {
     "double": lambda: torch.randn(70, 90, dtype=torch.float64),
     "half": lambda: torch.randn(70, 90).bfloat16(),
     "whole": lambda: torch.arange(6300).view(70, 90),
+    "bytes": lambda: torch.arange(6300).view(70, 90).to(torch.uint8),
+    "truth": lambda: torch.randn(70, 90) > 0,
     "complex": lambda: torch.randn(70, 90, dtype=torch.complex64),
     "a scalar": lambda: torch.tensor(3.0),
     "empty": lambda: torch.empty(0, 5),
@@ -33,7 +35,7 @@ def test_one_number_that_is_another_is_seen(make, place):
     tensor = make()
     sums = Sums(tensor)
     where = tuple((place,) * tensor.ndim)
-    tensor[where] = tensor[where] + 1
+    tensor[where] = not tensor[where] if tensor.dtype == torch.bool else tensor[where] + 1
     assert not sums.hold(tensor)
 
 

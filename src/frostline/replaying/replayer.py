@@ -27,7 +27,7 @@ from frostline.replaying.replaying import Replaying
 from frostline.replaying.rerun import Rerun
 from frostline.replaying.samples.feed import Feed, with_ghosts
 from frostline.replaying.samples.probed import Probed, compare_outputs
-from frostline.replaying.slots import same_bits
+from frostline.replaying.slots import same_numbers
 from frostline.selection import undisturbed
 
 
@@ -283,7 +283,7 @@ class Replayer:
         """See that real arguments, on which what is stored depends too, are still those of the samples."""
         for place in self.frontier.beside:
             kept = _kept(ticket.source, replace(ticket, leaf=self._inputs.leaves[place]))
-            if place not in leaves or not same_bits(leaves[place], kept.to(leaves[place].device)):
+            if place not in leaves or not same_numbers(leaves[place], kept.to(leaves[place].device)):
                 raise Refusal("something works on a part of the samples before it reaches the network")
 
 

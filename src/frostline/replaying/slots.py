@@ -1,6 +1,7 @@
 """Slots: which tensors cross from held modules into trained ones, and where the samples lie in each of them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -180,9 +181,14 @@ def find_layout(small: Tensor, large: Tensor, *, small_count: int, large_count: 
     raise Refusal("the samples of a batch cannot be told apart in it")
 
 
-def same_bits(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two tensors are equal to the bit; a NaN equals itself."""
-    return torch.equal(ours, theirs) or digest(ours) == digest(theirs)
+def same_numbers(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two tensors are of one type and shape and hold the same numbers; a NaN equals itself, and 0 is -0."""
+    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:  # torch compares numbers of two types
+        return False
+    with suppress(NotImplementedError):  # types that torch stores and does not compare
+        if torch.equal(ours, theirs):
+            return True
+    return digest(ours) == digest(theirs)
 
 
 def alike(ours: Tensor, theirs: Tensor, *, tolerance: float | None = None) -> bool:

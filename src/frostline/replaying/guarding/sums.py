@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from frostline.replaying.slots import same_bits
+from frostline.replaying.slots import same_numbers
 
 # A smaller tensor is compared with a copy of it, which is quicker yet.
 _COPIED = 4096
@@ -15,7 +15,8 @@ class Sums:
     """What a tensor holds now, to be compared with what it holds later.
 
     A large one is added up by the rows of a square, each number weighed by its place, so that one that moved is seen
-    too. It takes the numbers as they lie in memory, which costs no copy.
+    too; what is lost when a row is rounded is not. Where numbers are of 32 or 64 bits and lie without gaps, it costs no
+    copy.
 
     Args:
         tensor: any.
@@ -26,26 +27,29 @@ class Sums:
     def __init__(self, tensor: Tensor) -> None:
         self._shape, self._dtype = tensor.shape, tensor.dtype
         self._weights: Tensor | None = None
+        flat = tensor.detach()
         if tensor.numel() > _COPIED:
-            flat = _flat(tensor)
+            flat = _flat(flat)
             self._weights = torch.arange(1, math.isqrt(flat.numel()) + 1, dtype=flat.dtype, device=flat.device)
-        self._numbers = [one.clone() for one in self._of(tensor)]
+        self._numbers = [one.clone() for one in self._of(flat)]
 
     def hold(self, tensor: Tensor) -> bool:
         """Whether a tensor holds what the first one did."""
         if tensor.shape != self._shape or tensor.dtype != self._dtype:
             return False
-        return all(map(same_bits, self._of(tensor), self._numbers))
+        values = tensor.detach()
+        return all(map(same_numbers, self._of(values if self._weights is None else _flat(values)), self._numbers))
 
-    def _of(self, tensor: Tensor) -> tuple[Tensor, ...]:
+    def _of(self, flat: Tensor) -> tuple[Tensor, ...]:
         if self._weights is None:
-            return (tensor.detach(),)
-        flat, side = _flat(tensor), len(self._weights)
-        return flat[: side * side].view(side, side).mv(self._weights), flat[side * side :]
+            return (flat,)
+        side = len(self._weights)
+        # Autocast would add up in fewer bits, and only where somebody is in it.
+        with torch.autocast(flat.device.type, enabled=False):
+            return flat[: side * side].view(side, side).mv(self._weights), flat[side * side :]
 
 
-def _flat(tensor: Tensor) -> Tensor:
-    values = tensor.detach()
+def _flat(values: Tensor) -> Tensor:
     last = values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
     flat = (values.permute(0, 2, 3, 1) if last else values).reshape(-1)
     if flat.is_complex():

@@ -16,7 +16,7 @@ from frostline.replaying.probe.steps import Steps
 from frostline.replaying.probe.watched import Watched
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.samples.feed import Feed
-from frostline.replaying.slots import Layout, Shape, Slot, alike, find_layout, listed, same_bits
+from frostline.replaying.slots import Layout, Shape, Slot, alike, find_layout, listed, same_numbers
 
 # Two samples are enough to see them influence each other, and a third to see where they lie.
 FEW, MORE = 2, 3
@@ -295,7 +295,7 @@ class _Probe:
 
     def _made_layout(self, slot: Slot) -> Layout:
         others = [seen.made[slot].value for seen in self.draws if slot in seen.made]
-        if not all(same_bits(self.in_eval.made[slot].value, other) for other in others):
+        if not all(same_numbers(self.in_eval.made[slot].value, other) for other in others):
             raise Refusal(f"what {slot} gives is another in every step, or in train mode")
         if slot not in self.larger.made or slot not in self.company.made:
             raise Refusal(f"{slot} is not there for every batch")
@@ -334,7 +334,7 @@ def _check_same(ours: Seen, theirs: Seen) -> None:
     _check_same_calls(ours, theirs)
     for key, call in ours.calls.items():
         for leaf, tensor in call.values.items():
-            if not same_bits(tensor, theirs.calls[key].values[leaf]):
+            if not same_numbers(tensor, theirs.calls[key].values[leaf]):
                 raise Refusal(f"what the held {key[0]} gives is another in every step, or in train mode")
 
 
@@ -355,7 +355,7 @@ def _check_apart(ours: Seen, company: Seen, larger: Seen, layouts: dict[Slot, La
             continue
         rows, beside, among = (layout.rows(tensor) for tensor in (one, other, more))
         # The same place in a batch of the same size: the same arithmetic, so the same bits.
-        if not same_bits(rows[0], beside[0]) or not alike(rows, among[-FEW:]):
+        if not same_numbers(rows[0], beside[0]) or not alike(rows, among[-FEW:]):
             raise Refusal(f"the samples of a batch influence each other in {slot}")
 
 

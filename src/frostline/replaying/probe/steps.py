@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from frostline.freezing import digest
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.slots import PLAIN, Slot, same_bits
+from frostline.replaying.slots import PLAIN, Slot, same_numbers
 
 # Beside held tensors, of which there is one a sample, a step is given constants; those are kept and compared.
 MOST_BYTES = 32 * 2**20
@@ -200,4 +200,4 @@ def _scaled(known: Step, step: Step) -> bool:
 
 def _equal(one: Tensor, other: Tensor) -> bool:
     like = one.shape == other.shape and one.dtype == other.dtype and one.device == other.device
-    return like and same_bits(one, other)
+    return like and same_numbers(one, other)

@@ -9,7 +9,7 @@ from torch import Tensor
 from frostline.replaying.ghosts.ghost import THE_NETWORK, Ticket
 from frostline.replaying.keeping import all_leaves, tensors_of
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.slots import Slot, same_bits
+from frostline.replaying.slots import Slot, same_numbers
 
 
 class Probed:
@@ -67,5 +67,5 @@ def compare_outputs(ours: Any, theirs: Any) -> None:
     for one, two in zip(mine, other, strict=True):
         if isinstance(one, Tensor) != isinstance(two, Tensor):
             raise Refusal("replayed, the network gives another structure")
-        if isinstance(one, Tensor) and not same_bits(one.detach(), two.detach()):
+        if isinstance(one, Tensor) and not same_numbers(one.detach(), two.detach()):
             raise Refusal("replayed, the network gives another output")

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.slots import same_bits
+from frostline.replaying.slots import same_numbers
 from frostline.replaying.store.values import to_text
 
 # In place of a sample's tensor that the network alone takes.
@@ -54,7 +54,7 @@ def same_items(one: tuple[list[Any], TreeSpec], other: tuple[list[Any], TreeSpec
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         kinds = [(type(leaf), leaf.dtype, leaf.shape) for leaf in (one, other)]
-        return kinds[0] == kinds[1] and same_bits(one, other)
+        return kinds[0] == kinds[1] and same_numbers(one, other)
     try:
         return to_text(one, name="") == to_text(other, name="")
     except Refusal:
