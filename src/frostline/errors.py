@@ -97,7 +97,11 @@ class NonFiniteLossError(RunFailure):
 
 
 class ProofError(RunFailure):
-    """A claim of the proof fails: the freeze did not hold."""
+    """A claim of the proof fails: the freeze did not hold. `proof` is the one that says so, where it is known."""
+
+    def __init__(self, asked: str, *, found: str = "", do: str = "", proof: Any = None) -> None:
+        super().__init__(asked, found=found, do=do)
+        self.proof = proof
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> str:

@@ -270,15 +270,28 @@ FAULTS = {
 @pytest.mark.parametrize(("network", "says"), FAULTS.values(), ids=FAULTS.keys())
 def test_a_network_that_breaks_the_freeze_fails_the_run(network: str, says: str, tmp_path: Path) -> None:
     error, record = failed(tmp_path, ProofError, network=network)
-    # After the first step there is no proof yet, and the error says it all; at the end the proof does.
-    if record.proof is None:
-        assert "after the first step" in str(error)
-        assert not (tmp_path / "run/proof.json").exists()
+    assert record.proof is not None
+    assert not record.proof["ok"]
+    assert json.loads((tmp_path / "run/proof.json").read_text()) == record.proof
+    if "after the first step" in str(error):
         assert says in str(error)
     else:
         claim = record.proof["claims"][5]
         assert (claim["name"], claim["status"]) == (CLAIMS[5], "fails")
         assert claim["evidence"]["summary"].startswith(says)
+
+
+@pytest.mark.recipe
+def test_a_freeze_that_breaks_in_a_later_phase_leaves_no_proof_that_holds(tmp_path: Path) -> None:
+    network = "def before(self):\n    if self.training and not self.conv2.weight.requires_grad:\n"
+    network += "        self.conv2.weight.requires_grad_(True)"
+    freezes = [phase(0.01), {"epochs": 1, "freeze": "all", "lr": 0.01}]
+    error, record = failed(tmp_path, ProofError, network=network, phases=freezes, replay="off")
+    assert "after the first step" in str(error)
+    assert [one.index for one in record.phases] == [1]
+    assert record.proof is not None
+    assert not record.proof["ok"]
+    assert record.proof["line"].startswith("THE FREEZE DID NOT HOLD in 2 phases")
 
 
 @pytest.mark.recipe

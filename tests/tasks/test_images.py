@@ -206,7 +206,7 @@ def drawn(samples, *, seed=5, epochs=2, **changes):
 
 
 @pytest.mark.parametrize("sampling", ["shuffled", "balanced"])
-def test_training_pictures_are_the_same_numbers_whatever_reads_them_and_in_whatever_batches(sampling):
+def test_training_pictures_are_the_same_bits_whatever_reads_them_and_in_whatever_batches(sampling):
     samples = in_memory(14)
     first, second = seen = drawn(samples, sampling=sampling)
     for changes in ({}, {"batch_size": 3}, {"batch_size": 14}, {"workers": 2}):

@@ -384,3 +384,17 @@ def test_bf16_on_the_cpu_computes_otherwise_and_holds_the_same(tmp_path: Path) -
     assert records["bf16"].proof["ok"]
     losses = [[epoch.train_loss for epoch in record.epochs] for record in records.values()]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+@pytest.mark.recipe
+def test_every_phase_computes_in_bf16(tmp_path: Path) -> None:
+    types = tmp_path / "types"
+    told = f"def between(self, x):\n    with open('{types}', 'a') as file:\n        print(x.dtype, file=file)\n"
+    told += "    return x"
+    two = [*phases(epochs=1), *phases(epochs=2, lr=0.01)]
+    recipe = tiny_recipe(
+        tmp_path, "precision=bf16", "device=cpu", "replay=off", "data.val=null", network=told, phases=two
+    )
+    finetune(recipe, out=tmp_path / "run")
+    steps = -(-24 // 4) * 3
+    assert types.read_text().split().count("torch.bfloat16") == steps

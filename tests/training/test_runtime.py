@@ -62,14 +62,16 @@ def test_the_device_of_the_run_before_is_forgotten() -> None:
     assert not PartialState()._cpu
 
 
-def test_a_network_comes_back_as_it_was() -> None:
+def test_a_network_comes_back_as_it_was_and_every_phase_wraps_it_anew() -> None:
     network = nn.Linear(4, 2)
     x = torch.randn(3, 4)
-    before = network(x)
+    before, own = network(x), set(vars(network))
     runtime = Runtime(precision="bf16", device="cpu")
-    with runtime.wrapped(network, torch.optim.SGD(network.parameters(), lr=0.1)) as (wrapped, _):
-        assert not torch.equal(wrapped(x), before)  # 8 bits of mantissa
-    assert torch.equal(network(x), before)
+    for _ in range(2):
+        with runtime.wrapped(network, torch.optim.SGD(network.parameters(), lr=0.1)) as (wrapped, _):
+            assert not torch.equal(wrapped(x), before)  # 8 bits of mantissa
+        assert torch.equal(network(x), before)
+        assert set(vars(network)) == own
 
 
 def test_the_seed_is_set() -> None:

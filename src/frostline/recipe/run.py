@@ -161,6 +161,8 @@ def finetune(
     try:
         _train(journal, runtime=runtime, best=best, show=show)
     except (FrostlineError, KeyboardInterrupt) as stop:
+        if isinstance(stop, ProofError) and stop.proof is not None:
+            journal.proof = merge([*journal.proofs, stop.proof])
         _close(journal, best, failure=str(stop) or "stopped by hand")
         raise
     except Exception as error:  # whatever a stranger's forward raises, or a full disk or memory

@@ -309,6 +309,7 @@ def _check_first_step(
             f"freeze: {handle.plan.selector}",
             found=f"after the first step: {failing[0].evidence['summary']}",
             do=f"{cure}; `frostline verify` shows all claims",
+            proof=proof,
         )
 
 

@@ -76,7 +76,9 @@ class Runtime:
         finally:
             self._accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
             self._accelerator.free_memory()
-            # Accelerate leaves a method bound by itself, also where there was none, or where replay's stood.
+            # Accelerate leaves a method bound by itself, also where there was none, or where replay's stood; and a
+            # mark, with which it would give the network of the next phase back as it is, without autocast.
+            model.__dict__.pop("_is_accelerate_prepared", None)
             model.__dict__.pop("forward", None)
             if forward is not None:
                 model.__dict__["forward"] = forward
