@@ -3,6 +3,7 @@
 The clock starts when the pictures are on disk and the networks in memory, and everything is imported. It stops after
 the last step of the last epoch of the last run. Loaders with their workers, optimizers, trainers, learners and whatever
 a way does beforehand are inside, for all the same; making pictures, loading weights and the final metrics are outside.
+A workload that was shortened has no final metrics: they take seconds, and say nothing of it.
 """
 
 import argparse
@@ -54,6 +55,7 @@ class Job:
     """What an arm gets; it trains `networks[i]` in place as `workload.runs[i]` says."""
 
     workload: Workload
+    whole: Workload  # the same with all epochs, for a way that is told how many are to come
     pictures: Pictures
     networks: list[ResNet]
     precision: str
@@ -74,10 +76,11 @@ def main(train: Callable[[Job], dict[str, float] | None], *, distributions: tupl
     weights = asked.folder / "resnet18.pt"
     make_weights(weights, pictures=Pictures(asked.folder / "pictures", count=NUM_PICTURES))
 
-    workload = WORKLOADS[asked.workload].shortened(asked.share)
+    whole = WORKLOADS[asked.workload]
+    workload = whole.shortened(asked.share)
     pictures = Pictures(asked.folder / "pictures", count=asked.pictures)
     networks = [load_network(weights, seed=run.seed) for run in workload.runs]
-    job = Job(workload, pictures, networks, asked.precision, Clock(), asked.folder)
+    job = Job(workload, whole, pictures, networks, asked.precision, Clock(), asked.folder)
     job.clock.start()
     parts = train(job)
     seconds = job.clock.seconds()
@@ -89,7 +92,7 @@ def main(train: Callable[[Job], dict[str, float] | None], *, distributions: tupl
         "precision": asked.precision,
         "seconds": seconds,
         "epochs_seconds": job.clock.epochs_seconds,
-        "final": evaluate(networks[-1], pictures),
+        "final": evaluate(networks[-1], pictures) if workload == whole else {},
         "versions": _versions(distributions),
         "parts": parts or {},
     }

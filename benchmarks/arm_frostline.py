@@ -42,8 +42,8 @@ def train(job: Job) -> dict[str, float]:
         for held in depths:
             with freeze(job.networks[0], held) as handle:
                 surveys[held] = survey(handle, loader(job.pictures, seed=0), autocast=autocast)
-    for run, network in zip(job.workload.runs, job.networks, strict=True):
-        for phase in run.phases:
+    for run, whole, network in zip(job.workload.runs, job.whole.runs, job.networks, strict=True):
+        for phase, asked in zip(run.phases, whole.phases, strict=True):
             with freeze(network, phase.held) as handle:
                 pictures = loader(job.pictures, seed=run.seed)
                 batches = pictures
@@ -51,7 +51,7 @@ def train(job: Job) -> dict[str, float]:
                     batches = replay(
                         handle,
                         pictures,
-                        epochs=phase.epochs,
+                        epochs=asked.epochs,  # recording might not pay for a share of them
                         dir=store,
                         autocast=autocast,
                         known=surveys.get(phase.held),

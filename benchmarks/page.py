@@ -43,12 +43,13 @@ def file_name(machine_name: str, *, day: str) -> str:
     return f"{day}-{'-'.join(re.findall(r'[a-z0-9.]+', words))}.md"
 
 
-def render(results: Sequence[Result], *, day: str) -> str:
+def render(results: Sequence[Result], *, day: str, journal: str) -> str:
     """Write the page.
 
     Args:
         results: measurements of one machine, with one number of pictures and of threads.
         day: as YYYY-MM-DD.
+        journal: the name of the file beside the page that has them.
     """
     table = tabulate(results)
     columns = _columns(table)
@@ -58,7 +59,8 @@ def render(results: Sequence[Result], *, day: str) -> str:
         f"# Benchmarks of {day}",
         "",
         f"{asked.machine}{memory}, {platform.system()}, Python {platform.python_version()}; {_versions(results)}. "
-        f"frostline is at {_commits(results)}. Made by `make bench`.",
+        f"frostline is at {_commits(results)}. Made by `make bench`; every single measurement is in "
+        f"[{journal}]({journal}).",
         "",
         f"{asked.pictures} JPEGs of 256 × 256, decoded and resized in each epoch by the same loader with two workers; "
         f"ResNet-18 at 224 px, batch 32, SGD, {asked.threads} threads, no GPU. Each number is the median of the rounds "
@@ -71,8 +73,8 @@ def render(results: Sequence[Result], *, day: str) -> str:
         "",
         *_grid(["workload", *map(_name, columns)], [[_title(name), *_row(table, name, columns)] for name in WORKLOADS]),
         "",
-        f"≈: a share of each phase's epochs was run ({_shares(results)}), the others are extrapolated from the median "
-        f"epoch after the first. {PEERS_RUNS_OF_W1} ×: that many times the peer's W1.",
+        f"≈: a share of each phase's epochs, two at least, was run ({_shares(results)}), the others are extrapolated "
+        f"from the median epoch after the first. {PEERS_RUNS_OF_W1} ×: that many times the peer's W1.",
         "",
         "## How many times faster than the fastest peer's default",
         "",
@@ -92,7 +94,8 @@ def render(results: Sequence[Result], *, day: str) -> str:
         "",
         "## What was learned",
         "",
-        "Loss and accuracy over all pictures after the last run, in eval mode; a shortened run has learned less. "
+        "Loss and accuracy over all pictures after the last run, in eval mode; – where no run was whole, for a "
+        "shortened one (≈) has learned less. "
         "The ways draw other orders, and at rate 0.01 the loss of a head moves by a third from one epoch to the next; "
         "with the same order, replayed and computed training end with the same bits (tests/replaying).",
         "",
@@ -163,9 +166,11 @@ def _judged(found: float | None, least: float) -> list[str]:
 
 def _finals(results: Sequence[Result], workload: str, columns: Sequence[Column]) -> list[str]:
     last = {
-        (result.asked.arm, result.asked.precision): result for result in results if result.asked.workload == workload
+        (result.asked.arm, result.asked.precision): result.final
+        for result in results
+        if result.asked.workload == workload and result.final and not result.extrapolated
     }
-    finals = [last[column].final if column in last else {} for column in columns]
+    finals = [last.get(column) for column in columns]
     return [f"{final['loss']:.4f}, {final['accuracy']:.3f}" if final else "–" for final in finals]
 
 

@@ -1,10 +1,14 @@
 """The journal of measurements: a line of JSON for each, so that a run that was stopped goes on where it was."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+# The folders of an absolute path: within quotes, where it may have spaces, or as one word that is no address.
+FOLDERS = re.compile(r"""(?<=['"])/[^'"]*/(?=[^'"/])|(?<![\w.~/])(?!//\w)/+(?:[^\s'"/]+/+)*(?=[^\s'"/])""")
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,8 @@ def forget(file: Path, asked: Iterable[Asked]) -> None:
     file.unlink(missing_ok=True)
     for result in kept:
         append(file, result)
+
+
+def without_paths(text: str) -> str:
+    """Leave of every absolute path its last component: where something is on a machine says nothing on another."""
+    return FOLDERS.sub("", text)

@@ -1,7 +1,8 @@
 """Workloads by every way, interleaved, each in a fresh process, and a dated page: `make bench OPTIONS="--share 0.25"`.
 
-A full run takes hours. Every measurement is written to runs/bench/results.jsonl as it comes, and a run that was
-stopped goes on where it was; failed ones are tried again. The page has all that the journal knows of this machine.
+A full run takes hours. Every measurement is written to docs/benchmarks/measurements.jsonl as it comes, and a run that
+was stopped goes on where it was, in another checkout too; failed ones are tried again. The page beside it has all that
+this journal knows of this machine. Trials, with fewer pictures or another folder, have both in that folder.
 """
 
 import argparse
@@ -14,16 +15,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from commit import name_commit
 from extrapolation import extrapolated_seconds
 from page import OURS, file_name, machine, render
 from pictures import NUM_PICTURES
-from results import Asked, Result, append, forget, read
+from results import Asked, Result, append, forget, read, without_paths
 from summary import PEERS
 from workload import WORKLOADS
 
 HERE = Path(__file__).resolve().parent
-FOLDER = HERE.parent / "runs/bench"
-PAGES = HERE.parent / "docs/benchmarks"
+ROOT = HERE.parent
+FOLDER = ROOT / "runs/bench"
+PAGES = ROOT / "docs/benchmarks"
 ARMS = (*PEERS, "plain_alike", "floor", "floor_alike", "floor_alike:bf16", OURS, f"{OURS}:bf16")
 
 # Where not all workloads are compared: a peer's W6 is twenty times its W1, and the floor is of what is frozen.
@@ -33,13 +36,15 @@ COMPARED = {
     "floor": ("W1",),
     "floor_alike": ("W1", "W2", "W3", "W4", "W6"),
 }
+# Where a share shortens all ways, not peers alone: some phases hold little or nothing, and no epoch of them is quick.
+SHORTENED_FOR_ALL = ("W3", "W4")
 
 
 def main() -> None:
     """Measure what is asked for and not known, then write the page."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `measure` ends its process, which would go on
     options = _arguments()
-    journal = options.folder / "results.jsonl"
+    journal = journal_of(pictures=options.pictures, folder=options.folder)
     asked = _asked(options)
     if options.fresh:
         forget(journal, asked)
@@ -52,7 +57,18 @@ def main() -> None:
             result = measure(one, folder=options.folder)
             append(journal, result)
             print(f"    {result.error or f'{result.seconds:.2f} s'}", flush=True)
-    _write(options, read(journal))
+    _write(options, journal)
+
+
+def journal_of(*, pictures: int, folder: Path) -> Path:
+    """Give the file of the measurements: a tracked one, or beside the pictures where it is but a trial."""
+    proper = pictures == NUM_PICTURES and folder == FOLDER
+    return PAGES / "measurements.jsonl" if proper else folder / "results.jsonl"
+
+
+def share_of(share: float, *, arm: str, workload: str) -> float:
+    """Give the share of its epochs that a measurement runs where this one is asked for."""
+    return share if arm in PEERS or workload in SHORTENED_FOR_ALL else 1.0
 
 
 def measure(asked: Asked, *, folder: Path) -> Result:
@@ -71,13 +87,13 @@ def measure(asked: Asked, *, folder: Path) -> Result:
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"ended with {done.returncode}"]
-        return Result(asked, error=last[0])
+        return Result(asked, error=without_paths(last[0]))
     line = json.loads(done.stdout.strip().splitlines()[-1])
     workload = WORKLOADS[asked.workload]
     wanted = [phase.epochs for phase in workload.phases]
     ran = [phase.epochs for phase in workload.shortened(asked.share).phases]
     seconds = extrapolated_seconds(line["seconds"], epochs_seconds=line["epochs_seconds"], ran=ran, asked=wanted)
-    stamps = {"commit": _commit(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    stamps = {"commit": name_commit(ROOT, beside=PAGES), "at": datetime.now(UTC).isoformat(timespec="seconds")}
     return Result(
         asked,
         seconds=seconds,
@@ -98,7 +114,7 @@ def _asked(options: argparse.Namespace) -> list[Asked]:
             precision=precision or "fp32",
             workload=workload,
             round=number,
-            share=options.share if arm in PEERS else 1.0,
+            share=share_of(options.share, arm=arm, workload=workload),
             pictures=options.pictures,
             threads=options.threads,
             machine=here,
@@ -110,26 +126,17 @@ def _asked(options: argparse.Namespace) -> list[Asked]:
     ]
 
 
-def _write(options: argparse.Namespace, results: list[Result]) -> None:
-    """Write the page into docs/benchmarks, or beside the journal where fewer pictures make it a trial."""
+def _write(options: argparse.Namespace, journal: Path) -> None:
+    """Write the page beside the journal."""
     key = (machine(), options.pictures, options.threads)
-    mine = [result for result in results if key == (result.asked.machine, result.asked.pictures, result.asked.threads)]
+    mine = [one for one in read(journal) if key == (one.asked.machine, one.asked.pictures, one.asked.threads)]
     if not mine:
         return
     day = datetime.now(UTC).date().isoformat()
-    text = render(mine, day=day)
-    proper = options.pictures == NUM_PICTURES and options.folder == FOLDER
-    page = (PAGES if proper else options.folder) / file_name(machine(), day=day)
-    page.parent.mkdir(parents=True, exist_ok=True)
+    text = render(mine, day=day, journal=journal.name)
+    page = journal.with_name(file_name(machine(), day=day))
     page.write_text(text, encoding="utf-8")
     print(text, page, sep="\n")
-
-
-def _commit() -> str:
-    """Name the commit that is measured, and say where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def _arguments() -> argparse.Namespace:
@@ -138,10 +145,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workloads", type=_words(tuple(WORKLOADS)), default=list(WORKLOADS), help="as W1,W5")
     parser.add_argument("--arms", type=_words(arms), default=list(ARMS), help="as plain,frostline:bf16")
-    parser.add_argument("--share", type=_share, default=1.0, help="of their epochs that peers run; 0.25 saves hours")
+    share_says = f"of their epochs that peers run, and all ways in {' and '.join(SHORTENED_FOR_ALL)}; 0.25 saves hours"
+    parser.add_argument("--share", type=_share, default=1.0, help=share_says)
     parser.add_argument("--pictures", type=int, default=NUM_PICTURES, help="fewer, to see that everything works")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="of journal, pictures and weights")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of pictures and weights")
     parser.add_argument("--fresh", action="store_true", help="measure anew what the journal has of what is asked for")
     return parser.parse_args()
 

@@ -74,4 +74,4 @@ def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:
 
 
 def _is_text(path: Path) -> bool:
-    return path.is_file() and path.suffix in {".csv", ".html", ".json", ".md", ".py", ".txt", ".yaml"}
+    return path.is_file() and path.suffix in {".csv", ".html", ".json", ".jsonl", ".md", ".py", ".txt", ".yaml"}

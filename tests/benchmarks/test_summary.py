@@ -1,12 +1,16 @@
-"""Medians, ratios and the page from measurements that are made up."""
+"""Medians, ratios, the page and the journal from measurements that are made up."""
 
+import json
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from .programs import page, results, summary
 
 file_name, render = page.file_name, page.render
 Asked, Result, append, forget, read = results.Asked, results.Result, results.append, results.forget, results.read
+without_paths = results.without_paths
 TARGETS, fastest_peer, ratio, tabulate = summary.TARGETS, summary.fastest_peer, summary.ratio, summary.tabulate
 
 OURS = ("frostline", "fp32")
@@ -54,24 +58,45 @@ def test_the_page_marks_what_is_extrapolated_missed_or_failed() -> None:
     final = {"loss": 0.25, "accuracy": 0.875}
     page = render(
         [
-            *rounds("plain", "W1", 100, 102, 104, share=0.25, final=final),
+            *rounds("plain", "W1", 100, 102, 104, share=0.25),
             *rounds("frostline", "W1", 4, 4.08, 6, final=final),
             *rounds("plain", "W5", 10),
             *rounds("frostline", "W5", 10),
             result("fastai", "W1", 0, error="no such thing"),
         ],
         day="2026-01-02",
+        journal="some.jsonl",
     )
+    assert "every single measurement is in [some.jsonl](some.jsonl)." in page
+    assert "≈: a share of each phase's epochs, two at least, was run (0.25)" in page
     assert "≈ 102.00 (100.00 – 104.00)" in page
     assert "≈ 20 × 102.00" in page
     assert "| W1 | plain PyTorch | 25.00 | ≥ 25 | – | ≥ 50 |" in page
     assert "| W5 | plain PyTorch | 1.00 | ≥ 1.1, **missed** | – | ≥ 2 |" in page
-    assert "| W1 | 0.2500, 0.875 | – | 0.2500, 0.875 |" in page
+    assert "| W1 | – | – | 0.2500, 0.875 |" in page
     assert "- fastai `freeze_to`, W1: no such thing" in page
     assert all(
         len(row.split("|")) == len(page.split("## Seconds")[1].split("|\n")[0].split("|")) + 1
         for row in [line for line in page.split("## How")[0].splitlines() if line.startswith("| ")]
     )
+
+
+def test_what_was_learned_is_of_whole_runs_whatever_came_after_them() -> None:
+    whole, other = {"loss": 0.25, "accuracy": 0.875}, {"loss": 0.5, "accuracy": 0.75}
+    page = render(
+        [
+            result("plain", "W3", 10, final=whole),
+            result("plain", "W3", 10, share=0.25, number=2),
+            result("frostline", "W3", 0, error="killed"),
+            result("plain", "W4", 10, share=0.25, final=other),  # of a journal from when these were evaluated
+            result("frostline", "W4", 10, final=whole),
+        ],
+        day="2026-01-02",
+        journal="some.jsonl",
+    )
+    learned = page.split("## What was learned")[1]
+    assert "| W3 | 0.2500, 0.875 | – |" in learned
+    assert "| W4 | – | 0.2500, 0.875 |" in learned
 
 
 def test_every_workload_has_a_target_in_both_precisions() -> None:
@@ -94,3 +119,30 @@ def test_the_journal_survives_a_line_that_was_cut_off_and_forgets_what_it_is_tol
     assert read(journal) == [first, second]
     forget(journal, [first.asked])
     assert read(journal) == [second]
+
+
+def test_a_journal_of_before_can_be_read(tmp_path: Path) -> None:
+    asked = {"arm": "plain", "precision": "fp32", "workload": "W1", "round": 1, "share": 0.25}
+    asked |= {"pictures": 512, "threads": 2, "machine": "Some CPU, 2 cores"}
+    kept = {"asked": asked, "seconds": 2.0, "extrapolated": True, "final": {"loss": 0.5, "accuracy": 0.75}}
+    journal = tmp_path / "results.jsonl"
+    journal.write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    assert read(journal) == [result("plain", "W1", 2.0, share=0.25, final=kept["final"])]
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("FileNotFoundError: '/home/some one/data/a b.jpg'", "FileNotFoundError: 'a b.jpg'"),
+        ("ImportError: no x in y (/opt/y/__init__.py)", "ImportError: no x in y (__init__.py)"),
+        ("OSError: /opt/lib/libx.so: cannot open, see /tmp", "OSError: libx.so: cannot open, see tmp"),
+        ("can't open '/a/b.py', nor /a/:/b/c/", "can't open 'b.py', nor c/"),
+        ("file:///home/someone/a.txt is gone", "file:a.txt is gone"),
+        (
+            "ValueError: bf16/fp32, 1 / 2, ./a/b: see https://host/a/b",
+            "ValueError: bf16/fp32, 1 / 2, ./a/b: see https://host/a/b",
+        ),
+    ],
+)
+def test_of_a_path_its_last_component_is_left(text: str, left: str) -> None:
+    assert without_paths(text) == left
