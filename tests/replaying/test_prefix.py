@@ -5,7 +5,7 @@ from collections import namedtuple
 import numpy
 import pytest
 import torch
-from torch.utils._pytree import tree_structure
+from torch.utils._pytree import tree_flatten, tree_structure
 from torch.utils.data import DataLoader, default_collate
 
 from frostline.replaying.recording.ranks import Ranks
@@ -97,12 +97,20 @@ ALIKE = {
 @pytest.mark.parametrize("kind", ALIKE)
 def test_labels_picked_from_the_whole_are_those_of_the_batch(kind):
     samples = ALIKE[kind]
-    labels = Labels.of(samples)
+    labels = Labels.of(map(tree_flatten, samples), left_out=())
     for entries in ([0], [3, 3, 1400, 1024], list(range(1000, 1100))):
         found = labels.batch(entries, None)
         expected = default_collate([samples[entry] for entry in entries])
         assert repr(found) == repr(expected)
         assert tree_structure(found) == tree_structure(expected)
+
+
+def test_what_is_left_out_of_the_labels_is_a_ghost_of_the_batch():
+    samples = [{"image": torch.rand(3), "label": i, "mask": torch.rand(2), "name": f"{i}"} for i in range(5)]
+    labels = Labels.of((tree_flatten(left_out(one, frozenset({0, 1}))) for one in samples), left_out=(0, 1))
+    found = labels.batch([4, 2], lambda leaf, entries: (leaf, entries))
+    assert (found["image"], found["mask"], found["name"]) == ((0, [4, 2]), (1, [4, 2]), ["4", "2"])
+    assert found["label"].tolist() == [4, 2]
 
 
 UNLIKE = {
@@ -120,7 +128,7 @@ UNLIKE = {
 
 @pytest.mark.parametrize("kind", UNLIKE)
 def test_samples_that_differ_are_put_together_batch_by_batch(kind):
-    assert Labels.of(UNLIKE[kind]) is None
+    assert Labels.of(map(tree_flatten, UNLIKE[kind]), left_out=()) is None
 
 
 def test_samples_that_nest_in_other_ways_are_kept_as_they_are(tmp_path):

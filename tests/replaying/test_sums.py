@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from frostline.replaying.guarding.sums import Sums
+from frostline.replaying.guarding.sums import ManySums, Sums
 
 KINDS = {
     "small": lambda: torch.randn(8, 4),
@@ -17,6 +17,7 @@ KINDS = {
     "truth": lambda: torch.randn(70, 90) > 0,
     "complex": lambda: torch.randn(70, 90, dtype=torch.complex64),
     "a scalar": lambda: torch.tensor(3.0),
+    "eight bits": lambda: torch.randn(8, 4).to(torch.float8_e4m3fn),
     "empty": lambda: torch.empty(0, 5),
 }
 
@@ -35,7 +36,7 @@ def test_one_number_that_is_another_is_seen(make, place):
     tensor = make()
     sums = Sums(tensor)
     where = tuple((place,) * tensor.ndim)
-    tensor[where] = not tensor[where] if tensor.dtype == torch.bool else tensor[where] + 1
+    tensor[where] = 0 if tensor[where] else 1
     assert not sums.hold(tensor)
 
 
@@ -68,3 +69,31 @@ def test_another_type_or_shape_is_another_tensor(size):
     sums = Sums(tensor)
     assert not sums.hold(tensor.double())
     assert not sums.hold(tensor.view(-1))
+
+
+def many():
+    return {name: make() for name, make in KINDS.items()}
+
+
+def test_of_many_tensors_none_moved_where_none_was_touched():
+    tensors = many() | {"no number": torch.tensor([float("nan"), 1.0])}
+    sums = ManySums(tensors)
+    assert sums.moved(tensors) == []
+    assert sums.moved({name: tensor.clone() for name, tensor in tensors.items()}) == []
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "empty"])
+def test_of_many_tensors_the_one_that_moved_is_named(name):
+    tensors = many()
+    sums = ManySums(tensors)
+    where = (0,) * tensors[name].ndim
+    tensors[name].data[where] = 0 if tensors[name][where] else 1
+    assert sums.moved(tensors) == [name]
+
+
+def test_of_many_tensors_one_of_another_type_or_shape_is_named():
+    tensors = {"a": torch.ones(4), "b": torch.ones(4), "c": torch.ones(2, 2)}
+    sums = ManySums(tensors)
+    assert sums.moved(tensors | {"b": torch.ones(4, dtype=torch.float64)}) == ["b"]
+    assert sums.moved(tensors | {"c": torch.ones(4)}) == ["c"]
+    assert sums.moved(tensors | {"a": torch.ones(2), "b": torch.ones(6)}) == ["a", "b"]

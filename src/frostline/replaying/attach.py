@@ -156,7 +156,7 @@ class Attaching:
                 model=self.handle.model,
                 samples=samples,
                 sample_seconds=sample_seconds,
-                network_seconds=replayer.sample_seconds,
+                network_seconds=replayer.survey.sample_seconds,
                 workers=self.loader.num_workers,
                 batch_samples=prefix.items.shard_rows,
                 kept=prefix.rows,

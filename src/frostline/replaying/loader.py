@@ -92,7 +92,7 @@ class Issue:
     def _all_labels(self) -> Labels | None:
         """Put what else the samples hold together once, where torch's own function does it for each batch."""
         kept = self._prefix.every() if self._prefix.feed.collate is default_collate else None
-        return None if kept is None else Labels.of(self._unflat(entry, *one) for entry, one in enumerate(kept))
+        return None if kept is None else Labels.of(kept, left_out=self._order)
 
     def __call__(self, picked: Sequence[Any]) -> Any:
         """Give a batch; where replay is off, a real one.

@@ -28,7 +28,11 @@ from frostline.replaying.rerun import Rerun
 from frostline.replaying.samples.feed import Feed, with_ghosts
 from frostline.replaying.samples.probed import Probed, compare_outputs
 from frostline.replaying.slots import same_numbers
+from frostline.replaying.tape import Tape
 from frostline.selection import undisturbed
+
+# Batches of so many sizes are followed along a tape of their own.
+_MOST_TAPES = 64
 
 
 class Replayer:
@@ -40,7 +44,6 @@ class Replayer:
         frontier: where frozen computation ends.
         leaves: which tensors of a sample may be ghosts.
         survey: what another replayer of the same plan may start from.
-        sample_seconds: that the frozen prefix takes for a sample, a few at a time.
         refused: why replay is off, or None.
         replayed: number of forward passes whose prefix was looked up.
         left: whether the network has its own forward back.
@@ -73,6 +76,7 @@ class Replayer:
         self.replayed = 0
         self.left = False
         self._pass: Pass | None = None
+        self._tapes: dict[int, Tape] = {}
         held = set(handle.plan.held_buffers)
         self._moving = [
             (module, key)
@@ -155,18 +159,19 @@ class Replayer:
             slot: slot_key(slot, frontier=self.frontier, handle=self.handle, setting=self.setting)
             for slot in self.frontier.stored
         }
-        # The same code and weights need not be tried in every way once more.
-        new = known is None or keys != known.keys
+        if known is not None and keys == known.keys:
+            # The same code and weights need not be tried in every way once more.
+            self._check(feed, samples[:2], in_train, in_train.output, train=True)
+            self.survey = replace(known, frontier=self.frontier)
+            return
         # What is watched might compute in another way than what is not.
-        computed = self._computed(feed, samples[:2]) if new else in_train.output
-        self._check(feed, samples[:2], in_train, computed, train=True)
+        self._check(feed, samples[:2], in_train, self._computed(feed, samples[:2]), train=True)
         # Recording takes the tensors that the probe chose, unless modules are run without being called; and validation,
         # which runs without gradients, computes what was recorded with them.
-        for gradients, where in ((True, "in recording"), *([(False, "without gradients")] if new else [])):
+        for gradients, where in ((True, "in recording"), (False, "without gradients")):
             if (odd := again.odd(gradients=gradients)) is not None:
                 raise Refusal(f"{odd} is another tensor {where}")
-        self.sample_seconds = again.sample_seconds
-        self.survey = Survey(self.frontier, keys)
+        self.survey = Survey(self.frontier, keys, again.sample_seconds)
 
     def _follow(self, feed: Feed) -> Callable[[Flow, Any], None]:
         def run(flow: Flow, batch: Any) -> None:
@@ -270,14 +275,20 @@ class Replayer:
             registered=self._registered,
             count=len(ticket.entries),
             device=device,
+            tape=self._tape(len(ticket.entries)),
         )
-        with self._during(replaying), inside_a_network(replaying.found):
+        with self._during(replaying), inside_a_network(replaying):
             output = original(*args, **kwargs)
         made = replaying.made
         del replaying
         if has_ghost(output) or any(one() is not None for one in made):
             raise Refusal("something that replay does not compute comes out of the network, or is kept for later")
         return output
+
+    def _tape(self, count: int) -> Tape:
+        if len(self._tapes) >= _MOST_TAPES:
+            self._tapes.clear()
+        return self._tapes.setdefault(count, Tape())
 
     def _check_beside(self, leaves: Mapping[int, Tensor], ticket: Ticket) -> None:
         """See that real arguments, on which what is stored depends too, are still those of the samples."""

@@ -1,20 +1,23 @@
 """One forward pass whose prefix is looked up: held modules give stored tensors, or ghosts."""
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from frostline.replaying.ghosts.ghost import Ghost
+from frostline.replaying.ghosts.ghost import NOTHING, Ghost
 from frostline.replaying.keeping import flat
+from frostline.replaying.operations import name_of, versions_of
 from frostline.replaying.probe.frontier import Frontier
 from frostline.replaying.probe.lineage import Lineage, parts
 from frostline.replaying.probe.steps import Given, Step, step_of
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Slot
+from frostline.replaying.tape import Follower, Tape
 
 
 class Replaying:
@@ -27,6 +30,7 @@ class Replaying:
         registered: names of its parameters and buffers by identity.
         count: number of samples.
         device: where the network is.
+        tape: the steps of an earlier pass with as many samples.
 
     Attributes:
         made: the ghosts of this pass; when it is over nobody may have one.
@@ -41,6 +45,7 @@ class Replaying:
         registered: Mapping[int, str],
         count: int,
         device: torch.device,
+        tape: Tape,
     ) -> None:
         self._frontier = frontier
         # Whatever works on them in place works on this batch's alone.
@@ -49,9 +54,10 @@ class Replaying:
         self._registered = registered
         self._count = count
         self._device = device
-        self.made: list[weakref.ref[Ghost]] = []
+        self._follower = Follower(tape, arguments.values(), self._values)
+        self.made = self._follower.made
         self._lineage = Lineage()
-        self._versions: dict[int, int] = {}
+        self._versions = dict(zip(map(id, self._values.values()), versions_of([*self._values.values()]), strict=True))
         self._outermost: dict[str, int] = {}
         self._inside = 0
 
@@ -76,12 +82,32 @@ class Replaying:
             finally:
                 self._inside -= 1
         given = flat((args, kwargs))
+        followed = self._follower.follow((name, number), given)
+        if followed is not NOTHING:
+            return followed
+        self._catch_up()
         # No ghost needs a gradient, and to ask it takes its time.
         if any(isinstance(one, Tensor) and not isinstance(one, Ghost) and one.requires_grad for one in given):
             raise Refusal(f"the held {name} gets something trained, which it did not in the probe")
         if self._frontier.steps_seen.find(self._step(f"{name} {number}", given)) is None:
             raise Refusal(f"the held {name} gets other things than in the probe")
-        return shape.filled({slot.leaf: self._leaf(slot) for slot in self._frontier.slots[name, number]})
+        slots = self._frontier.slots[name, number]
+        output = shape.filled({slot.leaf: self._leaf(slot) for slot in slots})
+        self._follower.write((name, number), given, output, note=slots)
+        return output
+
+    def _catch_up(self) -> None:
+        """Name what was made while the tape was followed."""
+        for turn, given, output in self._follower.behind:
+            if turn.note is None:
+                continue
+            if isinstance(turn.what, tuple):
+                leaves = tree_flatten(output)[0]
+                for slot in turn.note:
+                    self._lineage.name(leaves[slot.leaf], slot)
+            else:
+                self._named(given, output, done=turn.note)
+        self._follower.behind.clear()
 
     def _leaf(self, slot: Slot) -> Tensor:
         tensor = self._values.get(slot)
@@ -94,7 +120,7 @@ class Replaying:
     def _name(self, tensor: Tensor, slot: Slot) -> None:
         self._lineage.name(tensor, slot)
         if not isinstance(tensor, Ghost):
-            self._versions[id(tensor)] = tensor._version
+            self._versions.setdefault(id(tensor), *versions_of([tensor]))
 
     def _step(self, name: str, leaves: list[Any]) -> Step:
         return step_of(name, leaves, count=self._count, given=self._given_as)
@@ -104,31 +130,43 @@ class Replaying:
         if isinstance(tensor, Ghost):
             return known
         # What is handed out may have been written into since; nobody sees that.
-        if known is not None and self._versions.get(id(tensor), tensor._version) == tensor._version:
+        if known is not None and self._versions.get(id(tensor), version := versions_of([tensor])[0]) == version:
             return known
         return self._registered.get(id(tensor), tensor)
 
-    def found(self, operation: str, arguments: Any, output: Any, *, writes: bool = False) -> Any:
+    def again(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Give what an operation on ghosts gave at this place of an earlier pass, or `NOTHING`."""
+        return self._follower.follow(func, flat((args, kwargs)))
+
+    def found(self, func: Callable[..., Any], arguments: Any, output: Any, *, writes: bool = False) -> Any:
         """Give what an operation on ghosts gives: what is stored of it, or ghosts.
 
         Raises:
             Refusal: it gets other things than in the probe, or gives another shape.
         """
-        leaves, spec = tree_flatten(output)
-        ghosts = [one for one in leaves if isinstance(one, Ghost)]
-        self.made += map(weakref.ref, ghosts)
+        self.made += [weakref.ref(one) for one in tree_flatten(output)[0] if isinstance(one, Ghost)]
+        given, operation = flat(arguments), name_of(func)
         if self._inside:
+            self._follower.write(func, given, output, note=None)
             return output
-        given = flat(arguments)
+        self._catch_up()
         known = self._frontier.steps_seen.find(self._step(operation, given))
         if known is None:
             raise Refusal(f"{operation} was not done to what is held in the probe, or not in this way")
-        made = self._lineage.step(operation, [one for one in given if isinstance(one, Tensor)])
-        if writes:
-            written = {id(one.memory) for one in ghosts}
+        done = Done(operation, writes, followed=known.parent is not None)
+        output = self._named(given, output, done=done)
+        self._follower.write(func, given, output, note=done)
+        return output
+
+    def _named(self, given: Sequence[Any], output: Any, *, done: "Done") -> Any:
+        """Name what an operation makes, and put what is stored of it in its place."""
+        leaves, spec = tree_flatten(output)
+        made = self._lineage.step(done.operation, [one for one in given if isinstance(one, Tensor)])
+        if done.writes:
+            written = {id(one.memory) for one in leaves if isinstance(one, Ghost)}
             self._lineage.forget(lambda tensor: isinstance(tensor, Ghost) and id(tensor.memory) in written)
             return output
-        if made is None or known.parent is None:
+        if made is None or not done.followed:
             return output
         named = {id(tensor): slot for slot, tensor in parts(made, output)}
         for place, leaf in enumerate(leaves):
@@ -141,3 +179,18 @@ class Replaying:
                 leaves[place] = self._values[slot]
             self._name(leaves[place], slot)
         return tree_unflatten(leaves, spec)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What is known of an operation on held tensors.
+
+    Attributes:
+        operation: its name.
+        writes: whether it makes what it gives in the place of what it was given.
+        followed: whether what it gives is named after what it was given.
+    """
+
+    operation: str
+    writes: bool
+    followed: bool

@@ -21,7 +21,8 @@ _LONGEST_TEXT = 100
 # Where the legacy generator of numpy stands before its first draw.
 _FRESH_NUMPY = (623, 624)
 _NUMPY_BYTES = 624 * 4 + 4  # the words of the Mersenne Twister, and the place in them
-_settled: bytes | None = None  # the words at which nothing was left over when last asked
+# The words at which nothing was left over when numpy was last asked, and what it said.
+_settled: tuple[bytes, dict[str, Any]] | None = None
 
 
 def known_random(thing: object, *, name: str = "dataset", beyond_seeds: bool = False) -> tuple[str, ...]:
@@ -163,8 +164,23 @@ def _moved(before: Any, now: Any) -> bool:
     return bool(before != now)
 
 
+def numpy_state() -> dict[str, Any] | None:
+    """Give what numpy's legacy generator is put back to with `set_state`; None where it is not loaded."""
+    found = _ask_numpy()
+    return None if found is None else found[1]
+
+
 def _numpy_state() -> tuple[bytes, str] | None:
     """Give the words of numpy's legacy generator and what a draw of two left over; None where it is not loaded."""
+    found = _ask_numpy()
+    if found is None:
+        return None
+    words, state = found
+    return words, f"{state['gauss']!r}" if state["has_gauss"] else ""
+
+
+def _ask_numpy() -> tuple[bytes, dict[str, Any]] | None:
+    """Give the words of numpy's legacy generator, and all its state."""
     global _settled
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is None:
@@ -173,11 +189,11 @@ def _numpy_state() -> tuple[bytes, str] | None:
     bits = numpy_random.get_bit_generator()
     if _settled and type(bits) is numpy_random.MT19937:
         words = ctypes.string_at(bits.ctypes.state_address, _NUMPY_BYTES)
-        if words == _settled:
-            return words, ""
-    state = numpy_random.get_state(legacy=False)
+        if words == _settled[0]:
+            return _settled
+    state: dict[str, Any] = numpy_random.get_state(legacy=False)
     if state["bit_generator"] != "MT19937":  # somebody put another one in its place
-        return repr(state).encode(), ""
+        return repr(state).encode(), state
     words = state["state"]["key"].tobytes() + int(state["state"]["pos"]).to_bytes(4, sys.byteorder)
-    _settled = None if state["has_gauss"] else words
-    return words, f"{state['gauss']!r}" if state["has_gauss"] else ""
+    _settled = None if state["has_gauss"] else (words, state)
+    return words, state

@@ -19,6 +19,8 @@ from frostline.replaying.refusal import Refusal
 
 # What asks for the real tensors when the network itself runs on them.
 THE_NETWORK = "the network"
+# In place of what an operation makes: that it is not known.
+NOTHING: Any = object()
 # Said of an operation with a parameter.
 ANOTHER_NETWORK = "of a part of the network, or of another one,"
 
@@ -115,8 +117,11 @@ class Ghost(torch.Tensor):
         inside = _state.inside
         if inside is None:
             return _outside(func, args, kwargs)
+        known = inside.steps.again(func, args, kwargs)
+        if known is not NOTHING:
+            return known
         try:
-            return _derived(func, args, kwargs, inside.found)
+            return _derived(func, args, kwargs, inside.steps.found)
         except Refusal as refusal:
             inside.faults.append(refusal)
             raise
@@ -141,14 +146,23 @@ class Ghost(torch.Tensor):
 _ITS_OWN = ("__hash__", "__dir__")
 
 
-class Found(Protocol):
+class Steps(Protocol):
     """Knows what is stored of what operations make."""
 
-    def __call__(self, operation: str, arguments: Any, output: Any, /, *, writes: bool = False) -> Any:
+    def again(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any:
+        """Give what an operation made in an earlier pass, with the ghosts of this one; `NOTHING` where it is not known.
+
+        Args:
+            func: the operation.
+            args: what it is given.
+            kwargs: what it is given by name.
+        """
+
+    def found(self, func: Callable[..., Any], arguments: Any, output: Any, /, *, writes: bool = False) -> Any:
         """Give what an operation makes.
 
         Args:
-            operation: its name.
+            func: the operation.
             arguments: all that it was given.
             output: ghosts of what it makes.
             writes: whether it makes it in the place of what it was given.
@@ -159,7 +173,7 @@ class Found(Protocol):
 class _Inside:
     """A forward pass of ghosts: what is stored, and what refused, in case that the network's own code catches it."""
 
-    found: Found
+    steps: Steps
     faults: list[Refusal] = field(default_factory=list)
 
 
@@ -171,16 +185,16 @@ _state = _State()
 
 
 @contextmanager
-def inside_a_network(found: Found) -> Iterator[None]:
+def inside_a_network(steps: Steps) -> Iterator[None]:
     """Let every operation on a ghost give a ghost; outside, an operation makes it the tensor that it stands for.
 
     Args:
-        found: may give stored tensors in place of what an operation would give.
+        steps: may give stored tensors in place of what an operation would give.
 
     Raises:
         Refusal: something inside needed values, also where somebody caught it on the way.
     """
-    _state.inside, before = _Inside(found), _state.inside
+    _state.inside, before = _Inside(steps), _state.inside
     inside = _state.inside
     try:
         yield
@@ -200,7 +214,7 @@ def has_ghost(value: Any) -> bool:
     return any(isinstance(leaf, Ghost) for leaf in all_leaves(value))
 
 
-def _derived(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], found: Found) -> Any:
+def _derived(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], found: Callable[..., Any]) -> Any:
     """Run an operation on shapes alone.
 
     Raises:
@@ -224,11 +238,11 @@ def _derived(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     given = (args, kwargs)
     if name in MOVES:
         if not isinstance(args[0], Ghost):  # a real tensor is made like a ghost
-            return found(name, given, args[0].to(device=device, dtype=ghosts[0].dtype))
+            return found(func, given, args[0].to(device=device, dtype=ghosts[0].dtype))
         moved = _moved(name, args, kwargs)
         # What changes nothing gives the tensor itself, as torch does.
         same = (moved.dtype, moved.device) == (args[0].dtype, args[0].device)
-        return found(name, given, args[0] if same and not {"copy", "memory_format"} & kwargs.keys() else moved)
+        return found(func, given, args[0] if same and not {"copy", "memory_format"} & kwargs.keys() else moved)
     if "device" in kwargs:
         kwargs = {**kwargs, "device": "meta"}
     shapes: dict[int, Ghost] = {}
@@ -251,7 +265,7 @@ def _derived(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         raise Refusal(f"{name} needs values that replay does not compute ({reason})") from None
     if target is not None:
         return found(
-            name, given, args[0] if isinstance(args[0], Ghost) and kwargs.get("out") is None else target, writes=True
+            func, given, args[0] if isinstance(args[0], Ghost) and kwargs.get("out") is None else target, writes=True
         )
     memory = {empty.untyped_storage()._cdata: shapes[id(empty)].memory for empty in alive}
 
@@ -264,7 +278,7 @@ def _derived(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         made.memory = memory.get(leaf.untyped_storage()._cdata, made.memory)
         return made
 
-    return found(name, given, tree_map(ghost_of, out))
+    return found(func, given, tree_map(ghost_of, out))
 
 
 def _moved(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ghost:

@@ -3,7 +3,8 @@
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter, is_
 from typing import Any
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 from torch.nn.modules import module as every_module
 
 from frostline.freezing import PlanHandle, digest
+from frostline.replaying.fingerprint import numpy_state
 from frostline.replaying.guarding.picture import MISSING, WRITTEN, Change, Picture, Place, equal
 from frostline.replaying.guarding.reach import Reach, is_library
-from frostline.replaying.guarding.sums import Sums
+from frostline.replaying.guarding.sums import ManySums
 from frostline.replaying.keeping import Keeper
+from frostline.replaying.operations import versions_of
 from frostline.replaying.probe.frontier import Frontier
 from frostline.replaying.probe.watched import is_anybodys, tensors_below
 from frostline.replaying.refusal import Refusal
@@ -34,6 +37,7 @@ _OFTEN_STEPS = 100
 _AT_FIRST = 4
 # What changes so often around what is held, and matters as often not, is kept by the network itself.
 _OFTEN_HARMLESS = 2
+_VERSION, _TRAINED = attrgetter("_version"), attrgetter("requires_grad")
 
 
 class Guard:
@@ -58,9 +62,9 @@ class Guard:
     ) -> None:
         every = dict(handle.model.named_modules(remove_duplicate=False))
         self._places = {name: (every[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in tensors}
-        self._known = [self._entry(name) for name in self._places]
+        self._note()
         self._digests = {name: handle.before.get(name) or digest(self._tensor(name)) for name in self._places}
-        self._sums = {name: Sums(self._tensor(name)) for name in self._places}
+        self._sums = ManySums(self._tensors())
         self._same = same
         self._glances = self._computed = 0
         calls = {name for name, _ in frontier.calls}
@@ -100,18 +104,35 @@ class Guard:
             Refusal: something is another.
         """
         self._look(closely=True)
-        for name, known in self._sums.items():
-            if not known.hold(self._tensor(name)):
-                self._compare(name)
+        for name in self._sums.moved(self._tensors()):
+            self._compare(name)
 
     # -- tensors
 
-    def _entry(self, name: str) -> tuple[str, Mapping[str, Tensor | None], str, Tensor, int | None]:
-        """Say where a tensor is kept, and what it is now."""
-        module, key = self._places[name]
-        tensor = self._tensor(name)
-        version = None if tensor.is_inference() else tensor._version
-        return name, module._parameters if key in module._parameters else module._buffers, key, tensor, version
+    def _note(self) -> None:
+        """Keep where each tensor hangs, and what it is now."""
+        self._spots = [
+            (module._parameters if key in module._parameters else module._buffers, key)
+            for module, key in self._places.values()
+        ]
+        self._there = [*self._tensors().values()]
+        self._versions = versions_of(self._there)
+        # Of those of inference mode nobody keeps count.
+        self._counted = [tensor for tensor in self._there if not tensor.is_inference()]
+        self._counts = list(map(_VERSION, self._counted))
+
+    def _check_tensors(self) -> None:
+        """Compare the tensors that were replaced or written into since they were noted.
+
+        Raises:
+            Refusal: one holds something else.
+        """
+        now = [place.get(key) for place, key in self._spots]
+        versions = versions_of(self._there)
+        for name, there, found, old, new in zip(self._places, self._there, now, self._versions, versions, strict=True):
+            if found is not there or old != new:
+                self._compare(name)
+        self._note()
 
     def _tensor(self, name: str) -> Tensor:
         module, key = self._places[name]
@@ -120,6 +141,9 @@ class Guard:
         if tensor is None:
             raise Refusal(f"the held {name} is gone")
         return tensor
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: self._tensor(name) for name in self._places}
 
     def _compare(self, name: str) -> None:
         if digest(self._tensor(name)) != self._digests[name]:
@@ -160,13 +184,12 @@ class Guard:
     def _look(self, *, closely: bool) -> None:
         # Once a step, over all held tensors and modules.
         self._glances += 1
-        for number, (name, place, key, known, version) in enumerate(self._known):
-            if place.get(key) is not known or (version is not None and known._version != version):
-                self._compare(name)
-                self._known[number] = self._entry(name)
-        for parameter in self._parameters:
-            if parameter.requires_grad:
-                raise Refusal(f"the held {self._name_of(parameter)} is to be trained now")
+        now = (place.get(key) for place, key in self._spots)
+        if not all(map(is_, now, self._there)) or list(map(_VERSION, self._counted)) != self._counts:
+            self._check_tensors()
+        if any(map(_TRAINED, self._parameters)):
+            trained = next(one for one in self._parameters if one.requires_grad)
+            raise Refusal(f"the held {self._name_of(trained)} is to be trained now")
         if list(map(type, self._modules)) != self._types:
             raise Refusal("a held module is of another class than when the prefix was recorded")
         if changes := self._picture.changes(closely=closely):
@@ -318,8 +341,7 @@ class Undo:
         self._torch = torch.get_rng_state()
         self._device = device
         self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        self._numpy: Any = sys.modules.get("numpy.random")
-        self._numpy_state = self._numpy.get_state() if self._numpy is not None else None
+        self._numpy = numpy_state()
 
     def __call__(self) -> None:
         """Put everything back."""
@@ -328,7 +350,7 @@ class Undo:
         if self._cuda is not None:
             torch.cuda.set_rng_state(self._cuda, self._device)
         if self._numpy is not None:
-            self._numpy.set_state(self._numpy_state)
+            sys.modules["numpy.random"].set_state(self._numpy)
         self._put_back()
         with torch.no_grad():
             for module, key, buffer, before in self._buffers:

@@ -1,6 +1,7 @@
 """Sums: what a tensor held, in few numbers, which differ where it does; far quicker than a digest."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -44,9 +45,49 @@ class Sums:
         if self._weights is None:
             return (flat,)
         side = len(self._weights)
-        # Autocast would add up in fewer bits, and only where somebody is in it.
+        square, rest = flat[: side * side].view(side, side), flat[side * side :]
+        if not torch.is_autocast_enabled(flat.device.type):
+            return square.mv(self._weights), rest
+        # It would add up in fewer bits, and only where somebody is in it.
         with torch.autocast(flat.device.type, enabled=False):
-            return flat[: side * side].view(side, side).mv(self._weights), flat[side * side :]
+            return square.mv(self._weights), rest
+
+
+class ManySums:
+    """What many tensors held; the small ones are put behind each other, and compared at once.
+
+    Args:
+        tensors: by name.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._sums = {name: Sums(tensor) for name, tensor in tensors.items()}
+        self._small: dict[tuple[torch.dtype, torch.device], list[str]] = {}
+        for name, tensor in tensors.items():
+            if tensor.numel() <= _COPIED and tensor.layout is torch.strided and not tensor.is_quantized:
+                self._small.setdefault((tensor.dtype, tensor.device), []).append(name)
+        self._like = {kind: [(*kind, tensors[name].shape) for name in names] for kind, names in self._small.items()}
+        self._behind = {kind: _behind([tensors[name] for name in names]) for kind, names in self._small.items()}
+        together = set().union(*self._small.values())
+        self._large = [name for name in tensors if name not in together]
+
+    def moved(self, tensors: Mapping[str, Tensor]) -> list[str]:
+        """Name the tensors that hold something else now.
+
+        Args:
+            tensors: by the same names.
+        """
+        doubtful = list(self._large)
+        for kind, names in self._small.items():
+            now = [tensors[name] for name in names]
+            like = [(one.dtype, one.device, one.shape) for one in now]
+            if like != self._like[kind] or not same_numbers(_behind(now), self._behind[kind]):
+                doubtful += names
+        return [name for name in doubtful if not self._sums[name].hold(tensors[name])]
+
+
+def _behind(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
 def _flat(values: Tensor) -> Tensor:

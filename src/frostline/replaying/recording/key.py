@@ -31,10 +31,17 @@ class Key:
 
 @dataclass(frozen=True)
 class Survey:
-    """Where frozen computation ends under one plan, and what the stored tensors depend on."""
+    """Where frozen computation ends under one plan, and what the stored tensors depend on.
+
+    Attributes:
+        frontier: where.
+        keys: of each stored slot.
+        sample_seconds: that the frozen prefix takes for a sample, a few at a time.
+    """
 
     frontier: Frontier
     keys: Mapping[Slot, Key]
+    sample_seconds: float
 
     def tensors(self, model: nn.Module) -> frozenset[str]:
         """Name the parameters and buffers of a network that the stored tensors depend on."""

@@ -11,6 +11,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from torch.utils.data import default_collate
 
 from frostline.replaying.ghosts.ghost import Ghost
+from frostline.replaying.samples.sample import is_left_out
 
 _CHUNK = 1024
 
@@ -36,11 +37,12 @@ class Labels:
     columns: list[Tensor | Texts | int]
 
     @classmethod
-    def of(cls, samples: Iterable[Any]) -> "Labels | None":
+    def of(cls, samples: Iterable[tuple[Sequence[Any], TreeSpec]], *, left_out: Sequence[int]) -> "Labels | None":
         """Put the samples together.
 
         Args:
-            samples: all, in order, with issued ghosts in them.
+            samples: all, in order, as they are kept: flat, with marks in place of what is left out.
+            left_out: which tensor of a sample each mark stands for, in order.
 
         Returns:
             None where the samples are not alike, so that a batch is not a part of the whole.
@@ -49,21 +51,25 @@ class Labels:
         like: Any = None
         waiting = iter(samples)
         while chunk := list(islice(waiting, _CHUNK)):
-            for one in chunk:
-                flat, spec = tree_flatten(one)
-                kinds = (spec, [_kind(leaf) for leaf in flat])
+            for flat, spec in chunk:
+                kinds = (spec, [None if is_left_out(leaf) else _kind(leaf) for leaf in flat])
                 if kinds != (like := like or kinds):
                     return None
+            whole = [tree_unflatten([0 if is_left_out(leaf) else leaf for leaf in flat], spec) for flat, spec in chunk]
             try:
-                parts.append(tree_flatten(default_collate(chunk), is_leaf=_are_texts))
+                parts.append(tree_flatten(default_collate(whole), is_leaf=_are_texts))
             except Exception:  # whatever it says, it says of a batch as well, and there the user sees it
                 return None
         if any(spec != parts[0][1] for _, spec in parts):
             return None
         columns = [_joined(column) for column in zip(*(flat for flat, _ in parts), strict=True)]
-        if any(column is None for column in columns):
+        known: list[Tensor | Texts | int] = [column for column in columns if column is not None]
+        if len(known) < len(columns) or len(columns) != len(like[1]):
             return None
-        return cls(parts[0][1], [column for column in columns if column is not None])
+        marks = [place for place, kind in enumerate(like[1]) if kind is None]
+        for place, leaf in zip(marks, left_out, strict=True):
+            known[place] = leaf
+        return cls(parts[0][1], known)
 
     def batch(self, entries: Sequence[int], ghost: Callable[[int, Sequence[int]], Ghost]) -> Any:
         """Give a batch.
@@ -89,11 +95,9 @@ def _are_texts(value: Any) -> bool:
     return type(value) in (list, tuple) and bool(value) and all(type(one) in (str, bytes) for one in value)
 
 
-def _joined(column: Sequence[Any]) -> Tensor | Texts | int | None:
+def _joined(column: Sequence[Any]) -> Tensor | Texts | None:
     """Put what is there of all chunks behind each other; None where that is not known to be right."""
     first = column[0]
-    if isinstance(first, Ghost):
-        return first.ticket.leaf if first.ticket is not None and first.ticket.batched else None
     if isinstance(first, Tensor):
         same = {(type(part), part.dtype, part.shape[1:], part.layout, part.is_contiguous()) for part in column}
         return torch.cat(list(column)) if len(same) == 1 and type(first) is Tensor and first.is_contiguous() else None
