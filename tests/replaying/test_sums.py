@@ -97,3 +97,13 @@ def test_of_many_tensors_one_of_another_type_or_shape_is_named():
     assert sums.moved(tensors | {"b": torch.ones(4, dtype=torch.float64)}) == ["b"]
     assert sums.moved(tensors | {"c": torch.ones(4)}) == ["c"]
     assert sums.moved(tensors | {"a": torch.ones(2), "b": torch.ones(6)}) == ["a", "b"]
+
+
+def test_many_tensors_of_several_types_are_compared_within_autocast():
+    tensors = {"half": torch.ones(3, dtype=torch.float16), "whole": torch.ones(3), "large": torch.ones(80, 80)}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        sums = ManySums(tensors)
+        assert sums.moved(tensors) == []
+    tensors["half"].data[1] = 2
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert sums.moved(tensors) == ["half"]

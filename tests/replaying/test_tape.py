@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from frostline.replaying.ghosts.ghost import NOTHING, Ghost
 from frostline.replaying.probe.steps import Steps
 from frostline.replaying.slots import Slot
 from frostline.replaying.tape import Follower, Tape
 
-from .parents import Parent
+from .parents import Parent, Wired, block
 from .trial import Trial
 
 TRAINS_C = ["c.*", "fc.*"]
@@ -99,6 +99,84 @@ def test_a_step_more_is_seen_where_all_before_it_were_followed():
     trial = Trial(network, train=TRAINS_C).assert_exact()
     network.scale = 0.0
     trial.assert_falls_back("sigmoid was not done to what is held in the probe")
+
+
+class Twice(nn.Module):
+    """Gives a tensor twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = block(3)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        made = self.conv(images)
+        return made, made
+
+
+def test_what_is_given_twice_has_one_name_however_it_came():
+    network = Wired(
+        lambda net, x: net.fc(net.c(net.b(net.a(x)[1] + torch.tensor(0.5))).mean((2, 3))),
+        a=Twice(), b=block(), c=block(), fc=nn.Linear(8, 2),
+    )  # fmt: skip
+    Trial(network, train=TRAINS_C).assert_exact()
+
+
+def test_a_constant_is_met_by_the_same_tensor():
+    def between(net: Any, y: Tensor) -> Tensor:
+        constant, flipped = torch.tensor(0.5), y.flip(2)
+        one, other = (y, flipped) if net.scale == 2 else (flipped, y)
+        found = one + constant
+        other + constant
+        return found
+
+    network = Parent(between=between)
+    trial = Trial(network, train=TRAINS_C).assert_exact()
+    network.scale = 1.0
+    trial.assert_falls_back("in the probe")
+
+
+def test_what_is_stored_and_is_to_have_a_gradient_is_not_followed():
+    def wire(net: Any, x: Tensor) -> Tensor:
+        y = net.a(x)
+        if net.asks:
+            y.requires_grad_()
+        return net.fc((net.t(y) + net.t(net.b(y))).mean((2, 3)))
+
+    network = Wired(wire, a=block(3), b=block(), t=nn.Conv2d(8, 8, 1), fc=nn.Linear(8, 2))
+    network.asks = False  # type: ignore[assignment]
+    trial = Trial(network, train=["t.*", "fc.*"]).assert_exact()
+    network.asks = True  # type: ignore[assignment]
+    trial.assert_falls_back("gets something trained")
+
+
+def test_how_what_is_given_nests_is_compared():
+    network = Wired(lambda net, x: net.fc(net.a(x).flatten(2)[:, net.row]), a=block(3), fc=nn.Linear(64, 2))
+    network.row = 0  # type: ignore[assignment]
+    trial = Trial(network, train=["fc.*"]).assert_exact()
+    network.row = [0]  # type: ignore[assignment]
+    trial.assert_falls_back("in the probe")
+
+
+def test_zero_and_less_than_zero_are_two_numbers_and_none_is_one(looked_for):
+    network = Parent(between=lambda net, y: torch.copysign(y, net.scale).clamp_min(float("-inf")))
+    network.scale = 0.0
+    trial = Trial(network, train=TRAINS_C).assert_exact()
+    network.scale = -0.0
+    trial.assert_falls_back("in the probe")
+    network = Parent(between=lambda net, y: torch.nan_to_num(torch.fmin(y, y), float("nan")))
+    trial = Trial(network, train=TRAINS_C).assert_exact()
+    looked_for.clear()
+    trial.outputs([0, 1, 2])
+    assert looked_for == []
+
+
+def test_tapes_of_many_sizes_are_kept_as_long_as_there_is_room():
+    replayer = Trial(Parent(), train=TRAINS_C).replayer
+    tapes = [replayer._tape(count, {}) for count in range(100, 140)]
+    assert all(replayer._tape(100 + number, {}) is tape for number, tape in enumerate(tapes))
+    for count in range(1000):
+        replayer._tape(count, {})
+    assert len(replayer._tapes) <= 64
 
 
 def follower(tape: Tape, images: Tensor, stored: Tensor) -> Follower:

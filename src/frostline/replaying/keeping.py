@@ -1,7 +1,7 @@
 """What can be found in containers, in objects, and in the plain attributes of modules."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -36,6 +36,41 @@ def _gather(value: Any, found: list[Any]) -> None:
         found.append(value)
     else:
         found += tree_flatten(value)[0]
+
+
+def spelled(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Give the leaves of what a function is given, between marks of how they nest and by which names they go.
+
+    >>> spelled((1, [2]), {"dim": 3})
+    [1, '[', 2, ']', 'dim=', 3]
+    """
+    found: list[Any] = []
+    for value in args:
+        _spell(value, found)
+    for key, value in kwargs.items():
+        found.append(f"{key}=")
+        _spell(value, found)
+    return found
+
+
+def _spell(value: Any, found: list[Any]) -> None:
+    kind = type(value)
+    if isinstance(value, _SINGLE):
+        found.append(value)
+    elif kind is tuple or kind is list:
+        found.append("(" if kind is tuple else "[")
+        for one in value:
+            _spell(one, found)
+        found.append(")" if kind is tuple else "]")
+    elif kind is dict:
+        found.append("{")
+        for key, one in value.items():
+            found.append(f"{key!r}:")
+            _spell(one, found)
+        found.append("}")
+    else:
+        leaves = tree_flatten(value)[0]
+        found += leaves if len(leaves) == 1 and leaves[0] is value else [f"{kind.__name__}(", *leaves, ")"]
 
 
 def tensors_of(value: Any) -> list[Tensor]:

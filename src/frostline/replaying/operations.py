@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from frostline.replaying.keeping import tensors_of
@@ -102,7 +103,8 @@ def storage_of(tensor: Tensor) -> int:
         Refusal: the tensor is sparse, or of another layout without one.
     """
     try:
-        return int(tensor.untyped_storage()._cdata)
+        with torch._C.DisableTorchFunction():  # a flow would take the question for the network's own doing
+            return int(tensor.untyped_storage()._cdata)
     except (RuntimeError, NotImplementedError):
         raise Refusal(f"it works with tensors of layout {tensor.layout}") from None
 

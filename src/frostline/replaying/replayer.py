@@ -76,7 +76,7 @@ class Replayer:
         self.replayed = 0
         self.left = False
         self._pass: Pass | None = None
-        self._tapes: dict[int, Tape] = {}
+        self._tapes: dict[tuple[Any, ...], Tape] = {}
         held = set(handle.plan.held_buffers)
         self._moving = [
             (module, key)
@@ -159,7 +159,7 @@ class Replayer:
             slot: slot_key(slot, frontier=self.frontier, handle=self.handle, setting=self.setting)
             for slot in self.frontier.stored
         }
-        if known is not None and keys == known.keys:
+        if known is not None and keys == known.keys and not any(key.unknown for key in keys.values()):
             # The same code and weights need not be tried in every way once more.
             self._check(feed, samples[:2], in_train, in_train.output, train=True)
             self.survey = replace(known, frontier=self.frontier)
@@ -275,7 +275,7 @@ class Replayer:
             registered=self._registered,
             count=len(ticket.entries),
             device=device,
-            tape=self._tape(len(ticket.entries)),
+            tape=self._tape(len(ticket.entries), ghosts),
         )
         with self._during(replaying), inside_a_network(replaying):
             output = original(*args, **kwargs)
@@ -285,10 +285,12 @@ class Replayer:
             raise Refusal("something that replay does not compute comes out of the network, or is kept for later")
         return output
 
-    def _tape(self, count: int) -> Tape:
-        if len(self._tapes) >= _MOST_TAPES:
+    def _tape(self, count: int, ghosts: Mapping[int, Ghost]) -> Tape:
+        """Give the tape of passes with as many samples, which lie in memory in the same way, at the same place."""
+        key = (count, *((place, ghost.stride(), ghost.device) for place, ghost in ghosts.items()))
+        if key not in self._tapes and len(self._tapes) >= _MOST_TAPES:
             self._tapes.clear()
-        return self._tapes.setdefault(count, Tape())
+        return self._tapes.setdefault(key, Tape())
 
     def _check_beside(self, leaves: Mapping[int, Tensor], ticket: Ticket) -> None:
         """See that real arguments, on which what is stored depends too, are still those of the samples."""

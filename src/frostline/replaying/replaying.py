@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from frostline.replaying.ghosts.ghost import NOTHING, Ghost
-from frostline.replaying.keeping import flat
+from frostline.replaying.keeping import spelled
 from frostline.replaying.operations import name_of, versions_of
 from frostline.replaying.probe.frontier import Frontier
 from frostline.replaying.probe.lineage import Lineage, parts
@@ -81,7 +81,7 @@ class Replaying:
                 return original(*args, **kwargs)
             finally:
                 self._inside -= 1
-        given = flat((args, kwargs))
+        given = spelled(args, kwargs)
         followed = self._follower.follow((name, number), given)
         if followed is not NOTHING:
             return followed
@@ -89,41 +89,42 @@ class Replaying:
         # No ghost needs a gradient, and to ask it takes its time.
         if any(isinstance(one, Tensor) and not isinstance(one, Ghost) and one.requires_grad for one in given):
             raise Refusal(f"the held {name} gets something trained, which it did not in the probe")
-        if self._frontier.steps_seen.find(self._step(f"{name} {number}", given)) is None:
+        if self._frontier.steps_seen.find(self._step(f"{name} {number}", given, makes=Slot(name, number, 0))) is None:
             raise Refusal(f"the held {name} gets other things than in the probe")
         slots = self._frontier.slots[name, number]
-        output = shape.filled({slot.leaf: self._leaf(slot) for slot in slots})
+        tensors = {slot.leaf: self._tensor(slot) for slot in slots}
+        self._name_all(slots, tensors)
+        output = shape.filled(tensors)
         self._follower.write((name, number), given, output, note=slots)
         return output
 
     def _catch_up(self) -> None:
         """Name what was made while the tape was followed."""
         for turn, given, output in self._follower.behind:
-            if turn.note is None:
-                continue
-            if isinstance(turn.what, tuple):
-                leaves = tree_flatten(output)[0]
-                for slot in turn.note:
-                    self._lineage.name(leaves[slot.leaf], slot)
-            else:
-                self._named(given, output, done=turn.note)
+            if isinstance(turn.note, Done):
+                self._named(given, output, done=turn.note, makes=self._makes(turn.note.operation, given))
+            elif turn.note is not None:
+                self._name_all(turn.note, dict(enumerate(tree_flatten(output)[0])))
         self._follower.behind.clear()
 
-    def _leaf(self, slot: Slot) -> Tensor:
+    def _tensor(self, slot: Slot) -> Tensor:
         tensor = self._values.get(slot)
         if tensor is None:
             tensor = Ghost(self._frontier.layouts[slot].without_values(self._count), device=self._device)
             self.made.append(weakref.ref(tensor))
-        self._name(tensor, slot)
         return tensor
+
+    def _name_all(self, slots: Sequence[Slot], tensors: Mapping[int, Tensor]) -> None:
+        for slot in slots:
+            self._name(tensors[slot.leaf], slot)
 
     def _name(self, tensor: Tensor, slot: Slot) -> None:
         self._lineage.name(tensor, slot)
         if not isinstance(tensor, Ghost):
             self._versions.setdefault(id(tensor), *versions_of([tensor]))
 
-    def _step(self, name: str, leaves: list[Any]) -> Step:
-        return step_of(name, leaves, count=self._count, given=self._given_as)
+    def _step(self, name: str, leaves: list[Any], *, makes: Slot | None = None) -> Step:
+        return step_of(name, leaves, count=self._count, given=self._given_as, makes=makes)
 
     def _given_as(self, tensor: Tensor) -> Given:
         known = self._lineage.of(tensor) or self._arguments.get(id(tensor))
@@ -134,9 +135,9 @@ class Replaying:
             return known
         return self._registered.get(id(tensor), tensor)
 
-    def again(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def followed(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Give what an operation on ghosts gave at this place of an earlier pass, or `NOTHING`."""
-        return self._follower.follow(func, flat((args, kwargs)))
+        return self._follower.follow(func, spelled(args, kwargs))
 
     def found(self, func: Callable[..., Any], arguments: Any, output: Any, *, writes: bool = False) -> Any:
         """Give what an operation on ghosts gives: what is stored of it, or ghosts.
@@ -145,30 +146,33 @@ class Replaying:
             Refusal: it gets other things than in the probe, or gives another shape.
         """
         self.made += [weakref.ref(one) for one in tree_flatten(output)[0] if isinstance(one, Ghost)]
-        given, operation = flat(arguments), name_of(func)
+        given, operation = spelled(*arguments), name_of(func)
         if self._inside:
             self._follower.write(func, given, output, note=None)
             return output
         self._catch_up()
-        known = self._frontier.steps_seen.find(self._step(operation, given))
+        makes = self._makes(operation, given)
+        known = self._frontier.steps_seen.find(self._step(operation, given, makes=makes))
         if known is None:
             raise Refusal(f"{operation} was not done to what is held in the probe, or not in this way")
         done = Done(operation, writes, followed=known.parent is not None)
-        output = self._named(given, output, done=done)
+        output = self._named(given, output, done=done, makes=makes)
         self._follower.write(func, given, output, note=done)
         return output
 
-    def _named(self, given: Sequence[Any], output: Any, *, done: "Done") -> Any:
+    def _makes(self, operation: str, given: Sequence[Any]) -> Slot | None:
+        return self._lineage.step(operation, [one for one in given if isinstance(one, Tensor)])
+
+    def _named(self, given: Sequence[Any], output: Any, *, done: "Done", makes: Slot | None) -> Any:
         """Name what an operation makes, and put what is stored of it in its place."""
         leaves, spec = tree_flatten(output)
-        made = self._lineage.step(done.operation, [one for one in given if isinstance(one, Tensor)])
         if done.writes:
             written = {id(one.memory) for one in leaves if isinstance(one, Ghost)}
             self._lineage.forget(lambda tensor: isinstance(tensor, Ghost) and id(tensor.memory) in written)
             return output
-        if made is None or not done.followed:
+        if makes is None or not done.followed:
             return output
-        named = {id(tensor): slot for slot, tensor in parts(made, output)}
+        named = {id(tensor): slot for slot, tensor in parts(makes, output)}
         for place, leaf in enumerate(leaves):
             slot = named.get(id(leaf))
             if slot is None or self._lineage.of(leaf) is not None:

@@ -18,6 +18,8 @@ from frostline.replaying.operations import versions_of
 from frostline.replaying.slots import PLAIN, Slot
 
 _COMPARED = (*PLAIN, type(Ellipsis), complex)
+# 0 is -0, and no number that is none equals itself.
+_BY_WORDS = (float, complex)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class Turn:
 
     Attributes:
         what: the operation, or name and number of the call.
-        given: its leaves: the place of a tensor, or a plain value; None: it is looked at each time.
+        given: its leaves: the place of a tensor, a plain value, or `NOTHING` for one that has to be looked at.
+        followed: whether it is known by these alone; else it is looked for each time.
         leaves: of what it gives: the place of a tensor that was there, a new ghost, a slot that is stored, a plain
             value, or `NOTHING` for what is computed.
         spec: how they nest; None: there is one, by itself.
@@ -60,7 +63,8 @@ class Turn:
     """
 
     what: Any
-    given: tuple[Any, ...] | None
+    given: tuple[Any, ...]
+    followed: bool
     leaves: tuple[Any, ...]
     spec: TreeSpec | None
     note: Any
@@ -89,6 +93,7 @@ class Follower:
         self._at = 0
         self._tensors: list[Tensor] = []
         self._versions: list[int] = []
+        self._places: dict[int, int] = {}
         for tensor in inputs:
             self._add(tensor)
         self.behind: list[tuple[Turn, Sequence[Any], Any]] = []
@@ -99,12 +104,12 @@ class Follower:
 
         Args:
             what: the operation, or name and number of the call.
-            leaves: all that it gets.
+            leaves: all that it gets, between marks of how they nest.
         """
         if self._at >= len(self._tape):
             return NOTHING
         turn = self._tape[self._at]
-        if turn.given is None or turn.what != what or not self._is_given(turn.given, leaves):
+        if not turn.followed or turn.what != what or not self._is_given(turn.given, leaves):
             return NOTHING
         self._at += 1
         found = [self._leaf(leaf) for leaf in turn.leaves]
@@ -122,60 +127,61 @@ class Follower:
             note: comes with it in `behind`.
         """
         at, self._at = self._at, self._at + 1
+        given = tuple(map(self._seen_as, leaves))
+        shared = {id(leaf.memory): self._places[id(leaf)] for leaf in leaves if isinstance(leaf, Ghost)
+                  if id(leaf) in self._places}  # fmt: skip
         flat, spec = tree_flatten(output)
-        places = {id(tensor): number for number, tensor in enumerate(self._tensors)}
-        slots = {id(tensor): slot for slot, tensor in self._values.items()}
-        shared = {
-            id(leaf.memory): places[id(leaf)] for leaf in leaves if isinstance(leaf, Ghost) and id(leaf) in places
-        }
-        gives = tuple(self._described(leaf, places, slots, shared) for leaf in flat)
-        given: tuple[Any, ...] | None = None
-        if not any(one is NOTHING for one in gives) and not any(self._is_written(leaf, places) for leaf in leaves):
-            given = tuple(_Place(places[id(leaf)]) if id(leaf) in places else leaf for leaf in leaves)
-            given = given if all(map(_is_known, given)) else None
-        turn = Turn(what, given, gives, None if spec.is_leaf() else spec, note)
+        gives = tuple(self._described(leaf, shared) for leaf in flat)
+        followed = not any(one is NOTHING for one in (*given, *gives))
+        turn = Turn(what, given, followed, gives, None if spec.is_leaf() else spec, note)
         if at < len(self._tape):
-            if turn == self._tape[at]:  # one that is looked at each time
+            if turn == self._tape[at]:  # it has to be looked for each time; what comes behind it is the same
                 return
             del self._tape[at:]
         self._tape.append(turn)
 
-    def _is_written(self, leaf: Any, places: Mapping[int, int]) -> bool:
-        """Whether a real tensor of this pass was written into since it came."""
-        if not isinstance(leaf, Tensor) or isinstance(leaf, Ghost) or id(leaf) not in places:
-            return False
-        return versions_of([leaf])[0] != self._versions[places[id(leaf)]]
-
     def _is_given(self, given: Sequence[Any], leaves: Sequence[Any]) -> bool:
-        if len(given) != len(leaves):
-            return False
-        for wanted, leaf in zip(given, leaves, strict=True):
-            if type(wanted) is _Place:
-                if leaf is not self._tensors[wanted.number]:
-                    return False
-                if type(leaf) is Ghost:
-                    if leaf._cell is not None and leaf._cell.filled:  # somebody asked for its values meanwhile
-                        return False
-                elif versions_of([leaf])[0] != self._versions[wanted.number]:
-                    return False
-            elif type(leaf) is not type(wanted) or leaf != wanted:
-                return False
-        return True
+        return len(given) == len(leaves) and all(map(self._is, given, leaves))
 
-    def _described(
-        self, leaf: Any, places: dict[int, int], slots: Mapping[int, Slot], shared: Mapping[int, int]
-    ) -> Any:
+    def _is(self, wanted: Any, leaf: Any) -> bool:
+        if type(wanted) is _Place:
+            if leaf is not self._tensors[wanted.number]:
+                return False
+            if type(leaf) is Ghost:  # somebody may have asked for its values meanwhile
+                return leaf._cell is None or not leaf._cell.filled
+            return not self._is_touched(leaf, wanted.number)
+        if type(leaf) is not type(wanted):
+            return False
+        return bool(leaf == wanted) if type(leaf) not in _BY_WORDS else repr(leaf) == repr(wanted)
+
+    def _is_touched(self, tensor: Tensor, number: int) -> bool:
+        """Whether a real tensor was written into, or is to have a gradient, since it came."""
+        return tensor.requires_grad or versions_of([tensor])[0] != self._versions[number]
+
+    def _seen_as(self, leaf: Any) -> Any:
+        """Say what is compared of a leaf; NOTHING where it has to be looked at."""
+        if isinstance(leaf, Tensor):
+            number = self._places.get(id(leaf))
+            if number is None or (not isinstance(leaf, Ghost) and self._is_touched(leaf, number)):
+                return NOTHING
+            return _Place(number)
+        if isinstance(leaf, slice):
+            return (
+                leaf
+                if all(isinstance(end, (int, type(None))) for end in (leaf.start, leaf.stop, leaf.step))
+                else NOTHING
+            )
+        return leaf if isinstance(leaf, _COMPARED) else NOTHING
+
+    def _described(self, leaf: Any, shared: Mapping[int, int]) -> Any:
         """Say how a leaf of an output comes about; NOTHING where it is computed."""
         if not isinstance(leaf, Tensor):
             return leaf if isinstance(leaf, PLAIN) else NOTHING
-        if id(leaf) in places:
-            return _Place(places[id(leaf)])
-        places[id(leaf)] = len(self._tensors)
+        if id(leaf) in self._places:
+            return _Place(self._places[id(leaf)])
         self._add(leaf)
-        if id(leaf) in slots:
-            return slots[id(leaf)]
         if not isinstance(leaf, Ghost):
-            return NOTHING
+            return next((slot for slot, tensor in self._values.items() if tensor is leaf), NOTHING)
         with torch._C.DisableTorchFunctionSubclass():
             shape, stride, dtype, device = leaf.shape, leaf.stride(), leaf.dtype, leaf.device
         like = torch.empty_strided(shape, stride, dtype=dtype, device="meta")
@@ -197,12 +203,6 @@ class Follower:
         return leaf
 
     def _add(self, tensor: Tensor) -> None:
+        self._places[id(tensor)] = len(self._tensors)
         self._tensors.append(tensor)
         self._versions.append(-1 if isinstance(tensor, Ghost) else versions_of([tensor])[0])
-
-
-def _is_known(leaf: Any) -> bool:
-    """Whether a leaf is compared as it is: a place, or a plain value."""
-    if isinstance(leaf, slice):
-        return all(isinstance(end, (int, type(None))) for end in (leaf.start, leaf.stop, leaf.step))
-    return isinstance(leaf, (_Place, *_COMPARED))

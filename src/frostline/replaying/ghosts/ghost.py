@@ -117,11 +117,11 @@ class Ghost(torch.Tensor):
         inside = _state.inside
         if inside is None:
             return _outside(func, args, kwargs)
-        known = inside.steps.again(func, args, kwargs)
+        known = inside.replayed.followed(func, args, kwargs)
         if known is not NOTHING:
             return known
         try:
-            return _derived(func, args, kwargs, inside.steps.found)
+            return _derived(func, args, kwargs, inside.replayed.found)
         except Refusal as refusal:
             inside.faults.append(refusal)
             raise
@@ -146,10 +146,10 @@ class Ghost(torch.Tensor):
 _ITS_OWN = ("__hash__", "__dir__")
 
 
-class Steps(Protocol):
-    """Knows what is stored of what operations make."""
+class Replayed(Protocol):
+    """A replayed pass: it knows what is stored of what operations make."""
 
-    def again(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any:
+    def followed(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any:
         """Give what an operation made in an earlier pass, with the ghosts of this one; `NOTHING` where it is not known.
 
         Args:
@@ -173,7 +173,7 @@ class Steps(Protocol):
 class _Inside:
     """A forward pass of ghosts: what is stored, and what refused, in case that the network's own code catches it."""
 
-    steps: Steps
+    replayed: Replayed
     faults: list[Refusal] = field(default_factory=list)
 
 
@@ -185,16 +185,16 @@ _state = _State()
 
 
 @contextmanager
-def inside_a_network(steps: Steps) -> Iterator[None]:
+def inside_a_network(replayed: Replayed) -> Iterator[None]:
     """Let every operation on a ghost give a ghost; outside, an operation makes it the tensor that it stands for.
 
     Args:
-        steps: may give stored tensors in place of what an operation would give.
+        replayed: may give stored tensors in place of what an operation would give.
 
     Raises:
         Refusal: something inside needed values, also where somebody caught it on the way.
     """
-    _state.inside, before = _Inside(steps), _state.inside
+    _state.inside, before = _Inside(replayed), _state.inside
     inside = _state.inside
     try:
         yield

@@ -17,7 +17,6 @@ from frostline.replaying.guarding.picture import MISSING, WRITTEN, Change, Pictu
 from frostline.replaying.guarding.reach import Reach, is_library
 from frostline.replaying.guarding.sums import ManySums
 from frostline.replaying.keeping import Keeper
-from frostline.replaying.operations import versions_of
 from frostline.replaying.probe.frontier import Frontier
 from frostline.replaying.probe.watched import is_anybodys, tensors_below
 from frostline.replaying.refusal import Refusal
@@ -116,10 +115,9 @@ class Guard:
             for module, key in self._places.values()
         ]
         self._there = [*self._tensors().values()]
-        self._versions = versions_of(self._there)
         # Of those of inference mode nobody keeps count.
-        self._counted = [tensor for tensor in self._there if not tensor.is_inference()]
-        self._counts = list(map(_VERSION, self._counted))
+        self._counted = {name: one for name, one in self._tensors().items() if not one.is_inference()}
+        self._counts = list(map(_VERSION, self._counted.values()))
 
     def _check_tensors(self) -> None:
         """Compare the tensors that were replaced or written into since they were noted.
@@ -128,10 +126,12 @@ class Guard:
             Refusal: one holds something else.
         """
         now = [place.get(key) for place, key in self._spots]
-        versions = versions_of(self._there)
-        for name, there, found, old, new in zip(self._places, self._there, now, self._versions, versions, strict=True):
-            if found is not there or old != new:
-                self._compare(name)
+        changed = {
+            name for name, found, there in zip(self._places, now, self._there, strict=True) if found is not there
+        }
+        written = zip(self._counted.items(), self._counts, strict=True)
+        for name in changed | {name for (name, tensor), count in written if tensor._version != count}:
+            self._compare(name)
         self._note()
 
     def _tensor(self, name: str) -> Tensor:
@@ -185,7 +185,7 @@ class Guard:
         # Once a step, over all held tensors and modules.
         self._glances += 1
         now = (place.get(key) for place, key in self._spots)
-        if not all(map(is_, now, self._there)) or list(map(_VERSION, self._counted)) != self._counts:
+        if not all(map(is_, now, self._there)) or list(map(_VERSION, self._counted.values())) != self._counts:
             self._check_tensors()
         if any(map(_TRAINED, self._parameters)):
             trained = next(one for one in self._parameters if one.requires_grad)
@@ -273,9 +273,10 @@ def _around(frontier: Frontier) -> set[str]:
     """Name the modules whose code works on real tensors on their way to something that is looked up.
 
     What is done to ghosts is compared in every step. Tensors that are handed out, made again of such, or given to the
-    network beside its samples are followed by nobody: what their way depends on is looked at in its place.
+    network beside its samples are followed by nobody, and those that are made of several held ones have no name: what
+    their way depends on is looked at in its place.
     """
-    if len(frontier.live) == 1 and not frontier.needed and not frontier.again:
+    if len(frontier.live) == 1 and not (frontier.needed or frontier.again or frontier.steps_seen.has_nameless):
         return set()
     names = {name for name, _ in frontier.calls} | frontier.again
     return {parent for name in names for parent in parents_of(name)} | frontier.again
@@ -349,7 +350,8 @@ class Undo:
         torch.set_rng_state(self._torch)
         if self._cuda is not None:
             torch.cuda.set_rng_state(self._cuda, self._device)
-        if self._numpy is not None:
+        # The same answer: nobody drew. To ask for all of it takes longer than many a step.
+        if self._numpy is not None and numpy_state() is not self._numpy:
             sys.modules["numpy.random"].set_state(self._numpy)
         self._put_back()
         with torch.no_grad():

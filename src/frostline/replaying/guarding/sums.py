@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,12 +47,8 @@ class Sums:
         if self._weights is None:
             return (flat,)
         side = len(self._weights)
-        square, rest = flat[: side * side].view(side, side), flat[side * side :]
-        if not torch.is_autocast_enabled(flat.device.type):
-            return square.mv(self._weights), rest
-        # It would add up in fewer bits, and only where somebody is in it.
-        with torch.autocast(flat.device.type, enabled=False):
-            return square.mv(self._weights), rest
+        with _in_all_bits(flat.device.type):
+            return flat[: side * side].view(side, side).mv(self._weights), flat[side * side :]
 
 
 class ManySums:
@@ -61,15 +59,13 @@ class ManySums:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self._sums = {name: Sums(tensor) for name, tensor in tensors.items()}
+        small = {name: one for name, one in tensors.items() if one.numel() <= _COPIED and one.layout is torch.strided}
+        self._large = {name: Sums(tensor) for name, tensor in tensors.items() if name not in small}
         self._small: dict[tuple[torch.dtype, torch.device], list[str]] = {}
-        for name, tensor in tensors.items():
-            if tensor.numel() <= _COPIED and tensor.layout is torch.strided and not tensor.is_quantized:
-                self._small.setdefault((tensor.dtype, tensor.device), []).append(name)
-        self._like = {kind: [(*kind, tensors[name].shape) for name in names] for kind, names in self._small.items()}
-        self._behind = {kind: _behind([tensors[name] for name in names]) for kind, names in self._small.items()}
-        together = set().union(*self._small.values())
-        self._large = [name for name in tensors if name not in together]
+        for name, tensor in small.items():
+            self._small.setdefault((tensor.dtype, tensor.device), []).append(name)
+        self._like = {name: _like(tensor) for name, tensor in small.items()}
+        self._held = {kind: _behind([small[name] for name in names]) for kind, names in self._small.items()}
 
     def moved(self, tensors: Mapping[str, Tensor]) -> list[str]:
         """Name the tensors that hold something else now.
@@ -77,17 +73,31 @@ class ManySums:
         Args:
             tensors: by the same names.
         """
-        doubtful = list(self._large)
+        found = [name for name, sums in self._large.items() if not sums.hold(tensors[name])]
         for kind, names in self._small.items():
-            now = [tensors[name] for name in names]
-            like = [(one.dtype, one.device, one.shape) for one in now]
-            if like != self._like[kind] or not same_numbers(_behind(now), self._behind[kind]):
-                doubtful += names
-        return [name for name in doubtful if not self._sums[name].hold(tensors[name])]
+            unlike = [name for name in names if _like(tensors[name]) != self._like[name]]
+            if unlike or not same_numbers(_behind([tensors[name] for name in names]), self._held[kind]):
+                held = torch.split(self._held[kind], [self._like[name][2].numel() for name in names])
+                found += [
+                    name
+                    for name, one in zip(names, held, strict=True)
+                    if name in unlike or not same_numbers(tensors[name].detach().reshape(-1), one)
+                ]
+        return found
+
+
+def _like(tensor: Tensor) -> tuple[torch.dtype, torch.device, torch.Size]:
+    return tensor.dtype, tensor.device, tensor.shape
 
 
 def _behind(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+    with _in_all_bits(tensors[0].device.type):
+        return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+
+
+def _in_all_bits(kind: str) -> AbstractContextManager[Any]:
+    """Leave autocast, which would compute in fewer bits, and only where somebody is in it."""
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def _flat(values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
-from frostline.replaying.keeping import all_leaves, flat, kept_tensors, tensors_of
+from frostline.replaying.keeping import all_leaves, kept_tensors, spelled, tensors_of
 from frostline.replaying.operations import (
     is_about_the_tensor,
     name_of,
@@ -243,7 +243,7 @@ class Flow(Watcher):
         if slots or trained:
             self._again.note(trained=trained)
         if slots and not trained:
-            self.seen.steps.append(self._step(name, flat((args, kwargs))))
+            self.seen.steps.append(self._step(name, spelled(args, kwargs), makes=made))
         before = versions_of(given)
         self._note_loose_draws(self._drawn(), "its own code")
         # The operation itself runs unseen: torch's own functions are made of others.
@@ -307,6 +307,7 @@ class Flow(Watcher):
         random = next((origin for origin in origins if isinstance(origin, Mark) and origin is not TRAINED), None)
         count = self._outermost[name] = self._outermost.get(name, 0) + 1
         versions, (leaves_given, nested) = versions_of(given), tree_flatten((args, kwargs))
+        words = spelled(args, kwargs)
         kept = kept_tensors(self._modules[name])
         self._note_loose_draws(self._drawn(), "its own code", called=name)
         begun = time.perf_counter()
@@ -360,11 +361,11 @@ class Flow(Watcher):
         values = {leaf: self._copied(tensor) for leaf, tensor in leaves.items()}
         depends = frozenset(origin for origin in origins if isinstance(origin, (Slot, str))) | {name}
         self.seen.calls[name, count] = Call(shape, values, depends, self.nested[name], seconds)
-        self.seen.steps.append(self._step(f"{name} {count}", leaves_given))
+        self.seen.steps.append(self._step(f"{name} {count}", words, makes=Slot(name, count, 0)))
         return output
 
-    def _step(self, name: str, leaves: list[Any]) -> Step:
-        return step_of(name, leaves, count=self._count, given=self._given_as).kept()
+    def _step(self, name: str, leaves: list[Any], *, makes: Slot | None = None) -> Step:
+        return step_of(name, leaves, count=self._count, given=self._given_as, makes=makes).kept()
 
     def _given_as(self, tensor: Tensor) -> Given:
         if any(isinstance(origin, Slot) for origin in self.origins(tensor)):

@@ -68,8 +68,10 @@ class Frontier:
         """The tensors that each call gives."""
         found: dict[tuple[str, int], list[Slot]] = {key: [] for key in self.calls}
         for slot in self.layouts:
-            if not slot.then and (slot.module, slot.call) in found:
-                found[slot.module, slot.call].append(slot)
+            key = slot.module, slot.call
+            # A tensor that is given twice is that of the first place.
+            if not slot.then and key in found and self.calls[key].same[slot.leaf] == slot.leaf:
+                found[key].append(slot)
         return found
 
     @property

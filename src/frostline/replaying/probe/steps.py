@@ -30,12 +30,14 @@ class Step:
         plain: what it was given beside tensors, in order; all but whole numbers as text.
         given: its tensors, in order.
         count: samples of the batch.
+        makes: the name of what it makes: of a call, or of an operation on one held tensor alone.
     """
 
     name: str
     plain: tuple[int | str, ...]
     given: tuple[Given, ...]
     count: int
+    makes: Slot | None = None
 
     def kept(self) -> "Step":
         """Give the step with constants of its own, as they are for one sample.
@@ -69,14 +71,17 @@ class Step:
         return f"{self.name} {self.plain} {words}"
 
 
-def step_of(name: str, leaves: Iterable[Any], *, count: int, given: Callable[[Tensor], Given]) -> Step:
+def step_of(
+    name: str, leaves: Iterable[Any], *, count: int, given: Callable[[Tensor], Given], makes: Slot | None = None
+) -> Step:
     """Describe a step.
 
     Args:
         name: of the operation or call.
-        leaves: all that it gets.
+        leaves: all that it gets, between marks of how they nest.
         count: samples of the batch.
         given: says what a tensor is.
+        makes: the name of what it makes, if all that it gets has one.
     """
     plain: list[int | str] = []
     tensors: list[Given] = []
@@ -85,7 +90,9 @@ def step_of(name: str, leaves: Iterable[Any], *, count: int, given: Callable[[Te
             tensors.append(given(leaf))
         else:
             plain += _plain(leaf)
-    return Step(name, tuple(plain), tuple(tensors), count)
+    step = Step(name, tuple(plain), tuple(tensors), count)
+    named = makes is not None and (not makes.then or step.parent is not None)
+    return replace(step, makes=makes) if named else step
 
 
 def registered(model: nn.Module) -> dict[int, str]:
@@ -137,6 +144,17 @@ class Steps:
         return cls(_by_name(small), _by_name(large), frozenset(handed_out))
 
     @property
+    def has_nameless(self) -> bool:
+        """Whether two tensors without a name, made of several held ones or of samples, might change places."""
+        every = [step for steps in self.small.values() for step in steps]
+        made = {
+            (step.name, step.plain, tuple("" if isinstance(one, Tensor) else one for one in step.given))
+            for step in every
+            if step.makes is None
+        }
+        return len(made) > 1 and any(one is None for step in every for one in step.given)
+
+    @property
     def words(self) -> list[str]:
         """Say what is done, for a digest: the same in every process."""
         return sorted({str(step) for steps in self.small.values() for step in steps})
@@ -161,9 +179,11 @@ class Steps:
         return None
 
     def _like(self, known: Step, step: Step) -> bool:
-        return len(known.given) == len(step.given) and all(
-            self._same(one, other, step.count) for one, other in zip(known.given, step.given, strict=True)
-        )
+        # Two operations of one kind on the same tensor are told apart by their order, which is in the name.
+        named = known.makes is not None and step.makes is not None
+        if (named and known.makes != step.makes) or len(known.given) != len(step.given):
+            return False
+        return all(self._same(one, other, step.count) for one, other in zip(known.given, step.given, strict=True))
 
     def _same(self, known: Given, now: Given, count: int) -> bool:
         if isinstance(known, Tensor):
