@@ -85,6 +85,7 @@ def render(results: Sequence[Result], *, day: str, journal: str) -> str:
             [_against_peers(table, name) for name in WORKLOADS],
         ),
         "",
+        *_about_bf16(table),
         "## Like for like",
         "",
         "The floor and the plain loop once more, with what our loop does to any network: convolutions channels last, "
@@ -148,6 +149,15 @@ def _against_peers(table: Table, workload: str) -> list[str]:
         found = ratio(table, workload, over=peer, under=(OURS, precision)) if peer else None
         cells += _judged(found, targets[workload])
     return cells
+
+
+def _about_bf16(table: Table) -> list[str]:
+    """Say so where the machine computes no quicker in bf16, whoever asks it."""
+    longer = ratio(table, "W1", over=("floor_alike", "bf16"), under=("floor_alike", "fp32"))
+    if longer is None or longer < 1:
+        return []
+    says = f"This processor is no quicker in bf16: of W1, the floor by hand takes {longer:.2f} times as long in it"
+    return [f"{says} as in fp32. What must be in bf16 was set for one that takes half as long.", ""]
 
 
 def _alike(table: Table) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """Medians, ratios, the page and the journal from measurements that are made up."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,14 @@ def test_the_page_marks_what_is_extrapolated_missed_or_failed() -> None:
         len(row.split("|")) == len(page.split("## Seconds")[1].split("|\n")[0].split("|")) + 1
         for row in [line for line in page.split("## How")[0].splitlines() if line.startswith("| ")]
     )
+
+
+@pytest.mark.parametrize(("seconds", "says"), [(15.0, True), (6.0, False)])
+def test_the_page_says_where_bf16_is_no_quicker(seconds: float, says: bool) -> None:
+    floor = result("floor_alike", "W1", 10)
+    half = replace(floor, asked=replace(floor.asked, precision="bf16"), seconds=seconds)
+    page = render([floor, half], day="2026-01-02", journal="some.jsonl")
+    assert ("the floor by hand takes 1.50 times as long in it as in fp32" in page) == says
 
 
 def test_what_was_learned_is_of_whole_runs_whatever_came_after_them() -> None:
