@@ -69,6 +69,7 @@ def test_another_type_or_shape_is_another_tensor(size):
     sums = Sums(tensor)
     assert not sums.hold(tensor.double())
     assert not sums.hold(tensor.view(-1))
+    assert not sums.hold(tensor.to("meta")), "on another device"
 
 
 def many():

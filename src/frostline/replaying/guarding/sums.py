@@ -25,10 +25,10 @@ class Sums:
         tensor: any.
     """
 
-    __slots__ = ("_dtype", "_numbers", "_shape", "_weights")
+    __slots__ = ("_like", "_numbers", "_weights")
 
     def __init__(self, tensor: Tensor) -> None:
-        self._shape, self._dtype = tensor.shape, tensor.dtype
+        self._like = _like(tensor)
         self._weights: Tensor | None = None
         flat = tensor.detach()
         if tensor.numel() > _COPIED:
@@ -38,7 +38,7 @@ class Sums:
 
     def hold(self, tensor: Tensor) -> bool:
         """Whether a tensor holds what the first one did."""
-        if tensor.shape != self._shape or tensor.dtype != self._dtype:
+        if _like(tensor) != self._like:
             return False
         values = tensor.detach()
         return all(map(same_numbers, self._of(values if self._weights is None else _flat(values)), self._numbers))
