@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -97,7 +98,7 @@ def test_inputs_that_change_places_end_replay() -> None:
     network.first = True  # type: ignore[assignment]
     trial = Trial(network, images(channels=6), train=["fc.*"]).assert_exact()
     network.first = False  # type: ignore[assignment]
-    trial.assert_falls_back("in the probe")
+    trial.assert_falls_back("first of the network changed")
 
 
 def test_constants_that_are_stretched_over_the_batch_are_the_same_for_any_batch() -> None:
@@ -205,14 +206,68 @@ def test_an_auxiliary_head_runs_in_train_mode_alone(trained: list[str]) -> None:
     Trial(network, train=trained).assert_exact()
 
 
-def test_tensors_without_a_name_that_change_places_end_replay() -> None:
-    def wire(net: Any, x: Tensor) -> Tensor:
-        both = net.a(x) + net.b(x)
-        one, other = (both * 2.5, both * 3.5) if net.first else (both * 3.5, both * 2.5)
-        return net.fc((net.c(one) - net.d(other)).mean((2, 3)))
+def _one_of_two_sums(net: Any, x: Tensor) -> Tensor:
+    both = net.a(x) + net.b(x)
+    one, other = (both * 2.5, both * 3.5) if net.first else (both * 3.5, both * 2.5)
+    return net.fc(net.e(net.c(one).mean((2, 3)), net.d(other).mean((2, 3))))
 
-    network = Wired(wire, a=block(3), b=block(3), c=block(), d=block(), fc=nn.Linear(8, 2))
+
+def _written_into(net: Any, x: Tensor) -> Tensor:
+    one, other = net.a(x), net.b(x)
+    one.mul_(2.5)
+    other.mul_(3.5)
+    one, other = (one, other) if net.first else (other, one)
+    return net.fc(net.e(net.c(one).mean((2, 3)), net.d(other).mean((2, 3))))
+
+
+def _left_out_behind_work_in_place(net: Any, x: Tensor) -> Tensor:
+    y = net.a(x).relu_()
+    return net.fc(net.c(y * 2.5 if net.first else y).mean((2, 3)))
+
+
+def _real_in_its_place(net: Any, x: Tensor) -> Tensor:
+    y = net.a(x) + net.b(x)
+    return net.fc(net.c(y if net.first else torch.zeros(y.shape)).mean((2, 3)))
+
+
+def _halves_of_the_samples(net: Any, x: Tensor) -> Tensor:
+    one, other = (x[:, :, :4], x[:, :, 4:]) if net.first else (x[:, :, 4:], x[:, :, :4])
+    return net.fc(net.e(net.a(one).mean((2, 3)), net.b(other).mean((2, 3))))
+
+
+NAMELESS = (
+    _one_of_two_sums,
+    _written_into,
+    _left_out_behind_work_in_place,
+    _real_in_its_place,
+    _halves_of_the_samples,
+)
+
+
+@pytest.mark.parametrize("wire", NAMELESS, ids=lambda wire: wire.__name__)
+def test_tensors_without_a_name_that_change_places_end_replay(wire: Callable[[Any, Tensor], Tensor]) -> None:
+    network = Wired(
+        wire, a=block(3), b=block(3), c=block(), d=block(), e=nn.Bilinear(8, 8, 8), fc=nn.Linear(8, 2)
+    )  # fmt: skip
     network.first = True  # type: ignore[assignment]
     trial = Trial(network, train=["fc.*"]).assert_exact()
     network.first = False  # type: ignore[assignment]
-    trial.assert_falls_back("changed")
+    trial.assert_falls_back("first of the network changed")
+
+
+PLACES = {
+    "a number of numpy": (numpy.int64(0), numpy.int64(3)),
+    "an array of numpy": (numpy.array([0, 1]), numpy.array([2, 3])),
+    "a range": (range(2), range(2, 4)),
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_an_index_that_is_no_plain_number_is_compared(kind: str) -> None:
+    before, after = PLACES[kind]
+    network = Wired(lambda net, x: net.fc(net.a(x).flatten(2)[:, net.row].flatten(1)), a=block(3), fc=nn.LazyLinear(2))
+    network.row = before
+    network(images(2))
+    trial = Trial(network, train=["fc.*"]).assert_exact()
+    network.row = after
+    trial.assert_falls_back("in the probe")

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
+_OPEN = {tuple: "(", list: "["}
 # Of these types a thing is its own only leaf.
 _SINGLE = (Tensor, type(None), bool, int, float, str)
+_WORDS = (*_SINGLE, torch.Size)
 
 
 def flat(value: Any) -> list[Any]:
@@ -54,23 +56,22 @@ def spelled(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
 
 
 def _spell(value: Any, found: list[Any]) -> None:
-    kind = type(value)
-    if isinstance(value, _SINGLE):
+    if isinstance(value, _WORDS):
         found.append(value)
-    elif kind is tuple or kind is list:
-        found.append("(" if kind is tuple else "[")
+    elif isinstance(value, (tuple, list)):
+        found.append(_OPEN.get(type(value)) or f"{type(value).__name__}[")
         for one in value:
             _spell(one, found)
-        found.append(")" if kind is tuple else "]")
-    elif kind is dict:
-        found.append("{")
+        found.append("]")
+    elif isinstance(value, Mapping):
+        found.append(f"{type(value).__name__}{{")
         for key, one in value.items():
-            found.append(f"{key!r}:")
+            found.append(f"{key!r}:" if isinstance(key, (str, int)) else f"{type(key).__name__}:")
             _spell(one, found)
         found.append("}")
     else:
         leaves = tree_flatten(value)[0]
-        found += leaves if len(leaves) == 1 and leaves[0] is value else [f"{kind.__name__}(", *leaves, ")"]
+        found += leaves if len(leaves) == 1 and leaves[0] is value else [f"{type(value).__name__}(", *leaves, ")"]
 
 
 def tensors_of(value: Any) -> list[Tensor]:

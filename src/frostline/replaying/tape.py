@@ -17,7 +17,7 @@ from frostline.replaying.ghosts.ghost import NOTHING, Ghost
 from frostline.replaying.operations import versions_of
 from frostline.replaying.slots import PLAIN, Slot
 
-_COMPARED = (*PLAIN, type(Ellipsis), complex)
+_COMPARED = (*PLAIN, type(Ellipsis), complex, torch.memory_format)
 # 0 is -0, and no number that is none equals itself.
 _BY_WORDS = (float, complex)
 
@@ -152,7 +152,7 @@ class Follower:
             return not self._is_touched(leaf, wanted.number)
         if type(leaf) is not type(wanted):
             return False
-        return bool(leaf == wanted) if type(leaf) not in _BY_WORDS else repr(leaf) == repr(wanted)
+        return bool(leaf == wanted) if not isinstance(leaf, _BY_WORDS) else repr(leaf) == repr(wanted)
 
     def _is_touched(self, tensor: Tensor, number: int) -> bool:
         """Whether a real tensor was written into, or is to have a gradient, since it came."""

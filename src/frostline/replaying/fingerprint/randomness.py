@@ -185,7 +185,8 @@ def _ask_numpy() -> tuple[bytes, dict[str, Any]] | None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is None:
         return None
-    # Asked for its state, numpy takes a hundred times as long; and what is left over only comes with other words.
+    # Asked for its state, numpy takes a hundred times as long; and what is left over comes with other words, unless it
+    # was seeded anew to have the same.
     bits = numpy_random.get_bit_generator()
     if _settled and type(bits) is numpy_random.MT19937:
         words = ctypes.string_at(bits.ctypes.state_address, _NUMPY_BYTES)

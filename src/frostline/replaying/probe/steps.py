@@ -1,7 +1,9 @@
 """Steps: what is done to held tensors on their way, and whether it is done in the same way again."""
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 import torch
@@ -68,7 +70,7 @@ class Step:
 
     def __str__(self) -> str:
         words = [digest(one) if isinstance(one, Tensor) else str(one) for one in self.given]
-        return f"{self.name} {self.plain} {words}"
+        return f"{self.name} {self.plain} {words} {self.makes or ''}"
 
 
 def step_of(
@@ -108,7 +110,13 @@ def _plain(leaf: Any) -> list[int | str]:
         return list(leaf)
     if isinstance(leaf, int) and not isinstance(leaf, bool):
         return [leaf]
-    return [repr(leaf)] if isinstance(leaf, PLAIN) or leaf is Ellipsis or isinstance(leaf, complex) else []
+    if isinstance(leaf, PLAIN) or leaf is Ellipsis or isinstance(leaf, (complex, range, Enum)):
+        return [repr(leaf)]
+    kind = type(leaf)
+    if kind.__module__ == "numpy" and hasattr(leaf, "tobytes") and not leaf.dtype.hasobject:
+        return [f"numpy {leaf.dtype} {leaf.shape} {zlib.crc32(leaf.tobytes())}"]
+    # Of what is no number, and no name, its kind.
+    return [repr(leaf) if kind.__module__ == "torch" else f"{kind.__module__}.{kind.__qualname__}"]
 
 
 def _of_one_sample(tensor: Tensor, count: int) -> Tensor:
@@ -145,14 +153,8 @@ class Steps:
 
     @property
     def has_nameless(self) -> bool:
-        """Whether two tensors without a name, made of several held ones or of samples, might change places."""
-        every = [step for steps in self.small.values() for step in steps]
-        made = {
-            (step.name, step.plain, tuple("" if isinstance(one, Tensor) else one for one in step.given))
-            for step in every
-            if step.makes is None
-        }
-        return len(made) > 1 and any(one is None for step in every for one in step.given)
+        """Whether a step gets a tensor without a name: made of several held ones, of samples, or written into."""
+        return any(one is None for steps in self.small.values() for step in steps for one in step.given)
 
     @property
     def words(self) -> list[str]:
