@@ -271,3 +271,22 @@ def test_an_index_that_is_no_plain_number_is_compared(kind: str) -> None:
     trial = Trial(network, train=["fc.*"]).assert_exact()
     network.row = after
     trial.assert_falls_back("in the probe")
+
+
+class WithShape(nn.Module):
+    """Gives the shape of what it gives, as MViT's patches do, or takes it."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.conv = block(inputs)
+
+    def forward(self, x: Tensor, shape: Any = None) -> Any:
+        y = self.conv(x if shape is None else x.reshape(len(x), -1, *shape))
+        return y.flatten(2), y.shape[2:]
+
+
+def test_a_shape_that_a_held_module_gives_to_another_is_the_same_in_replay() -> None:
+    network = Wired(
+        lambda net, x: net.fc(net.b(*net.a(x))[0].mean(2)), a=WithShape(3), b=WithShape(8), fc=nn.Linear(8, 2)
+    )
+    Trial(network, train=["fc.*"]).assert_exact()

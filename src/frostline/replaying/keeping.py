@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-_OPEN = {tuple: "(", list: "["}
+# A shape that is stored comes back as a tuple.
+_OPEN = {tuple: "(", torch.Size: "(", list: "["}
 # Of these types a thing is its own only leaf.
 _SINGLE = (Tensor, type(None), bool, int, float, str)
-_WORDS = (*_SINGLE, torch.Size)
 
 
 def flat(value: Any) -> list[Any]:
@@ -56,7 +56,7 @@ def spelled(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
 
 
 def _spell(value: Any, found: list[Any]) -> None:
-    if isinstance(value, _WORDS):
+    if isinstance(value, _SINGLE):
         found.append(value)
     elif isinstance(value, (tuple, list)):
         found.append(_OPEN.get(type(value)) or f"{type(value).__name__}[")
