@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,13 +19,23 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_loop_in_the_readme_runs_and_its_proof_has_no_failing_claim(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _ = blocks("python")
+    code, *_ = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.startswith("the freeze held: 240 parameters held, 578 trained;")
 
 
+def test_the_thawing_loop_in_the_readme_runs_and_thaws() -> None:
+    _, code, _ = blocks("python")
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["schedule"].phases[1].freeze.words() == {"train": ["head", "stem"]}
+    # Both phases: the head kept its momentum, what thawed has some by now.
+    steps = {int(state["step"]) for state in names["optimizer"].state.values()}
+    assert steps == {10, 5}
+
+
 def test_the_replayed_loop_in_the_readme_runs_and_is_replayed(capsys: pytest.CaptureFixture[str]) -> None:
-    _, code = blocks("python")
+    *_, code = blocks("python")
     names: dict[str, object] = {}
     # What the page shows is a program of its own, whose classes a digest of the data looks up.
     exec(compile(code, "README.md", "exec"), names)
@@ -38,7 +49,9 @@ def test_the_recipe_in_the_readme_loads(tmp_path: Path) -> None:
     loaded = load_recipe(str(tmp_path / "photos.yaml"))
     assert [str(phase.freeze) for phase in loaded.phases] == ["all", "through: stage4"]
     for addition in additions:
-        (tmp_path / "more.yaml").write_text(recipe + addition, encoding="utf-8")
+        # A technique is written in place of phases.
+        above = recipe.partition("phases:")[0] if "technique:" in addition else recipe
+        (tmp_path / "more.yaml").write_text(above + addition, encoding="utf-8")
         assert load_recipe(str(tmp_path / "more.yaml")) != loaded
 
 

@@ -7,7 +7,7 @@ import pytest
 import frostline
 
 SURFACE = {
-    "frostline": "finetune freeze load_recipe outline param_groups replay verify",
+    "frostline": "finetune freeze load_recipe outline param_groups replay unfreeze verify",
     "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name elsewhere load_huggingface "
     "load_weights read_weights refill save_huggingface unfilled_norms",
     "frostline.cli": "main",
@@ -15,13 +15,15 @@ SURFACE = {
     "open_picture policy read_picture read_samples refuse split",
     "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder",
     "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "
-    "against_record apply "
+    "against_record apply check_free "
     "combined confirm digest digests freeze leave_optimizer make_plan merge verify",
     "frostline.heads": "HeadName replace_classifier",
-    "frostline.optimization": "OptimizerName ScheduleName make_optimizer make_schedule param_groups",
+    "frostline.optimization": "DISCRIMINATIVE OptimizerName RateSchedule ScheduleName by_depth by_stage carry_state "
+    "make_optimizer make_schedule param_groups stage_rates",
     "frostline.prepare": "Glyphs render_glyphs",
-    "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe assemble check_free dump_recipe finetune "
-    "library_names library_text load_recipe starter verify_recipe verify_run",
+    "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe Schedule Technique "
+    "assemble check_free dump_recipe expanded finetune library_names library_text load_recipe stage_names starter "
+    "verify_recipe verify_run",
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "HEAD NECK STEM Convention ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution "
     "Selector resolve Stage Words all_tensors call first_tensor outline parents_of parse role_of undisturbed",
@@ -30,6 +32,7 @@ SURFACE = {
     "frostline.training": "BEST LAST Best Device Display Keeper Logs PhaseResult PhaseSettings Precision "
     "ReplaySettings Replays Runtime Silent checkpoint_bytes checkpoint_of display evaluate load_checkpoint machine "
     "peak_rss_mb predict run_phase versions",
+    "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 
 
@@ -63,6 +66,7 @@ def test_the_verbs_are_those_of_the_folders() -> None:
     from frostline.recipe import finetune, load_recipe
     from frostline.replaying import replay
     from frostline.selection import outline
+    from frostline.unfreezing import unfreeze
 
     assert frostline.freeze is freeze
     assert frostline.verify is verify
@@ -72,3 +76,4 @@ def test_the_verbs_are_those_of_the_folders() -> None:
     assert frostline.outline is outline
     # Also once its room is imported: a room and a verb of one name would be one attribute.
     assert frostline.replay is replay
+    assert frostline.unfreeze is unfreeze

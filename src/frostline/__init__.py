@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from frostline.recipe import finetune, load_recipe
     from frostline.replaying import replay
     from frostline.selection import outline
+    from frostline.unfreezing import unfreeze
 
 _LAZY = {
     "finetune": "frostline.recipe",
@@ -26,10 +27,11 @@ _LAZY = {
     "outline": "frostline.selection",
     "param_groups": "frostline.optimization",
     "replay": "frostline.replaying",
+    "unfreeze": "frostline.unfreezing",
     "verify": "frostline.freezing",
 }
 
-__all__ = ["finetune", "freeze", "load_recipe", "outline", "param_groups", "replay", "verify"]
+__all__ = ["finetune", "freeze", "load_recipe", "outline", "param_groups", "replay", "unfreeze", "verify"]
 
 
 def __getattr__(name: str) -> Any:

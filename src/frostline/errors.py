@@ -5,6 +5,8 @@ FrostlineError
 │   ├── RecipeError          a recipe that cannot be read; all its mistakes at once
 │   ├── SelectorError        words that pick nothing, too much, or something that is not there
 │   ├── PlanError            a plan where one is in force already, or one of another network
+│   ├── RatesError           rates that leave a parameter without one, or are none
+│   ├── ScheduleError        phases that come to nothing, or whose end nobody can tell
 │   ├── NetworkError         an unknown network, or a callable that gives none
 │   │   └── WeightsError     weights that cannot be read, or belong to another network
 │   ├── DataError            folders or pictures that cannot be trained on
@@ -62,6 +64,14 @@ class SelectorError(UserError):
 
 class PlanError(UserError):
     """A plan that cannot be applied: another is in force, or it was made for another network."""
+
+
+class RatesError(UserError):
+    """Rates by depth that leave a parameter without one, or a schedule of rates that cannot be."""
+
+
+class ScheduleError(UserError):
+    """A schedule of phases that comes to nothing, or that needs metrics and has none."""
 
 
 class NetworkError(UserError):

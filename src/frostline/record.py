@@ -89,7 +89,8 @@ class StageOutline:
 class PhaseRecord:
     """What one phase did: the freeze as asked, its rate, and the stages that it left (numbers as in `StageRow`).
 
-    `replay` says what was computed once and looked up from then on, or why nothing was.
+    `replay` says what was computed once and looked up from then on, or why nothing was. `rates` has the lowest and the
+    highest rate of each stage in which something was trained.
     """
 
     index: int
@@ -101,6 +102,7 @@ class PhaseRecord:
     stages: tuple[StageRow, ...]
     stopped_early: bool = False
     replay: tuple[str, ...] = ()
+    rates: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

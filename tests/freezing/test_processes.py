@@ -10,8 +10,10 @@ from torch import distributed, multiprocessing, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from frostline.errors import PlanError
 from frostline.freezing import freeze
 from frostline.freezing.claims import processes_claim
+from frostline.unfreezing import unfreeze
 
 PROCESSES = 2
 
@@ -42,9 +44,9 @@ def frozen_before_it_is_wrapped(rank: int):
 def unfrozen_inside_the_wrapper(rank: int):
     """DDP knows only what needed a gradient when it was made: it never averages what is thawed later."""
     network = build()
-    handle = freeze(network, "all")
+    network[0].requires_grad_(False)
     wrapped = DistributedDataParallel(network)
-    handle.lift()
+    network[0].requires_grad_(True)
     handle = freeze(network, "none")
     train(wrapped, network.parameters(), rank)
     return processes_claim(network, handle.plan)
@@ -58,13 +60,52 @@ def wrapped_anew(rank: int):
     return processes_claim(network, handle.plan)
 
 
+def thawed_under_a_wrapper(rank: int):
+    """With us the wrapper of before refuses to train; it may still judge."""
+    network = build()
+    wrapped = None
+    with unfreeze(network, {0: ["head"], 1: ["stem"]}, example_input=torch.zeros(1, 4)) as schedule:
+        schedule.step(0)
+        wrapped = DistributedDataParallel(network)
+        handle = schedule.step(1)
+        with torch.no_grad():
+            wrapped(torch.zeros(1, 4))
+        with pytest.raises(PlanError, match="wrap the network again"):
+            train(wrapped, network.parameters(), rank)
+        return processes_claim(network, handle.plan)
+
+
+def thawed_three_times(rank: int):
+    """A phase is a fresh start around the same network: after each of them both have the same."""
+    network = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)), nn.Linear(4, 3))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(0.1).add_(torch.arange(parameter.numel()).view_as(parameter) / 50)
+    thaws = {0: ["3"], 1: ["2"], 2: ["1"], 3: ["0"]}
+    with unfreeze(network, thaws, example_input=torch.zeros(1, 4)) as schedule:
+        for epoch in thaws:
+            handle = schedule.step(epoch)
+            trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+            train(DistributedDataParallel(network), trained, rank)
+            claim = processes_claim(network, handle.plan)
+            assert claim.status == "holds", claim.evidence
+    return claim
+
+
 def another_plan_on_each(rank: int):
     network = build()
     handle = freeze(network, "all" if rank else "none")
     return processes_claim(network, handle.plan)
 
 
-SCENES = (frozen_before_it_is_wrapped, unfrozen_inside_the_wrapper, wrapped_anew, another_plan_on_each)
+SCENES = (
+    frozen_before_it_is_wrapped,
+    unfrozen_inside_the_wrapper,
+    wrapped_anew,
+    thawed_under_a_wrapper,
+    thawed_three_times,
+    another_plan_on_each,
+)
 
 
 def work(rank: int, folder: str) -> None:
@@ -90,7 +131,9 @@ def found(tmp_path_factory):
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(PROCESSES)]
 
 
-@pytest.mark.parametrize("scene", ["frozen_before_it_is_wrapped", "wrapped_anew"])
+@pytest.mark.parametrize(
+    "scene", ["frozen_before_it_is_wrapped", "wrapped_anew", "thawed_under_a_wrapper", "thawed_three_times"]
+)
 def test_claim_8_holds_where_processes_agree(found, scene):
     for mine in found:
         assert mine[scene]["status"] == "holds"

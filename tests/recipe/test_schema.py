@@ -66,9 +66,24 @@ def test_defaults_are_the_documented_ones() -> None:
         "model": {"name": "torchvision/mobilenet_v2", "weights": "pretrained"},
         "head": "linear",
         "norm": "eval",
-        "phases": ({"epochs": 5, "freeze": "all", "lr": 1e-3, "start_from": "last"},),
+        "phases": (
+            {
+                "epochs": 5,
+                "freeze": "all",
+                "lr": 1e-3,
+                "start_from": "last",
+                "rates": None,
+                "schedule": None,
+                "warmup": None,
+                "patience": None,
+            },
+        ),
+        "technique": None,
         "optimizer": {"name": "adamw", "weight_decay": 0.01, "momentum": None},
-        "schedule": "cosine",
+        "rates": "none",
+        "schedule": {"name": "cosine", "first_epochs": 20, "growth": 2, "rise": None, "ratio": 32.0},
+        "warmup": 0.0,
+        "clip_norm": None,
         "augment": {"policy": "none", "transforms": None, "flip": "auto", "mixup": 0.0, "cutmix": 0.0},
         "sampling": "shuffled",
         "loss": {"label_smoothing": 0.0, "class_weights": "none"},
@@ -353,11 +368,12 @@ def test_the_json_schema_of_freeze_accepts_what_the_parser_accepts(words: Any) -
 def test_the_json_schema_explains_every_key_and_forbids_others() -> None:
     schema = Recipe.model_json_schema()
     mappings = {"Recipe": schema, **schema["$defs"]}
-    mappings["Optimizer"] = mappings["Optimizer"]["oneOf"][1]
     mappings["Augment"] = mappings["Augment"]["oneOf"][2]
-    mappings["Replay"] = mappings["Replay"]["oneOf"][1]
+    for name in ("Optimizer", "Replay", "Schedule", "Technique"):
+        mappings[name] = mappings[name]["oneOf"][1]
     assert set(mappings) == {
-        "Recipe", "Data", "Columns", "Normalize", "Model", "Phase", "Optimizer", "Augment", "Loss", "Replay"
+        "Recipe", "Data", "Columns", "Normalize", "Model", "Phase", "Technique", "Optimizer", "Schedule", "Augment",
+        "Loss", "Replay"
     }  # fmt: skip
     for name, mapping in mappings.items():
         assert mapping["additionalProperties"] is False, name

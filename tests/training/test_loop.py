@@ -31,9 +31,10 @@ def by_hand(
     decay: float = 0.0,
     epochs: int = EPOCHS,
     phase: int = 1,
-) -> dict[str, torch.Tensor]:
+    **more: Any,
+) -> torch.optim.Optimizer:
     samples = assemble(load_recipe(str(recipe_file))).data.train
-    train_by_hand(
+    return train_by_hand(
         twin,
         images=read_pictures(samples.paths),
         labels=torch.from_numpy(samples.labels),
@@ -42,8 +43,8 @@ def by_hand(
         lr=lr,
         epochs=epochs,
         order_seed=SEED + phase,
+        **more,
     )
-    return twin.state_dict()
 
 
 def phases(**changes: Any) -> list[dict[str, Any]]:
@@ -61,13 +62,15 @@ def test_sgd_at_a_constant_rate_gives_the_bits_of_a_loop_by_hand(workers: int, t
         replay="off",  # looked up in other batches, numbers are rounded otherwise
     )
     finetune(load_recipe(str(path)), out=tmp_path / "run")
-    expected = by_hand(
+    twin = twin_at_start(SEED)
+    by_hand(
         path,
-        twin_at_start(SEED),
+        twin,
         optimizer=lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9),
         lr=lambda _: 0.05,
         decay=0.01,
     )
+    expected = twin.state_dict()
     found = load_file(tmp_path / "run/checkpoints/last.safetensors")
     assert found.keys() == expected.keys()
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
@@ -81,15 +84,41 @@ def test_adamw_with_a_cosine_gives_the_numbers_of_the_formula(tmp_path: Path) ->
     def rate(step: int) -> float:
         return 0.05 * (1 + math.cos(math.pi * step / (EPOCHS * STEPS))) / 2
 
-    expected = by_hand(
-        path, twin_at_start(SEED), optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.05), lr=rate, decay=0.1
-    )
+    twin = twin_at_start(SEED)
+    by_hand(path, twin, optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.05), lr=rate, decay=0.1)
+    expected = twin.state_dict()
     found = load_file(tmp_path / "run/checkpoints/last.safetensors")
     for name, tensor in expected.items():
         torch.testing.assert_close(
             found[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
         )
     assert [epoch.lr for epoch in record.epochs] == pytest.approx([rate(STEPS * epoch) for epoch in range(EPOCHS)])
+
+
+@pytest.mark.recipe
+def test_rates_by_depth_a_warm_up_and_cut_gradients_give_the_bits_of_a_loop_by_hand(tmp_path: Path) -> None:
+    path = write_recipe(
+        tmp_path,
+        phases=phases(rates={"early": 0.1, "stage1": 0.25, "head": 2}, warmup={"steps": 4}),
+        clip_norm=0.05,
+        replay="off",
+    )
+    record = finetune(load_recipe(str(path)), out=tmp_path / "run")
+    twin = twin_at_start(SEED)
+    by_hand(
+        path,
+        twin,
+        optimizer=lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9),
+        lr=lambda step: 0.05 * min(1.0, (step + 1) / 4),
+        factors={name: 2.0 if "fc" in name else 0.25 for name in TRAINED},
+        clip_norm=0.05,
+    )
+    found, expected = load_file(tmp_path / "run/checkpoints/last.safetensors"), twin.state_dict()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-7)
+    assert record.phases[0].rates == {"stage1": (0.0125, 0.0125), "head": (0.1, 0.1)}
+    assert record.proof is not None
+    assert record.proof["ok"]
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +142,22 @@ def test_a_second_phase_starts_from_the_checkpoint_that_it_names(
     both = path.with_name(f"{start_from}.yaml")
     both.write_text(json.dumps(words))
     record = finetune(load_recipe(str(both)), out=tmp_path / "two")
-    checkpoints = path.parent / "one/checkpoints"
-    twin = Twin()
-    twin.load_state_dict(load_file(checkpoints / f"{start_from}.safetensors"))
-    expected = by_hand(
+    twin = twin_at_start(SEED)
+    earlier = by_hand(
+        path, twin, optimizer=lambda groups: torch.optim.SGD(groups, lr=10.0, momentum=0.9), lr=lambda _: 10.0
+    )
+    twin.load_state_dict(load_file(path.parent / f"one/checkpoints/{start_from}.safetensors"))
+    by_hand(
         path,
         twin,
         optimizer=lambda groups: torch.optim.SGD(groups, lr=0.01, momentum=0.9),
         lr=lambda _: 0.01,
         epochs=1,
         phase=2,
+        # Momentum is of the last weights; of the best ones nobody kept it.
+        earlier=earlier if start_from == "last" else None,
     )
+    expected = twin.state_dict()
     found = load_file(tmp_path / "two/checkpoints/last.safetensors")
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
     # The first phase of both runs is the same, but for the seconds.

@@ -137,13 +137,21 @@ def train_by_hand(
     epochs: int,
     order_seed: int,
     batch_size: int = 4,
-) -> None:
-    """Train as anybody would in plain PyTorch: named tensors with their weight decay, all else held in eval."""
+    factors: Mapping[str, float] | None = None,
+    clip_norm: float | None = None,
+    earlier: torch.optim.Optimizer | None = None,
+) -> torch.optim.Optimizer:
+    """Train as anybody would in plain PyTorch: named tensors with their weight decay, all else held in eval.
+
+    Rates may have a factor by name, gradients a largest norm; what an earlier optimizer knew of a tensor is carried.
+    """
     network.to(memory_format=torch.channels_last)  # as our runs place convolutions
     named = dict(network.named_parameters())
     for name, parameter in named.items():
         parameter.requires_grad_(name in trained)
     stepper = optimizer([{"params": [named[name]], "weight_decay": decay} for name, decay in trained.items()])
+    for parameter, state in (earlier.state if earlier is not None else {}).items():
+        stepper.state[parameter] = dict(state)
     generator = torch.Generator().manual_seed(order_seed)
     places = torch.utils.data.TensorDataset(torch.arange(len(labels)))
     loader = torch.utils.data.DataLoader(places, batch_size=batch_size, shuffle=True, generator=generator)
@@ -154,9 +162,12 @@ def train_by_hand(
         for name in held:
             network.get_submodule(name).eval()
         for (batch,) in loader:
-            for group in stepper.param_groups:
-                group["lr"] = lr(step)
+            for group, name in zip(stepper.param_groups, trained, strict=True):
+                group["lr"] = lr(step) * (factors or {}).get(name, 1.0)
             stepper.zero_grad()
             F.cross_entropy(network(images[batch]), labels[batch]).backward()
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_([named[name] for name in trained], clip_norm)
             stepper.step()
             step += 1
+    return stepper

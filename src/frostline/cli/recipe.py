@@ -1,10 +1,14 @@
 """`frostline recipe`: list, show, begin and describe recipes."""
 
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from frostline.recipe import Recipe
 
 app = typer.Typer(help="List, show, begin and describe recipes.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -45,18 +49,26 @@ def show_recipe(
     changes: Annotated[list[str] | None, CHANGES] = None,
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Print a recipe with every key, as a run would use it.
+    """Print a recipe with every key, as a run would use it; a technique is written out as phases.
 
     Example: frostline recipe show digits phases.0.epochs=5
     """
     from frostline.cli import show
-    from frostline.recipe import dump_recipe, load_recipe
+    from frostline.recipe import dump_recipe, expanded, load_recipe
 
     loaded = load_recipe(recipe, overrides=changes or [])
+    loaded = expanded(loaded, lambda: _stage_names(loaded))
     if json:
         show.as_json(loaded.model_dump(mode="json"))
     else:
         print(dump_recipe(loaded), end="")
+
+
+def _stage_names(recipe: "Recipe") -> Sequence[str]:
+    # Only where a technique goes by stages: it imports torch and builds the network.
+    from frostline.recipe import stage_names
+
+    return stage_names(recipe)
 
 
 @app.command("new")

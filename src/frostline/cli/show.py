@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,11 +59,22 @@ def show_outline(outline: "Outline", *, layers: bool) -> None:
         print(f"note: {note}")
 
 
-def show_rows(rows: Iterable["StageRow"]) -> None:
-    """Print what is held and trained, by stage."""
+def show_rows(rows: Iterable["StageRow"], *, rates: Mapping[str, tuple[float, float]] | None = None) -> None:
+    """Print what is held and trained, by stage.
+
+    Args:
+        rows: the stages.
+        rates: lowest and highest rate of those in which something is trained; None: not printed.
+    """
     every = [(row.stage, row.trained, row.held, row.norm_eval, row.norm_train) for row in rows]
     totals = ("together", *(sum(int(row[column]) for row in every) for column in range(1, 5)))
-    table(("stage", "trained", "held", "norms in eval", "norms in train"), [*every, totals])
+    header = ("stage", "trained", "held", "norms in eval", "norms in train")
+    if rates is None:
+        table(header, [*every, totals])
+        return
+    from frostline.report import numbers
+
+    table((*header, "rate"), [*((*row, numbers.rates(rates.get(row[0]))) for row in every), (*totals, "")])
 
 
 def show_proof(proof: "Proof") -> None:

@@ -1,6 +1,6 @@
 """HOLD: plans, how they are applied and lifted, and the proof that they held."""
 
-from frostline.freezing.apply import PlanHandle, apply, freeze, leave_optimizer
+from frostline.freezing.apply import PlanHandle, apply, check_free, freeze, leave_optimizer
 from frostline.freezing.digests import combined, digest, digests
 from frostline.freezing.plan import FreezePlan, NormMode, PlannedModule, PlannedParameter, make_plan
 from frostline.freezing.proof import against_record, confirm, merge, verify
@@ -17,6 +17,7 @@ __all__ = [
     "PlannedParameter",
     "against_record",
     "apply",
+    "check_free",
     "combined",
     "confirm",
     "digest",

@@ -12,6 +12,7 @@ from frostline.errors import PlanError
 from frostline.freezing.digests import digests, named_tensors
 from frostline.freezing.modes import is_kept_in_eval, keep_in_eval, release
 from frostline.freezing.plan import FreezePlan, NormMode, make_plan
+from frostline.freezing.wrappers import retire, wrappers_of
 from frostline.selection import ExampleInput, Selector, outline, parse
 
 # A plan that keeps no whole module in eval leaves no mark on any module, so the network itself is remembered.
@@ -54,8 +55,7 @@ class PlanHandle:
             return
         while self._then:
             self._then.pop()()
-        for parameter, required in self._requires_grad.items():
-            parameter.requires_grad_(required)
+        _switch(self.model, self._requires_grad, because=f"freeze: {self.plan.selector} was lifted")
         for parameter, gradient in self._gradients.items():
             parameter.grad = gradient
         for module, training in self._modes.items():
@@ -109,7 +109,7 @@ def freeze(
     ['2.weight', '2.bias']
     """
     asked = parse(selector if words is None else words) if not (words and selector) else parse({words: 1, **selector})
-    _check_free(model, asked)  # before what it holds is taken for what the user had frozen
+    check_free(model, asked)  # before what it holds is taken for what the user had frozen
     plan = make_plan(
         outline(model, example_input=example_input, head=head),
         asked,
@@ -139,7 +139,7 @@ def apply(model: nn.Module, plan: FreezePlan) -> PlanHandle:
     """
     modules = dict(model.named_modules())
     parameters = dict(model.named_parameters())
-    _check_free(model, plan.selector)
+    check_free(model, plan.selector)
     planned = {parameter.name for parameter in plan.parameters}
     if planned != set(parameters):
         odd = sorted(planned ^ set(parameters))
@@ -166,8 +166,8 @@ def apply(model: nn.Module, plan: FreezePlan) -> PlanHandle:
         _gradients={parameter: parameter.grad for parameter in held if parameter.grad is not None},
         _modes={module: module.training for module in modules.values()},
     )
-    for name, parameter in parameters.items():
-        parameter.requires_grad_(name not in plan.held_names)
+    wanted = {parameter: name not in plan.held_names for name, parameter in parameters.items()}
+    _switch(model, wanted, because=f"freeze: {plan.selector}")
     for parameter in held:
         # A zero gradient is not none: momentum and weight decay would still move what it belongs to.
         parameter.grad = None
@@ -178,7 +178,20 @@ def apply(model: nn.Module, plan: FreezePlan) -> PlanHandle:
     return handle
 
 
-def _check_free(model: nn.Module, selector: Selector) -> None:
+def _switch(model: nn.Module, wanted: Mapping[nn.Parameter, bool], *, because: str) -> None:
+    """Switch gradients on and off; where that changes anything, DDP wrappers from before must not run any more."""
+    if any(parameter.requires_grad is not required for parameter, required in wanted.items()):
+        retire(wrappers_of(model), because=because)
+    for parameter, required in wanted.items():
+        parameter.requires_grad_(required)
+
+
+def check_free(model: nn.Module, selector: Selector) -> None:
+    """Refuse a network on which a plan is in force: what that one holds would be taken for the user's own freeze.
+
+    Raises:
+        PlanError: one is.
+    """
     if model in _UNDER_A_PLAN or any(is_kept_in_eval(module) for module in model.modules()):
         raise PlanError(f"freeze: {selector}", found="a plan is in force on this network", do="lift it first")
 

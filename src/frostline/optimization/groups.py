@@ -1,27 +1,40 @@
 """Parameter groups of a plan: each trained tensor in exactly one, norms and biases without weight decay."""
 
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
 
-from frostline.errors import PlanError
+from frostline.errors import PlanError, RatesError
 from frostline.freezing import FreezePlan
 
 
-def param_groups(model: nn.Module, plan: FreezePlan, *, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+def param_groups(
+    model: nn.Module,
+    plan: FreezePlan,
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    factors: Mapping[str, float] | None = None,
+) -> list[dict[str, Any]]:
     """Make the groups that an optimizer takes: what the plan trains, and nothing else.
 
     Args:
         model: the network that the plan was made for.
         plan: what is trained.
-        lr: learning rate of every group.
-        weight_decay: of tensors with two and more dimensions; norms, biases and other vectors have none.
+        lr: learning rate, multiplied by its factor in each group.
+        weight_decay: of tensors with two and more dimensions. Norms, biases and other vectors have none, nor has what
+            the network itself names in `no_weight_decay()`, as timm's and Swin's do.
+        factors: listed name of a parameter → what its rate is multiplied by; as `by_stage` and `by_depth` give them.
+            None: 1 for all.
 
     Returns:
-        One or two groups with `params`, `names`, `lr` and `weight_decay`.
+        Groups with `params`, `names`, `lr` and `weight_decay`, one or two for each factor, the largest factor first.
 
     Raises:
         PlanError: a tensor that the plan trains is not in the network.
+        RatesError: a tensor that is trained has no factor.
 
     >>> from frostline.freezing import freeze
     >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -34,11 +47,40 @@ def param_groups(model: nn.Module, plan: FreezePlan, *, lr: float, weight_decay:
         raise PlanError(
             "parameter groups", found=f"{missing[0]} is not in the network", do="use the network of the plan"
         )
-    decayed = [name for name in named if name in plan.trained_names and named[name].ndim > 1]
-    plain = [name for name in named if name in plan.trained_names and named[name].ndim <= 1]
-    groups = ((decayed, weight_decay), (plain, 0.0))
+    trained = [name for name in named if name in plan.trained_names]
+    without = [name for name in trained if factors is not None and name not in factors]
+    if without:
+        raise RatesError(
+            "parameter groups",
+            found=f"{len(without)} trained tensors have no factor, such as {without[0]}",
+            do="make the factors from this network's outline",
+        )
+    plain = _without_decay(model, plan)
+    groups: dict[tuple[float, bool], list[str]] = {}
+    for name in trained:
+        factor = 1.0 if factors is None else factors[name]
+        groups.setdefault((factor, named[name].ndim > 1 and name not in plain), []).append(name)
     return [
-        {"params": [named[name] for name in names], "names": names, "lr": lr, "weight_decay": decay}
-        for names, decay in groups
-        if names
+        {
+            "params": [named[name] for name in names],
+            "names": names,
+            "lr": lr * factor,
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for (factor, decays), names in sorted(groups.items(), reverse=True)
     ]
+
+
+def _without_decay(model: nn.Module, plan: FreezePlan) -> set[str]:
+    """Name what has no weight decay whatever its shape: norms, biases, and what the network itself says."""
+    norms = {module.name for module in plan.modules if module.role == "norm"}
+    found = {
+        parameter.name
+        for parameter in plan.parameters
+        if parameter.name.rpartition(".")[0] in norms or parameter.name.rpartition(".")[2] == "bias"
+    }
+    ask = getattr(model, "no_weight_decay", None)
+    said = [str(pattern) for pattern in ask()] if callable(ask) else []
+    return found | {
+        parameter.name for parameter in plan.parameters if any(fnmatchcase(parameter.name, one) for one in said)
+    }

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from frostline.recipe.library import library_names, library_text, starter
 from frostline.recipe.load import dump_recipe, load_recipe
-from frostline.recipe.schema import Data, Model, Normalize, Optimizer, Phase, Recipe
+from frostline.recipe.schema import Data, Model, Normalize, Phase, Recipe, Technique
+from frostline.recipe.stepping import Optimizer, Schedule
+from frostline.recipe.techniques import expanded
 
 if TYPE_CHECKING:
-    from frostline.recipe.assembly import Assembly, assemble
+    from frostline.recipe.assembly import Assembly, assemble, stage_names
     from frostline.recipe.run import check_free, finetune
     from frostline.recipe.verify import verify_recipe, verify_run
 
@@ -19,6 +21,7 @@ _LAZY = {
     "assemble": "assembly",
     "check_free": "run",
     "finetune": "run",
+    "stage_names": "assembly",
     "verify_recipe": "verify",
     "verify_run": "verify",
 }
@@ -31,13 +34,17 @@ __all__ = [
     "Optimizer",
     "Phase",
     "Recipe",
+    "Schedule",
+    "Technique",
     "assemble",
     "check_free",
     "dump_recipe",
+    "expanded",
     "finetune",
     "library_names",
     "library_text",
     "load_recipe",
+    "stage_names",
     "starter",
     "verify_recipe",
     "verify_run",

@@ -13,7 +13,9 @@ from frostline.errors import DataError, NetworkError, UserError
 from frostline.freezing import FreezePlan, make_plan
 from frostline.heads import replace_classifier
 from frostline.recipe.data import gather
+from frostline.recipe.rates import rate_factors
 from frostline.recipe.schema import Phase, Recipe
+from frostline.recipe.techniques import expanded
 from frostline.selection import Outline, outline, undisturbed
 from frostline.tasks import ImageTask, scores
 
@@ -27,13 +29,14 @@ class Assembly:
     """What a recipe became: nothing is trained and nothing written yet.
 
     Attributes:
-        recipe: what was asked.
+        recipe: what was asked, a technique written out.
         task: loss and metrics, with the input that the network takes.
         data: the samples, split.
         skipped: pictures that could not be used and were left out.
         model: the network with its new head, on the CPU.
         outline: its stages.
         plans: one for each phase.
+        factors: for each phase, what the rate of each parameter is multiplied by; None: 1 for all.
         warnings: what a person should be told before training.
         rebuild: builds the same network anew, with random weights.
     """
@@ -45,6 +48,7 @@ class Assembly:
     model: nn.Module
     outline: Outline
     plans: tuple[FreezePlan, ...]
+    factors: tuple[dict[str, float] | None, ...]
     warnings: tuple[str, ...]
     rebuild: Callable[[], nn.Module]
 
@@ -57,8 +61,10 @@ def assemble(recipe: Recipe) -> Assembly:
         NetworkError: no such network, or one that does not take these pictures.
         WeightsError: weights that cannot be read, or are of another architecture.
         SelectorError: a freeze that fits nothing, or everything.
+        RatesError: rates for a stage that is not there, or none for one that is.
         UserError: an augmentation that cannot be done.
     """
+    recipe = expanded(recipe, lambda: stage_names(recipe))
     gathered = gather(recipe)
     data = gathered.parts
     torch.manual_seed(recipe.seed)
@@ -82,9 +88,16 @@ def assemble(recipe: Recipe) -> Assembly:
         model=model,
         outline=read,
         plans=plans,
+        factors=tuple(rate_factors(recipe, phase, read) for phase in recipe.phases),
         warnings=tuple(warnings),
         rebuild=lambda: rebuilt(recipe, num_classes=len(classes))[0],
     )
+
+
+def stage_names(recipe: Recipe) -> tuple[str, ...]:
+    """Name the stages of a recipe's network, input first, without its data and weights."""
+    model, spec = rebuilt(recipe, num_classes=2)
+    return outline(model, example_input=spec.example(), head=classifier_name(model)).stage_names
 
 
 def rebuilt(recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, InputSpec]:

@@ -140,6 +140,8 @@ def _belongs(key: str, parents: list[Path]) -> str:
 def _homes() -> dict[str, list[Path]]:
     homes: dict[str, list[Path]] = {}
     for parent, model in _models(Recipe, ()):
+        if len(parent) > 1 and parent[0] == "phases":
+            continue  # of a part that a phase may have in place of the recipe's
         for key in model.model_fields:
             homes.setdefault(key, []).append(parent)
     return homes

@@ -7,6 +7,15 @@ from frostline.recipe.rules import Path
 from frostline.recipe.source import Mistake, Place, Source, dotted, read
 from frostline.recipe.words import found
 
+# Parts of a recipe for which one word can stand, and the key that it is the value of.
+_WORDS: dict[str | int, str] = {
+    "augment": "policy",
+    "optimizer": "name",
+    "replay": "use",
+    "schedule": "name",
+    "technique": "name",
+}
+
 
 class _Refused(Exception):  # noqa: N818 - never leaves this file
     """An override that has nothing to replace; its text says why."""
@@ -66,10 +75,10 @@ def _set(content: Any, path: tuple[str, ...], value: Any) -> Path:
 
 
 def _opened(value: Any, path: Path) -> Any:
-    """Make a mapping of what can be one: nothing yet, or an optimizer that is written as its name."""
+    """Make a mapping of what can be one: nothing yet, or a part that is written as one word."""
     if value is None:
         return {}
-    return {"name": value} if path == ("optimizer",) and isinstance(value, str) else value
+    return {_WORDS[path[-1]]: value} if path[-1] in _WORDS and isinstance(value, str) else value
 
 
 def _position(items: list[Any], word: str, path: Path) -> int:

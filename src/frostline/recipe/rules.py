@@ -6,6 +6,11 @@ from typing import Any
 Path = tuple[str | int, ...]
 
 DEFAULT_VAL = 0.2
+# Schedules that begin with a rise of their own.
+RISING = ("one_cycle", "slanted_triangular")
+# Settings of a technique, and whose they are.
+TECHNIQUE_KEYS = {"thaw": ("gradual",), "every": ("gradual", "freeze_out"), "freeze": ("two_stage",)}
+_NOTHING_TO_WAIT_FOR = "there is no validation to be patient about; give data.val a share or a folder"
 
 
 def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -13,12 +18,12 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
     Args:
         words: a recipe as plain data. Keys may be missing or wrong; then the rules about them are silent, so that
-            one mistake is told once.
+            one mistake is told once. That there are neither phases nor a technique is told here.
 
     Yields:
         The path of the value to change, and what is wrong with it.
 
-    >>> list(contradictions({"data": {"val": 0.5, "test": 0.5}}))
+    >>> list(contradictions({"data": {"val": 0.5, "test": 0.5}, "technique": "full"}))
     [(('data', 'test'), '0.5, and val is 0.5: nothing is left to train on; shares must add up to less than 1')]
     """
     data = words.get("data")
@@ -27,7 +32,8 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield from _splits(data)
         yield from _normalize(data.get("normalize"))
         validates = data.get("val", DEFAULT_VAL) is not None and not _is_zero(data.get("val"))
-    yield from _phases(words.get("phases"), validates=validates)
+    yield from _technique(words, validates=validates)
+    yield from _phases(words, validates=validates)
     augment = words.get("augment")
     if isinstance(augment, Mapping) and augment.get("transforms") is not None:
         yield from _own_transforms(augment)
@@ -37,7 +43,7 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         if name in ("adam", "adamw"):
             yield ("optimizer", "momentum"), f"{name} takes none; momentum belongs to sgd"
     if words.get("patience") is not None and not validates:
-        yield ("patience",), "there is no validation to be patient about; give data.val a share or a folder"
+        yield ("patience",), _NOTHING_TO_WAIT_FOR
 
 
 def _own_transforms(augment: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -71,23 +77,78 @@ def _normalize(normalize: Any) -> Iterator[tuple[Path, str]]:
         yield ("data", "normalize", "std"), f"std has {len(std)}, mean has {len(mean)}; write as many of each"
 
 
-def _phases(phases: Any, *, validates: bool) -> Iterator[tuple[Path, str]]:
+def _technique(words: Mapping[str, Any], *, validates: bool) -> Iterator[tuple[Path, str]]:
+    """See that there are phases or a technique, and that the technique has no settings of another one."""
+    technique, has_phases = words.get("technique"), bool(words.get("phases"))
+    if technique is None:
+        if "phases" not in words or words["phases"] == ():
+            what = "missing; one after the other, each with epochs, freeze and lr; or write `technique: gradual`"
+            yield ("phases",), what
+        return
+    name = technique.get("name") if isinstance(technique, Mapping) else technique
+    if not isinstance(name, str):
+        return
+    if has_phases:
+        yield ("technique",), f"{name}, and there are phases; leave one of them out"
+    if not isinstance(technique, Mapping):
+        return
+    for key, owners in TECHNIQUE_KEYS.items():
+        if technique.get(key) is not None and name not in owners:
+            yield ("technique", key), f"{name} takes none; it belongs to {' and '.join(owners)}"
+    if technique.get("thaw") is not None and technique.get("every") is not None:
+        yield ("technique", "every"), "thaw says already when; leave one of them out"
+    if technique.get("patience") is not None and not validates:
+        yield ("technique", "patience"), _NOTHING_TO_WAIT_FOR
+
+
+def _phases(words: Mapping[str, Any], *, validates: bool) -> Iterator[tuple[Path, str]]:
+    phases = words.get("phases")
     if not isinstance(phases, list | tuple):
         return
     for index, phase in enumerate(phases):
-        if not isinstance(phase, Mapping) or phase.get("start_from") != "best":
+        if not isinstance(phase, Mapping):
             continue
-        if index == 0:
-            yield ("phases", 0, "start_from"), "best, and no phase came before the first; leave it out"
-        elif not validates:
-            yield (
-                ("phases", index, "start_from"),
-                "best, and without validation none is best; give data.val a share or a folder, or write last",
-            )
+        if phase.get("start_from") == "best":
+            yield from _start(index, validates=validates)
+        if phase.get("patience") is not None and not validates:
+            yield ("phases", index, "patience"), _NOTHING_TO_WAIT_FOR
+        yield from _warmup(words, phase, index)
+
+
+def _start(index: int, *, validates: bool) -> Iterator[tuple[Path, str]]:
+    if index == 0:
+        yield ("phases", 0, "start_from"), "best, and no phase came before the first; leave it out"
+    elif not validates:
+        yield (
+            ("phases", index, "start_from"),
+            "best, and without validation none is best; give data.val a share or a folder, or write last",
+        )
+
+
+def _warmup(words: Mapping[str, Any], phase: Mapping[str, Any], index: int) -> Iterator[tuple[Path, str]]:
+    """Compare the warm-up of a phase, its own or the recipe's, with its schedule and its epochs."""
+    own = phase.get("warmup") is not None
+    warmup = phase["warmup"] if own else words.get("warmup")
+    path: Path = ("phases", index, "warmup") if own else ("warmup",)
+    asked = phase.get("schedule") or words.get("schedule")
+    schedule = asked.get("name") if isinstance(asked, Mapping) else asked
+    warmup_epochs, epochs = _number(warmup), _number(phase.get("epochs"))
+    if not warmup_epochs and not (isinstance(warmup, Mapping) and _number(warmup.get("steps"))):
+        return
+    if schedule in RISING:
+        yield path, f"{schedule} rises by itself; leave the warm-up out"
+    elif epochs and warmup_epochs >= epochs:
+        has = f"the phase has {epochs:g}" if own else f"phase {index + 1} has {epochs:g} epochs"
+        yield path, f"{warmup_epochs:g} epochs, and {has}; a warm-up is shorter than its phase"
 
 
 def _share(value: Any) -> float:
     return value if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1 else 0.0
+
+
+def _number(value: Any) -> float:
+    """Give a number above 0, or 0 for all else."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0.0
 
 
 def _is_zero(value: Any) -> bool:

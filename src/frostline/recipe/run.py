@@ -10,8 +10,10 @@ from pathlib import Path
 
 from frostline.errors import FrostlineError, ProofError, RunError, RunFailure
 from frostline.freezing import confirm, digests, merge
+from frostline.optimization import stage_rates
 from frostline.recipe.assembly import Assembly, always_held, assemble
 from frostline.recipe.load import dump_recipe
+from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
 from frostline.record import (
     CHECKPOINTS,
@@ -153,6 +155,7 @@ def finetune(
     assembly = assemble(recipe)
     journal = _Journal(assembly=assembly, out=out, started=started, begun=begun)
     journal.seconds["preparation"] = time.perf_counter() - begun
+    recipe = assembly.recipe
     _open(out, recipe)
     if warn is not None:
         warn(assembly.warnings)
@@ -224,9 +227,12 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
             journal.epochs.append(epoch)
             logs.epoch(epoch)
 
-        for index, (phase, plan) in enumerate(zip(recipe.phases, assembly.plans, strict=True), 1):
+        every = zip(recipe.phases, assembly.plans, assembly.factors, strict=True)
+        earlier = None
+        for index, (phase, plan, factors) in enumerate(every, 1):
             if phase.start_from == "best" and best.value is not None:
                 keeper.restore(BEST)
+                earlier = None  # what it knows is of the last weights
             with journal.timed("training"):
                 result = run_phase(
                     model,
@@ -238,11 +244,13 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
                         index=index,
                         epochs=phase.epochs,
                         lr=phase.lr,
+                        factors=factors,
                         optimizer=recipe.optimizer.name,
                         momentum=recipe.optimizer.momentum or 0.0,
                         weight_decay=recipe.optimizer.weight_decay,
-                        schedule=recipe.schedule,
-                        patience=recipe.patience,
+                        schedule=rate_schedule(recipe, phase),
+                        clip_norm=recipe.clip_norm,
+                        patience=phase.patience or recipe.patience,
                         seed=recipe.seed,
                     ),
                     runtime=runtime,
@@ -253,7 +261,9 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
                     display=show,
                     rebuild=lambda: runtime.place(assembly.rebuild()),
                     replays=replays,
+                    earlier=earlier,
                 )
+            earlier = result.optimizer
             journal.proofs.append(result.proof)
             journal.phases.append(
                 PhaseRecord(
@@ -264,6 +274,7 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
                     epochs_done=len(result.epochs),
                     start_from=phase.start_from,
                     stages=result.proof.stages,
+                    rates=stage_rates(plan, lr=phase.lr, factors=factors),
                     stopped_early=result.stopped_early,
                     replay=result.replay,
                 )

@@ -1,12 +1,14 @@
 """The recipe: every key of a training, its type, its default and what it means; strict, immutable, without torch."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from frostline.recipe.rules import DEFAULT_VAL, contradictions
+from frostline.recipe.stepping import Optimizer, Schedule
+from frostline.recipe.strict import Strict, Worded
 from frostline.recipe.words import (
     ChannelSpreads,
     ChannelValues,
@@ -14,44 +16,37 @@ from frostline.recipe.words import (
     Count,
     Freeze,
     NetworkName,
+    Rates,
     Size,
     Split,
+    Thaw,
     Train,
     Transform,
+    Warmup,
     Weights,
     contradicting,
     found,
     wrong,
 )
 
-OptimizerName = Literal["adamw", "adam", "sgd"]
-
-DEFAULT_DECAY: dict[str, float] = {"adamw": 0.01, "adam": 0.0, "sgd": 0.0}
-DEFAULT_MOMENTUM = 0.9
 MOST_SEED = 2**32 - 1  # what numpy takes; torch takes more
 
 
-class _Strict(BaseModel):
-    """No unknown keys, no conversion between kinds of values, no NaN; immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Normalize(_Strict):
+class Normalize(Strict):
     """What is subtracted from pixels (0 to 1) and what they are divided by."""
 
     mean: ChannelValues = Field(description="the mean of each channel: 3 numbers, or 1 for all")
     std: ChannelSpreads = Field(description="the standard deviation of each channel: as many numbers as mean, above 0")
 
 
-class Columns(_Strict):
+class Columns(Strict):
     """The columns of a manifest or data set that hold the pictures and their labels."""
 
     path: Annotated[str, Field(min_length=1)] = Field(description="the column of picture files, or of pictures")
     label: Annotated[str, Field(min_length=1)] = Field(description="the column of classes")
 
 
-class Data(_Strict):
+class Data(Strict):
     """The images: where they are and how they are split and read."""
 
     train: Train = Field(
@@ -84,7 +79,7 @@ class Data(_Strict):
     workers: Annotated[int, Field(ge=0)] = Field(default=0, description="processes that read images; 0: this one")
 
 
-class Model(_Strict):
+class Model(Strict):
     """The network and the weights that it starts from."""
 
     name: NetworkName = Field(
@@ -93,10 +88,10 @@ class Model(_Strict):
     weights: Weights = Field(default="pretrained", description="pretrained, none, or the path of a file of weights")
 
 
-class Phase(_Strict):
-    """Some epochs under one freeze and one rate."""
+class Phase(Strict):
+    """Some epochs under one freeze and one rate; what is null is as the recipe says for all phases."""
 
-    epochs: Count = Field(description="how many epochs")
+    epochs: Count = Field(description="how many epochs; the most, where there is patience")
     freeze: Freeze = Field(
         description="what stays frozen: all (but the head), backbone, none, {through: STAGE}, {first: N}, "
         "{train_first: N}, {match: [GLOBS]}, {train: [GLOBS]} or {frozen_stages: N}"
@@ -104,6 +99,40 @@ class Phase(_Strict):
     lr: Annotated[float, Field(gt=0)] = Field(description="the learning rate, above 0")
     start_from: Literal["last", "best"] = Field(
         default="last", description="begin with the last weights of the phase before, or its best on validation"
+    )
+    rates: Rates | None = Field(default=None, description="the rates of the stages; null: the recipe's")
+    schedule: Schedule | None = Field(default=None, description="the rate over the steps; null: the recipe's")
+    warmup: Warmup | None = Field(default=None, description="the rise before the schedule; null: the recipe's")
+    patience: Count | None = Field(
+        default=None, description="go on after that many epochs without a better metric; null: the recipe's"
+    )
+
+
+class Technique(Worded):
+    """Phases by the name of a technique, which are written out; the name alone stands for its defaults."""
+
+    WORD: ClassVar[str] = "name"
+
+    name: Literal["frozen", "gradual", "discriminative", "full", "few_shot", "two_stage", "freeze_out"] = Field(
+        description="frozen (the head alone), gradual (from the head down), discriminative (everything, rates by "
+        "depth), full (everything at one rate), few_shot (a larger head, strong augmentation, patience), two_stage "
+        "(the head, then everything from its best), freeze_out (everything, then less and less)"
+    )
+    epochs: Count | None = Field(default=None, description="of all phases together; null: as usual for the technique")
+    lr: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="the learning rate, above 0; null: as usual for the technique"
+    )
+    thaw: Thaw | None = Field(
+        default=None,
+        description="of gradual: epoch, from 0, and what is trained from then on beside what is already, such as "
+        "{0: [head], 5: [stage4]}",
+    )
+    every: Count | None = Field(
+        default=None, description="of gradual and freeze_out: one stage more every so many epochs"
+    )
+    freeze: Freeze | None = Field(default=None, description="of two_stage: what the first stage freezes; null: all")
+    patience: Count | None = Field(
+        default=None, description="go on after that many epochs without a better metric; null: the recipe's"
     )
 
 
@@ -123,7 +152,7 @@ Phases = Annotated[tuple[Phase, ...], Field(strict=False, json_schema_extra=_SOM
 Transforms = Annotated[tuple[Transform, ...], Field(strict=False, json_schema_extra=_SOME), _some("transform")]
 
 
-class Augment(_Strict):
+class Augment(Strict):
     """Random changes to training images; a policy alone, or a list of transforms alone, stands for its defaults."""
 
     policy: Literal["none", "light", "standard", "strong"] = Field(
@@ -159,7 +188,7 @@ class Augment(_Strict):
         return {"oneOf": [{"type": "string", "enum": own["policy"]["enum"]}, transforms, mapping]}
 
 
-class Loss(_Strict):
+class Loss(Strict):
     """What a training image costs: cross-entropy, with these changes."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -172,38 +201,10 @@ class Loss(_Strict):
     )
 
 
-class Optimizer(_Strict):
-    """The optimizer; a name alone stands for its defaults, which are filled in."""
-
-    name: OptimizerName = Field(default="adamw", description="adamw, adam or sgd")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(
-        default=DEFAULT_DECAY["adamw"], description="weight decay; without it 0.01 for adamw, 0 for adam and sgd"
-    )
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        default=None, description="momentum of sgd, without it 0.9; null for the others"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, value: Any) -> Any:
-        words = {"name": value} if isinstance(value, str) else value
-        if not isinstance(words, dict):
-            return words
-        name = words.get("name", "adamw")
-        filled = {"weight_decay": DEFAULT_DECAY[name], **words} if name in list(DEFAULT_DECAY) else words
-        if name == "sgd" and filled.get("momentum") is None:
-            return {**filled, "momentum": DEFAULT_MOMENTUM}
-        return filled
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Say that the name alone is enough."""
-        mapping = handler.resolve_ref_schema(handler(core_schema))
-        return {"oneOf": [{"type": "string", "enum": list(DEFAULT_DECAY)}, mapping]}
-
-
-class Replay(_Strict):
+class Replay(Worded):
     """Computing what is frozen once for every image; `auto` or `off` alone stands for its defaults."""
+
+    WORD: ClassVar[str] = "use"
 
     use: Literal["auto", "off"] = Field(
         default="auto", description="auto: where it is exact and pays; off: compute it in every epoch"
@@ -226,21 +227,13 @@ class Replay(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in(cls, value: Any) -> Any:
-        if value in ("auto", "off"):
-            return {"use": value}
-        if not isinstance(value, dict | Replay):
+    def _is_one(cls, value: Any) -> Any:
+        if value not in ("auto", "off") and not isinstance(value, dict | Replay):
             raise wrong(f"{found(value)}, wanted auto or off, or a mapping such as {{budget: 20GB}}")
         return value
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Say that a word alone is enough."""
-        mapping = handler.resolve_ref_schema(handler(core_schema))
-        return {"oneOf": [{"type": "string", "enum": mapping["properties"]["use"]["enum"]}, mapping]}
 
-
-class Recipe(_Strict):
+class Recipe(Strict):
     """A recipe of frostline: one fine-tuning, from the images to the phases."""
 
     task: Literal["images"] = Field(description="what is learned; images: a class for each image")
@@ -256,9 +249,26 @@ class Recipe(_Strict):
         description="norm layers of frozen parts: eval (statistics stay), train (statistics move), refill (as eval, "
         "and BatchNorm layers that came without statistics first get measured ones)",
     )
-    phases: Phases = Field(description="one after the other, each with epochs, freeze and lr")
+    phases: Phases = Field(default=(), description="one after the other, each with epochs, freeze and lr")
+    technique: Technique | None = Field(
+        default=None,
+        description="in place of phases: frozen, gradual, discriminative, full, few_shot, two_stage, freeze_out, or a "
+        "mapping with its settings; `frostline recipe show` writes it out",
+    )
     optimizer: Optimizer = Field(default=Optimizer(), description="adamw, adam, sgd, or a mapping with its settings")
-    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="the rate over the steps of a phase")
+    rates: Rates = Field(
+        default="none",
+        description="what the rate of each stage is multiplied by; none (1 for all), discriminative (0.01 early, 0.1 "
+        "late, 0.5 neck, 1 head), {decay: 0.75} (for each layer below the head; with by: stage for each stage), or "
+        "factors by stage",
+    )
+    schedule: Schedule = Field(default=Schedule(), description="the rate over the steps of a phase, or a mapping")
+    warmup: Warmup = Field(
+        default=0.0, description="a straight rise of the rate at the start of each phase: epochs, or {steps: N}"
+    )
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="the norm to which gradients are cut, all together; null: they are not"
+    )
     augment: Augment = Field(
         default=Augment(), description="random changes to training images: a policy, a list of transforms, or a mapping"
     )

@@ -8,9 +8,10 @@ import torch
 
 from frostline.errors import RunError
 from frostline.freezing import GradientWatch, against_record, apply, confirm, digests, merge, verify
-from frostline.optimization import make_optimizer, make_schedule, param_groups
+from frostline.optimization import make_optimizer, param_groups
 from frostline.recipe.assembly import Assembly, always_held, assemble
 from frostline.recipe.load import load_recipe
+from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
 from frostline.record import RECIPE_FILE, RECORD_FILE, Proof, read_record
 from frostline.training import checkpoint_bytes, checkpoint_of, load_checkpoint
@@ -74,9 +75,18 @@ def _trial(assembly: Assembly, index: int, *, saved: bytes | None = None, steps:
     phase, plan = recipe.phases[index], assembly.plans[index]
     batches = list(islice(task.loader(assembly.data.train, seed=recipe.seed), max(steps, 1)))
     with apply(model, plan) as handle:
-        groups = param_groups(model, plan, lr=phase.lr, weight_decay=recipe.optimizer.weight_decay)
+        groups = param_groups(
+            model,
+            plan,
+            lr=phase.lr,
+            weight_decay=recipe.optimizer.weight_decay,
+            factors=assembly.factors[index],
+        )
         optimizer = make_optimizer(recipe.optimizer.name, groups, momentum=recipe.optimizer.momentum or 0.0)
-        scheduler = make_schedule(recipe.schedule, optimizer, steps=max(steps, 1))
+        # As many steps as the phase would have at least, so that a warm-up has room.
+        scheduler = rate_schedule(recipe, phase).over(
+            optimizer, epochs=phase.epochs, epoch_steps=len(task.loader(assembly.data.train, seed=recipe.seed))
+        )
         watch = GradientWatch(model, plan)
         model.train()
         for batch in batches[:steps]:

@@ -28,6 +28,10 @@ NETWORK_FORMS = f"{'…, '.join(NETWORK_PREFIXES)}… or path/to/file.py:callabl
 NO_FILE = ("pretrained", "none")
 MOST_SIZE_BYTES = 10**18  # a million TB, as the store has it
 
+RATE_WORDS = ("none", "discriminative")
+DECAY = "decay"
+DECAY_STEPS = ("layer", "stage")
+
 _LIKE_A_SHARE = re.compile(r"\d*[.,]?\d+\s*%|0?[.,]\d+")
 
 
@@ -185,6 +189,59 @@ def _class_weights(value: Any) -> Any:
     return {str(name): float(weight) for name, weight in value.items()}
 
 
+def _rates(value: Any) -> Any:
+    """Read what rates are multiplied by; which stages there are, the network knows."""
+    if value in RATE_WORDS:
+        return value
+    if not isinstance(value, dict) or not value:
+        raise wrong(f"{found(value)}, wanted none, discriminative, {{decay: 0.75}}, or factors such as {{stage1: 0.1}}")
+    if DECAY in value:
+        return _decay(value)
+    for name, factor in value.items():
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 <= factor < float("inf"):
+            raise wrong(f"{found(factor)}, wanted a factor from 0 on", at=(name,))
+    return {str(name): float(factor) for name, factor in value.items()}
+
+
+def _decay(value: dict[Any, Any]) -> Any:
+    decay, by = value[DECAY], value.get("by", "layer")
+    if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 < decay <= 1:
+        raise wrong(f"{found(decay)}, wanted a number above 0, up to 1", at=(DECAY,))
+    if by not in DECAY_STEPS:
+        raise wrong(f"{found(by)}, wanted layer or stage", at=("by",))
+    if more := value.keys() - {DECAY, "by"}:
+        raise wrong(f"{sorted(map(str, more))[0]} beside decay, wanted one or the other")
+    return {DECAY: float(decay), "by": by}
+
+
+def _thaw(value: Any) -> Any:
+    """Read what thaws when: epochs, from 0, and parts."""
+    if not isinstance(value, dict) or not value:
+        raise wrong(f"{found(value)}, wanted epochs and what they thaw, such as {{0: [head], 5: [stage4]}}")
+    read = {}
+    for epoch, parts in value.items():
+        number = int(epoch) if isinstance(epoch, str) and epoch.isdecimal() else epoch
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise wrong(f"{found(epoch)}, wanted an epoch, counted from 0", at=(epoch,))
+        names = [parts] if isinstance(parts, str) else parts
+        if not isinstance(names, list | tuple) or not names or not all(isinstance(one, str) and one for one in names):
+            raise wrong(f"{found(parts)}, wanted stages or globs, such as [head]", at=(epoch,))
+        read[number] = tuple(names)
+    return dict(sorted(read.items()))
+
+
+def _warmup(value: Any) -> Any:
+    """Read a warm-up: epochs, or steps."""
+    if isinstance(value, dict) and value.keys() == {"steps"}:
+        steps = value["steps"]
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+            raise wrong(f"{found(steps)}, wanted a whole number from 0 on", at=("steps",))
+        return {"steps": steps}
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise wrong(f"{found(value)}, wanted epochs from 0 on, or {{steps: N}}")
+    return float(value)
+
+
 def _channel_values(value: tuple[float, ...]) -> tuple[float, ...]:
     if len(value) not in (1, 3):
         raise wrong(f"{len(value)} numbers, wanted 3 (one a channel) or 1 (for all channels)")
@@ -210,6 +267,29 @@ _WEIGHTS_BY_CLASS = {"type": "object", "additionalProperties": {"type": "number"
 CLASS_WEIGHTS_SCHEMA: dict[str, Any] = {
     "oneOf": [{"enum": ["none", "balanced"], "type": "string"}, {**_WEIGHTS_BY_CLASS, "minProperties": 1}]
 }
+RATES_SCHEMA: dict[str, Any] = {
+    "oneOf": [
+        {"enum": list(RATE_WORDS), "type": "string"},
+        {
+            "type": "object",
+            "properties": {
+                DECAY: {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                "by": {"enum": list(DECAY_STEPS), "type": "string"},
+            },
+            "required": [DECAY],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {DECAY: False},
+            "additionalProperties": {"type": "number", "minimum": 0},
+            "minProperties": 1,
+        },
+    ]
+}
+WARMUP_SCHEMA: dict[str, Any] = {
+    "oneOf": [{"type": "number", "minimum": 0}, _form("steps", {"type": "integer", "minimum": 0})]
+}
 TRANSFORM_SCHEMA: dict[str, Any] = {
     "oneOf": [
         {"type": "string", "minLength": 1},
@@ -234,6 +314,16 @@ ChannelSpreads = Annotated[
 ]
 Transform = Annotated[str | dict[str, Any], PlainValidator(_transform), WithJsonSchema(TRANSFORM_SCHEMA)]
 ClassWeights = Annotated[str | dict[str, float], PlainValidator(_class_weights), WithJsonSchema(CLASS_WEIGHTS_SCHEMA)]
+Rates = Annotated[str | dict[str, Any], PlainValidator(_rates), WithJsonSchema(RATES_SCHEMA)]
+Warmup = Annotated[float | dict[str, int], PlainValidator(_warmup), WithJsonSchema(WARMUP_SCHEMA)]
+Thaw = Annotated[
+    dict[int, tuple[str, ...]],
+    PlainValidator(_thaw),
+    PlainSerializer(
+        lambda thaw: {str(epoch): list(names) for epoch, names in thaw.items()}, return_type=dict[str, Any]
+    ),
+    WithJsonSchema({"type": "object", "additionalProperties": _GLOBS, "minProperties": 1}),
+]
 Freeze = Annotated[
     Selector,
     PlainValidator(_freeze),

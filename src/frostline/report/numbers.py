@@ -45,6 +45,15 @@ def share(value: float | None) -> str:
     return text
 
 
+def rates(found: tuple[float, float] | None) -> str:
+    """Say the lowest and the highest learning rate of a stage; once where they are one.
+
+    >>> rates((1e-5, 1e-3)), rates((0.1, 0.1)), rates(None)
+    ('1e-05 … 0.001', '0.1', '–')
+    """
+    return NONE if found is None else " … ".join(dict.fromkeys(f"{rate:.3g}" for rate in found))
+
+
 def percent(part: float, whole: float) -> str:
     """Say a part of a whole; what is not 0 or 100 never looks like it.
 

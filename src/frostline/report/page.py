@@ -77,7 +77,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    said = (numbers.count, numbers.exact, numbers.share, numbers.percent, numbers.loss, numbers.duration)
+    said = (numbers.count, numbers.exact, numbers.share, numbers.percent, numbers.rates, numbers.loss, numbers.duration)
     environment.filters.update(
         {function.__name__: function for function in (*said, numbers.memory, numbers.moment, heat)}
     )

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from frostline.data import Samples, Split
 from frostline.errors import NonFiniteLossError, ProofError, RunFailure
 from frostline.freezing import GRADIENTS, FreezePlan, GradientWatch, PlanHandle, apply, verify
-from frostline.optimization import OptimizerName, ScheduleName, make_optimizer, make_schedule, param_groups
+from frostline.optimization import OptimizerName, RateSchedule, carry_state, make_optimizer, param_groups
 from frostline.record import EpochRecord, Evaluation, Proof
 from frostline.tasks import Batch, ImageTask, scores, worst_mistakes
 from frostline.training.checkpoint import BEST, LAST, Keeper
@@ -29,16 +29,32 @@ PROOF_BATCHES = 1
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseSettings:
-    """What one phase is asked to do. `patience` counts epochs without a better metric."""
+    """What one phase is asked to do.
+
+    Attributes:
+        title: what a person is told.
+        index: of the phase, from 1.
+        epochs: at most.
+        lr: learning rate.
+        factors: listed name of a parameter → what its rate is multiplied by; None: 1 for all.
+        optimizer: by name.
+        momentum, weight_decay: of the optimizer.
+        schedule: the rate over the steps.
+        clip_norm: to which gradients are cut, all together; None: they are not.
+        patience: the phase ends after so many epochs without a better metric; None: never.
+        seed: of the run.
+    """
 
     title: str
     index: int
     epochs: int
     lr: float
+    factors: Mapping[str, float] | None = None
     optimizer: OptimizerName = "adamw"
     momentum: float = 0.0
     weight_decay: float = 0.0
-    schedule: ScheduleName = "cosine"
+    schedule: RateSchedule = field(default_factory=RateSchedule)
+    clip_norm: float | None = None
     patience: int | None = None
     seed: int = 0
 
@@ -68,10 +84,14 @@ class Best:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseResult:
-    """What a phase gives: its epochs, its proof, whether patience ended it, and what was replayed or why not."""
+    """What a phase gives: its epochs, its proof, whether patience ended it, and what was replayed or why not.
+
+    `optimizer` is for the phase to come, which carries on what it knows.
+    """
 
     epochs: tuple[EpochRecord, ...]
     proof: Proof
+    optimizer: torch.optim.Optimizer
     stopped_early: bool
     replay: tuple[str, ...] = ()
 
@@ -91,6 +111,7 @@ def run_phase(
     display: Display,
     rebuild: Callable[[], nn.Module],
     replays: Replays,
+    earlier: torch.optim.Optimizer | None = None,
 ) -> PhaseResult:
     """Apply the plan, make optimizer and schedule, train, prove that the plan held, and lift it.
 
@@ -108,19 +129,22 @@ def run_phase(
         display: shows progress.
         rebuild: builds the network anew, for the proof.
         replays: makes the loaders, which look up what is frozen where that is exact and pays.
+        earlier: the optimizer of the phase before, where this one goes on from its last weights.
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
         ProofError: after the first step the plan is found not to be in force.
     """
     with apply(model, plan) as handle:
-        groups = param_groups(model, plan, lr=settings.lr, weight_decay=settings.weight_decay)
+        groups = param_groups(model, plan, lr=settings.lr, weight_decay=settings.weight_decay, factors=settings.factors)
         optimizer = make_optimizer(settings.optimizer, groups, momentum=settings.momentum)
+        if earlier is not None:
+            carry_state(earlier, optimizer)
         steps = len(runtime.loader(replays.plain(settings.index - 1)))
         display.phase(settings.title, epochs=settings.epochs, steps=steps)
         loaders = replays.loaders(handle, index=settings.index - 1, epochs=settings.epochs, display=display)
         loader = runtime.loader(loaders.train)
-        scheduler = make_schedule(settings.schedule, optimizer, steps=settings.epochs * steps)
+        scheduler = settings.schedule.over(optimizer, epochs=settings.epochs, epoch_steps=steps)
         watch = GradientWatch(model, plan)
         moving = model.state_dict().keys() - plan.held_names - set(plan.held_buffers)
         epochs: list[EpochRecord] = []
@@ -137,6 +161,7 @@ def run_phase(
                 val_loader=None if loaders.val is None else runtime.loader(loaders.val),
                 samples=data.train,
                 seed=settings.seed,
+                clip_norm=settings.clip_norm,
                 task=task,
                 runtime=runtime,
                 display=display,
@@ -168,7 +193,11 @@ def run_phase(
             watch=watch,
         )
     return PhaseResult(
-        epochs=tuple(epochs), proof=proof, stopped_early=len(epochs) < settings.epochs, replay=loaders.lines
+        epochs=tuple(epochs),
+        proof=proof,
+        optimizer=optimizer,
+        stopped_early=len(epochs) < settings.epochs,
+        replay=loaders.lines,
     )
 
 
@@ -186,6 +215,7 @@ class _Gear:
     val_loader: DataLoader[Any] | None
     samples: Samples
     seed: int
+    clip_norm: float | None
     task: ImageTask
     runtime: Runtime
     display: Display
@@ -212,6 +242,8 @@ def _run_epoch(gear: _Gear, *, number: int, phase: int) -> EpochRecord:
         if not math.isfinite(value):
             raise _not_finite(f"the loss is {value}", number, step, rate, batch, gear.samples)
         gear.runtime.backward(loss)
+        if gear.clip_norm is not None:
+            gear.runtime.clip(gear.network, norm=gear.clip_norm)
         gear.stepper.step()
         if not gear.runtime.step_was_skipped:
             _watch_step(gear)

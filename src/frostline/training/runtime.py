@@ -87,6 +87,10 @@ class Runtime:
         """Run backward, scaled where the precision needs it."""
         self._accelerator.backward(loss)
 
+    def clip(self, network: nn.Module, *, norm: float) -> None:
+        """Cut the gradients of a network to a norm, all together; what is scaled is brought back first."""
+        self._accelerator.clip_grad_norm_(network.parameters(), norm)
+
     @property
     def step_was_skipped(self) -> bool:
         """Whether the optimizer left out its last step, because fp16 gradients had overflowed."""
