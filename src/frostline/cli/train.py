@@ -11,6 +11,10 @@ RECIPE = typer.Argument(
 )
 CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe: phases.0.lr=1e-3 data.val=0.3")
 OUT = typer.Option("--out", metavar="DIR", help="The run's folder; by default runs/ and the recipe's name.")
+RESUME = typer.Option(
+    "--resume", help="Go on where the run in that folder was interrupted, to the same bits; begin where there is none."
+)
+SAVE = typer.Option("--save-every", metavar="SECONDS", min=0, help="After a kill at most so much is done again.")
 JSON = typer.Option("--json", help="Print the record as JSON.")
 
 
@@ -18,6 +22,8 @@ def train(
     recipe: Annotated[str, RECIPE],
     changes: Annotated[list[str] | None, CHANGES] = None,
     out: Annotated[Path | None, OUT] = None,
+    resume: Annotated[bool, RESUME] = False,
+    save_every: Annotated[float, SAVE] = 10.0,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Fine-tune a network as a recipe says.
@@ -26,10 +32,19 @@ def train(
 
     Example: frostline train photos.yaml phases.0.lr=1e-3 --out runs/photos
     """
-    run(recipe, overrides=changes or (), out=out or Path("runs") / Path(recipe).stem, as_json=json)
+    folder = out or Path("runs") / Path(recipe).stem
+    run(recipe, overrides=changes or (), out=folder, as_json=json, resume=resume, save_seconds=save_every)
 
 
-def run(recipe: str, *, overrides: Sequence[str], out: Path, as_json: bool) -> None:
+def run(
+    recipe: str,
+    *,
+    overrides: Sequence[str],
+    out: Path,
+    as_json: bool,
+    resume: bool = False,
+    save_seconds: float = 10.0,
+) -> None:
     """Load a recipe, train, and print how it went.
 
     Args:
@@ -37,6 +52,8 @@ def run(recipe: str, *, overrides: Sequence[str], out: Path, as_json: bool) -> N
         overrides: `dotted.key=value` items.
         out: the run's folder.
         as_json: print the record, and nothing else, to the standard output.
+        resume: go on where the run in that folder was interrupted.
+        save_seconds: after a kill at most so much is done again.
     """
     from rich.console import Console
 
@@ -49,9 +66,17 @@ def run(recipe: str, *, overrides: Sequence[str], out: Path, as_json: bool) -> N
     from frostline.recipe import check_free, finetune
     from frostline.training import display
 
-    check_free(out)
+    if not resume:  # before the terminal is asked for
+        check_free(out)
     try:
-        record = finetune(loaded, out=out, show=display(Console(stderr=True)), warn=show.warn)
+        record = finetune(
+            loaded,
+            out=out,
+            resume=resume,
+            save_seconds=save_seconds,
+            show=display(Console(stderr=True)),
+            warn=show.warn,
+        )
     except RunFailure:
         show.warn([f"the run failed; what it left is in {out}, and its page is {out / 'report.html'}"])
         raise

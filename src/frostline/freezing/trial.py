@@ -1,7 +1,7 @@
 """The claims that need the network to run: the prefix in train and eval mode, gradients, and a reloaded copy."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,6 +87,15 @@ class GradientWatch:
                 self._zero.discard(name)
             elif name in self._zero and (bool(gradient.any()) or not gradient.numel()):
                 self._zero.discard(name)
+
+    def state(self) -> dict[str, Any]:
+        """Give what was seen as plain data, for a watch that goes on in another process."""
+        return {"steps": self.steps, "wrong": list(self._wrong), "zero": sorted(self._zero)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what was seen before."""
+        self.steps = state["steps"]
+        self._wrong, self._zero = dict.fromkeys(state["wrong"]), set(state["zero"])
 
     def claim(self) -> Claim:
         """Say what was seen."""

@@ -1,17 +1,20 @@
 """The composition root: a recipe in, a run folder out, with checkpoints, record, proof and report."""
 
+import dataclasses
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from frostline.errors import FrostlineError, ProofError, RunError, RunFailure
 from frostline.freezing import confirm, digests, merge
 from frostline.optimization import stage_rates
 from frostline.recipe.assembly import Assembly, always_held, assemble
+from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.load import dump_recipe
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
@@ -35,18 +38,23 @@ from frostline.report import write_report
 from frostline.tasks import ImageTask
 from frostline.training import (
     BEST,
+    SAVE_SECONDS,
     Best,
     Display,
     Keeper,
     Logs,
     PhaseSettings,
+    PhaseState,
     Replays,
     ReplaySettings,
     Runtime,
     Silent,
+    State,
     evaluate,
     machine,
     peak_rss_mb,
+    random_state,
+    read_snapshot,
     run_phase,
     versions,
 )
@@ -76,6 +84,43 @@ class _Journal:
             yield
         finally:
             self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - begun
+
+    def state(self, best: Best, phase: int, phase_state: PhaseState | None) -> State:
+        """Give all that a run needs to go on, beside the weights.
+
+        Args:
+            best: the best epoch so far.
+            phase: the one that runs, from 1.
+            phase_state: where it is; None: it begins.
+        """
+        inner = random_state() if phase_state is None else phase_state.to_state()
+        words = {
+            "recipe": self.assembly.recipe.model_dump(mode="json"),
+            "phase": phase,
+            "begun": phase_state is not None,
+            "phase_state": inner.words,
+            "best": dataclasses.asdict(best),
+            "epochs": [dataclasses.asdict(one) for one in self.epochs],
+            "phases": [dataclasses.asdict(one) for one in self.phases],
+            "proofs": [dataclasses.asdict(one) for one in self.proofs],
+            "seconds": self.seconds,
+            "total_seconds": time.perf_counter() - self.begun,
+            "started": self.started,
+            "start_digests": self.digests["start"],
+        }
+        return State(tensors=inner.tensors, words=words)
+
+    def go_on(self, interrupted: Interrupted) -> None:
+        """Take up what an interrupted run had gathered."""
+        self.epochs.extend(interrupted.epochs)
+        self.phases.extend(interrupted.phases)
+        self.proofs.extend(interrupted.proofs)
+        self.started = interrupted.started
+        self.begun -= interrupted.total_seconds
+        for part, seconds in interrupted.seconds.items():
+            self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+        if interrupted.same:
+            self.digests["start"] = interrupted.start_digests
 
     def record(self, best: Best, *, failure: str | None = None) -> RunRecord:
         """Make the record of what has happened so far."""
@@ -130,13 +175,22 @@ class _Journal:
 
 
 def finetune(
-    recipe: Recipe, *, out: Path, show: Display | None = None, warn: Callable[[Sequence[str]], None] | None = None
+    recipe: Recipe,
+    *,
+    out: Path,
+    resume: bool = False,
+    save_seconds: float = SAVE_SECONDS,
+    show: Display | None = None,
+    warn: Callable[[Sequence[str]], None] | None = None,
 ) -> RunRecord:
     """Fine-tune a network as a recipe says, prove that what it froze held, and write the run's folder.
 
     Args:
         recipe: what to do.
-        out: the run's folder; it is made, and must not hold a run already.
+        out: the run's folder; it is made, and must not hold a run already, unless that is to be resumed.
+        resume: go on where the run in that folder was interrupted, to the same bits on a CPU; where there is none,
+            begin. With another recipe what fits is taken up, and `warn` is told what was not.
+        save_seconds: at most so much work is done again after a kill, beside an epoch that was not finished.
         show: where progress goes; nowhere by default.
         warn: told, before training, what a person should know.
 
@@ -144,25 +198,31 @@ def finetune(
         The record, as `record.json` in the folder has it.
 
     Raises:
-        UserError: something in the recipe cannot be done; nothing was written.
+        UserError: something in the recipe cannot be done, or nothing of what is to be resumed fits; nothing was
+            written.
         NonFiniteLossError: the loss became NaN or infinite; record and last good checkpoint are kept.
         ProofError: the freeze did not hold; record and proof are kept.
         RunFailure: the network's own code or the machine failed; the record is kept.
     """
-    check_free(out)
+    if not resume or not (out / RECIPE_FILE).exists():
+        check_free(out)
+    elif (finished := _finished(out)) is not None:
+        return finished
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    snapshot = read_snapshot(out) if resume else None
     runtime = Runtime(precision=recipe.precision, device=recipe.device, seed=recipe.seed)
     assembly = assemble(recipe)
+    recipe = assembly.recipe
     journal = _Journal(assembly=assembly, out=out, started=started, begun=begun)
     journal.seconds["preparation"] = time.perf_counter() - begun
-    recipe = assembly.recipe
+    interrupted = None if snapshot is None else Interrupted.of(snapshot, assembly)
     _open(out, recipe)
     if warn is not None:
-        warn(assembly.warnings)
+        warn([*assembly.warnings, *(interrupted.remarks if interrupted is not None else ())])
     best = Best(metric=recipe.metric)
     show = show or Silent()
     try:
-        _train(journal, runtime=runtime, best=best, show=show)
+        _train(journal, runtime=runtime, best=best, show=show, interrupted=interrupted, save_seconds=save_seconds)
     except (FrostlineError, KeyboardInterrupt) as stop:
         if isinstance(stop, ProofError) and stop.proof is not None:
             journal.proof = merge([*journal.proofs, stop.proof])
@@ -179,6 +239,12 @@ def finetune(
     if failure is not None:
         raise failure
     return record
+
+
+def _finished(out: Path) -> RunRecord | None:
+    """Give the record of a run that is over; None: it is not, or there is none."""
+    record = read_record(out) if (out / RECORD_FILE).is_file() else None
+    return record if record is not None and record.status == "finished" else None
 
 
 def check_free(out: Path) -> None:
@@ -206,10 +272,22 @@ def _open(out: Path, recipe: Recipe) -> None:
         ) from None
 
 
-def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) -> None:
+def _train(
+    journal: _Journal,
+    *,
+    runtime: Runtime,
+    best: Best,
+    show: Display,
+    interrupted: Interrupted | None,
+    save_seconds: float,
+) -> None:
     assembly, out = journal.assembly, journal.out
     recipe, model = assembly.recipe, runtime.place(assembly.model)
-    before = journal.digests["start"] = digests(model, always_held(assembly))
+    if interrupted is not None:
+        interrupted.take_up(model, best=best)
+        journal.go_on(interrupted)
+    if interrupted is None or not interrupted.same:
+        journal.digests["start"] = digests(model, always_held(assembly))
     with journal.timed("looking for what can be replayed"):
         replays = Replays(
             _replay_settings(recipe),
@@ -221,18 +299,29 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
             seed=recipe.seed,
         )
     metrics = assembly.task.metric_names if assembly.data.val is not None else ()
-    with Logs(out, metrics=metrics) as logs, closing(Keeper(model, out / CHECKPOINTS)) as keeper:
+    keeper = Keeper(model, out / CHECKPOINTS, least_seconds=save_seconds)
+    with Logs(out, metrics=metrics, epochs=journal.epochs) as logs, closing(keeper):
 
         def note(epoch: EpochRecord) -> None:
             journal.epochs.append(epoch)
             logs.epoch(epoch)
 
-        every = zip(recipe.phases, assembly.plans, assembly.factors, strict=True)
         earlier = None
-        for index, (phase, plan, factors) in enumerate(every, 1):
-            if phase.start_from == "best" and best.value is not None:
+        for index in range(1 if interrupted is None else interrupted.phase, len(recipe.phases) + 1):
+            phase, plan, factors = recipe.phases[index - 1], assembly.plans[index - 1], assembly.factors[index - 1]
+            here = interrupted if interrupted is not None and interrupted.phase == index else None
+            resumed = None if here is None else here.phase_state
+            if phase.start_from == "best" and best.value is not None and here is None:
                 keeper.restore(BEST)
                 earlier = None  # what it knows is of the last weights
+                # Before the best epoch of this phase takes the place of the one that it starts from.
+                keeper.keep_to_resume(partial(journal.state, best, index, None), now=True)
+
+            def save(state: Callable[[], PhaseState], index: int = index) -> None:
+                keeper.keep_to_resume(lambda: journal.state(best, index, state()))
+
+            if here is not None and resumed is None:
+                here.take_up_random()
             with journal.timed("training"):
                 result = run_phase(
                     model,
@@ -255,13 +344,15 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
                     ),
                     runtime=runtime,
                     best=best,
-                    first_epoch=len(journal.epochs) + 1,
+                    first_epoch=len(journal.epochs) + 1 - (0 if resumed is None else len(resumed.epochs)),
                     note=note,
                     keeper=keeper,
                     display=show,
                     rebuild=lambda: runtime.place(assembly.rebuild()),
                     replays=replays,
+                    save=save,
                     earlier=earlier,
+                    resumed=resumed,
                 )
             earlier = result.optimizer
             journal.proofs.append(result.proof)
@@ -282,12 +373,13 @@ def _train(journal: _Journal, *, runtime: Runtime, best: Best, show: Display) ->
             journal.proof = merge(journal.proofs)
         if best.value is not None:
             keeper.restore(BEST)
-    journal.proof = confirm(merge(journal.proofs), model, before=before)
+    journal.proof = confirm(merge(journal.proofs), model, before=journal.digests["start"])
     journal.digests["final"] = digests(model, model.state_dict())
     with journal.timed("evaluation"):
         for name, samples in (("val", assembly.data.val), ("test", assembly.data.test)):
             if samples is not None:
                 journal.evaluations.append(evaluate(model, samples, task=assembly.task, runtime=runtime, split=name))
+    keeper.forget()
 
 
 def _replay_settings(recipe: Recipe) -> ReplaySettings | None:

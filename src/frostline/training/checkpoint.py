@@ -1,28 +1,36 @@
 """Checkpoints: safetensors files, written at once or not at all."""
 
+import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from frostline.backbones import load_weights, read_weights
 from frostline.errors import RunError
 from frostline.record import CHECKPOINTS, write_atomically
+from frostline.training.state import State
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
+# All that a run needs to go on where it was, while it runs.
+RESUME = "resume.safetensors"
+_MODEL, _WORDS = "model/", "frostline"
 
 
 # An epoch whose frozen part is looked up takes less time than to write a network.
-LEAST_SECONDS = 10.0
+SAVE_SECONDS = 10.0
 
 
 class Keeper:
-    """Keeps the best and the last state of a run, and writes them now and then: a kill loses some seconds of work.
+    """Keeps the best and the last state of a run, and what it needs to go on; a kill loses some seconds of work.
 
-    What is kept in between are copies of what moved, so that an epoch that fails later spoils nothing.
+    They are written now and then. What is kept in between are copies of what moved, so that an epoch that fails later
+    spoils nothing.
 
     Args:
         model: the network.
@@ -30,7 +38,7 @@ class Keeper:
         least_seconds: between two writings of one file.
     """
 
-    def __init__(self, model: nn.Module, folder: Path, *, least_seconds: float = LEAST_SECONDS) -> None:
+    def __init__(self, model: nn.Module, folder: Path, *, least_seconds: float = SAVE_SECONDS) -> None:
         self._model = model
         self._folder = folder
         self._least_seconds = least_seconds
@@ -44,11 +52,30 @@ class Keeper:
             name: of the file.
             moving: parameters and buffers that the phase may change; all others stay as they are until `flush`.
         """
-        self._waiting[name] = {
-            key: tensor.detach().clone() for key, tensor in self._model.state_dict().items() if key in moving
-        }
-        if time.monotonic() - self._written.get(name, -self._least_seconds) >= self._least_seconds:
+        self._waiting[name] = self._copied(moving)
+        if self._is_due(name):
             self._write(name)
+
+    def keep_to_resume(self, beside: Callable[[], State], *, now: bool = False) -> None:
+        """Write all that a run needs to go on from this moment, unless that was done a little while ago.
+
+        Args:
+            beside: gives what is known beside the weights; asked only where it is written.
+            now: write it, whenever that was done last.
+        """
+        if not now and not self._is_due(RESUME):
+            return
+        if BEST in self._waiting:
+            self._write(BEST)  # whoever goes on is told which epoch was the best, and takes it from its file
+        state = beside()
+        every = {_MODEL + name: tensor for name, tensor in self._model.state_dict().items()}
+        self._put(RESUME, _bytes({**every, **state.tensors}, {_WORDS: json.dumps(state.words)}))
+
+    def _copied(self, moving: Collection[str]) -> dict[str, Tensor]:
+        return {key: tensor.detach().clone() for key, tensor in self._model.state_dict().items() if key in moving}
+
+    def _is_due(self, name: str) -> bool:
+        return time.monotonic() - self._written.get(name, -self._least_seconds) >= self._least_seconds
 
     def close(self) -> None:
         """Write what is kept; also when a run fails."""
@@ -58,6 +85,10 @@ class Keeper:
         """Write what is kept and not written yet."""
         for name in list(self._waiting):
             self._write(name)
+
+    def forget(self) -> None:
+        """Remove what a run needs to go on: it is over."""
+        (self._folder / RESUME).unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes:
         """Write what is kept, and give the content of a file."""
@@ -70,10 +101,45 @@ class Keeper:
         load_checkpoint(self._model, self._folder / name)
 
     def _write(self, name: str) -> None:
+        self._put(name, _bytes({**self._model.state_dict(), **self._waiting.pop(name)}))
+
+    def _put(self, name: str, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        state = {**self._model.state_dict(), **self._waiting.pop(name)}
-        write_atomically(self._folder / name, _bytes(state))
+        write_atomically(self._folder / name, content)
         self._written[name] = time.monotonic()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What a run needs to go on: the weights by name, and what is known beside them."""
+
+    model: Mapping[str, Tensor]
+    beside: State
+
+
+def read_snapshot(run: Path) -> Snapshot | None:
+    """Read what a run left to go on from; None: nothing, so that it begins at the beginning.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = run / CHECKPOINTS / RESUME
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            every = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            words = json.loads(file.metadata()[_WORDS])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"resume {run}", found=f"{RESUME} cannot be read ({error})", do="remove it, to begin at the beginning"
+        ) from None
+    model = {name.removeprefix(_MODEL): tensor for name, tensor in every.items() if name.startswith(_MODEL)}
+    beside = {name: tensor for name, tensor in every.items() if not name.startswith(_MODEL)}
+    return Snapshot(model=model, beside=State(tensors=beside, words=words))
 
 
 def checkpoint_bytes(model: nn.Module) -> bytes:
@@ -84,7 +150,7 @@ def checkpoint_bytes(model: nn.Module) -> bytes:
     return _bytes(model.state_dict())
 
 
-def _bytes(every: Mapping[str, Tensor]) -> bytes:
+def _bytes(every: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     seen: set[int] = set()
     state: dict[str, Tensor] = {}
     for name, tensor in every.items():
@@ -93,7 +159,7 @@ def _bytes(every: Mapping[str, Tensor]) -> bytes:
         # safetensors refuses two names for one storage, also where they are different parts of it.
         state[name] = plain.clone() if storage in seen else plain
         seen.add(storage)
-    return save(state)
+    return save(state, metadata)
 
 
 def checkpoint_of(run: Path) -> Path:

@@ -1,6 +1,7 @@
 """Logs of a run, one entry an epoch: `metrics.csv` and TensorBoard."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -16,9 +17,10 @@ class Logs:
     Args:
         run: the run's folder.
         metrics: names of the validation metrics, which are the columns behind the fixed ones.
+        epochs: of an interrupted run that goes on; what was written of others since is left out.
     """
 
-    def __init__(self, run: Path, *, metrics: tuple[str, ...]) -> None:
+    def __init__(self, run: Path, *, metrics: tuple[str, ...], epochs: Sequence[EpochRecord] = ()) -> None:
         # Here and not at the top: it takes seconds to import, and only a training needs it.
         from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -26,16 +28,16 @@ class Logs:
         self._file = (run / CSV_FILE).open("w", newline="", encoding="utf-8")
         self._csv = csv.writer(self._file)
         self._csv.writerow(["epoch", "phase", "lr", "train_loss", "val_loss", *metrics, "seconds"])
+        for record in epochs:
+            self._row(record)
         self._file.flush()
-        self._board = SummaryWriter(str(run / TENSORBOARD_FOLDER))
+        # TensorBoard leaves out what an earlier file has from that step on.
+        purge = {"purge_step": epochs[-1].epoch + 1} if epochs else {}
+        self._board = SummaryWriter(str(run / TENSORBOARD_FOLDER), **purge)
 
     def epoch(self, record: EpochRecord) -> None:
         """Write one epoch."""
-        values = [record.metrics.get(name, "") for name in self._metrics]
-        val_loss = "" if record.val_loss is None else record.val_loss
-        self._csv.writerow(
-            [record.epoch, record.phase, record.lr, record.train_loss, val_loss, *values, record.seconds]
-        )
+        self._row(record)
         self._file.flush()
         scalars = {"loss/train": record.train_loss, "lr": record.lr}
         scalars |= {} if record.val_loss is None else {"loss/val": record.val_loss}
@@ -44,6 +46,13 @@ class Logs:
         for name, value in scalars.items():
             self._board.add_scalar(name, value, record.epoch)
         self._board.flush()
+
+    def _row(self, record: EpochRecord) -> None:
+        values = [record.metrics.get(name, "") for name in self._metrics]
+        val_loss = "" if record.val_loss is None else record.val_loss
+        self._csv.writerow(
+            [record.epoch, record.phase, record.lr, record.train_loss, val_loss, *values, record.seconds]
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -20,11 +20,14 @@ from frostline.tasks import Batch, ImageTask, scores, worst_mistakes
 from frostline.training.checkpoint import BEST, LAST, Keeper
 from frostline.training.progress import Display
 from frostline.training.replays import Replays
+from frostline.training.resume import PhaseState
 from frostline.training.runtime import Runtime
 
 # Steps whose gradients are looked at: enough for a layer that starts at zero to move the one behind it.
 WATCHED_STEPS = 8
 PROOF_BATCHES = 1
+# More names than this nobody reads.
+NAMED = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +114,9 @@ def run_phase(
     display: Display,
     rebuild: Callable[[], nn.Module],
     replays: Replays,
+    save: Callable[[Callable[[], PhaseState]], None],
     earlier: torch.optim.Optimizer | None = None,
+    resumed: PhaseState | None = None,
 ) -> PhaseResult:
     """Apply the plan, make optimizer and schedule, train, prove that the plan held, and lift it.
 
@@ -123,13 +128,15 @@ def run_phase(
         settings: epochs, rate, optimizer.
         runtime: device and precision.
         best: the best epoch so far; taken further.
-        first_epoch: number of the phase's first epoch in the run, from 1.
+        first_epoch: number of the phase's first epoch in the run, from 1, also where it is resumed.
         note: told of every epoch.
         keeper: keeps the best and the last state.
         display: shows progress.
         rebuild: builds the network anew, for the proof.
         replays: makes the loaders, which look up what is frozen where that is exact and pays.
+        save: called after every epoch, with what gives all that is needed to go on from there.
         earlier: the optimizer of the phase before, where this one goes on from its last weights.
+        resumed: where the phase was interrupted; the network has the weights of then.
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
@@ -142,13 +149,26 @@ def run_phase(
             carry_state(earlier, optimizer)
         steps = len(runtime.loader(replays.plain(settings.index - 1)))
         display.phase(settings.title, epochs=settings.epochs, steps=steps)
-        loaders = replays.loaders(handle, index=settings.index - 1, epochs=settings.epochs, display=display)
+        epochs: list[EpochRecord] = [] if resumed is None else list(resumed.epochs)
+        loaders = replays.loaders(
+            handle,
+            index=settings.index - 1,
+            epochs=settings.epochs,
+            display=display,
+            done=len(epochs),
+            decided=None if resumed is None else resumed.decided,
+        )
         loader = runtime.loader(loaders.train)
         scheduler = settings.schedule.over(optimizer, epochs=settings.epochs, epoch_steps=steps)
         watch = GradientWatch(model, plan)
         moving = model.state_dict().keys() - plan.held_names - set(plan.held_buffers)
-        epochs: list[EpochRecord] = []
         waited = 0
+        if resumed is not None:
+            waited = resumed.waited
+            known = resumed.take_up(handle, optimizer=optimizer, scheduler=scheduler, watch=watch, epoch_steps=steps)
+            if not resumed.same:
+                display.say(_taken_up(known, trained=plan.trained_names))
+            keeper.keep(LAST, moving=model.state_dict())
         with runtime.wrapped(model, optimizer) as (wrapped, stepper):
             gear = _Gear(
                 handle=handle,
@@ -166,7 +186,11 @@ def run_phase(
                 runtime=runtime,
                 display=display,
             )
-            for number in range(first_epoch, first_epoch + settings.epochs):
+            if resumed is not None:
+                resumed.take_up_random(runtime)
+            for number in range(first_epoch + len(epochs), first_epoch + settings.epochs):
+                if settings.patience is not None and waited >= settings.patience:
+                    break
                 record = _run_epoch(gear, number=number, phase=settings.index)
                 epochs.append(record)
                 keeper.keep(LAST, moving=moving)
@@ -175,10 +199,20 @@ def run_phase(
                     keeper.keep(BEST, moving=moving)
                     waited = 0
                 note(record)
+                save(
+                    lambda waited=waited: PhaseState.of(  # type: ignore[misc] # mypy knows no default of a lambda
+                        epochs=epochs,
+                        waited=waited,
+                        decided=loaders.decided,
+                        handle=handle,
+                        optimizer=optimizer,
+                        scheduler=scheduler,
+                        watch=watch,
+                        runtime=runtime,
+                    )
+                )
                 display.epoch(record)
-                if settings.patience is not None and waited >= settings.patience:
-                    break
-        if not watch.steps:
+        if not watch.steps and (resumed is None or len(epochs) > len(resumed.epochs)):
             raise RunFailure(
                 settings.title, found="every step overflowed and was left out", do="write `precision: bf16`, or `fp32`"
             )
@@ -190,7 +224,7 @@ def run_phase(
             loss=task.batch_loss,
             rebuild=rebuild,
             saved=keeper.read(LAST),
-            watch=watch,
+            watch=watch if watch.steps else None,  # none were left to watch where another recipe is resumed
         )
     return PhaseResult(
         epochs=tuple(epochs),
@@ -199,6 +233,14 @@ def run_phase(
         stopped_early=len(epochs) < settings.epochs,
         replay=loaders.lines,
     )
+
+
+def _taken_up(known: Sequence[str], *, trained: Collection[str]) -> str:
+    """Say of which trained tensors the optimizer knows something, where the recipe is another one."""
+    without = sorted(set(trained) - set(known))
+    names = ", ".join(without[:NAMED]) + (" …" if len(without) > NAMED else "")
+    begins = f"; it begins anew for {names}" if without else ""
+    return f"resumed: optimizer state of {len(known)} of {len(trained)} trained tensors{begins}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,20 @@ class PhaseLoaders:
     val: DataLoader[Any] | None
     lines: tuple[str, ...]
 
+    @property
+    def decided(self) -> "Decided":
+        """What is replayed."""
+        return Decided(train=_is_replayed(self.train), val=_is_replayed(self.val), lines=self.lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """What a phase replays: seconds decided it once, and whoever goes on must do the same, to the bit."""
+
+    train: bool
+    val: bool
+    lines: tuple[str, ...]
+
 
 class Replays:
     """The replays of one run.
@@ -89,7 +103,16 @@ class Replays:
         """Make the training loader of a phase, from 0 on, as it is without replay."""
         return self._task.loader(self._data.train, seed=self._seed + index + 1)
 
-    def loaders(self, handle: PlanHandle, *, index: int, epochs: int, display: Display) -> PhaseLoaders:
+    def loaders(
+        self,
+        handle: PlanHandle,
+        *,
+        index: int,
+        epochs: int,
+        display: Display,
+        done: int = 0,
+        decided: Decided | None = None,
+    ) -> PhaseLoaders:
         """Make the loaders of a phase, replayed where that is exact and pays.
 
         Args:
@@ -97,6 +120,8 @@ class Replays:
             index: of the phase, from 0.
             epochs: of the phase.
             display: told what replay will cost before anything is recorded, and of the recording.
+            done: epochs that are over; the orders of their samples are passed by.
+            decided: what the phase replayed until it was interrupted; None: it begins.
         """
         said: list[str] = []
 
@@ -105,22 +130,50 @@ class Replays:
                 said.append(line)
                 display.say(line)
 
-        found = self._loaders(handle, index=index, epochs=epochs, say=say, show=display.recorded)
+        train = self.plain(index)
+        for _ in range(done):
+            for _ in train.sampler:
+                pass
+        val = None if self._data.val is None else self._task.loader(self._data.val)
+        if decided is not None:
+            return self._as_decided(handle, train, val, decided=decided, index=index, show=display.recorded)
+        found = self._loaders(handle, train, val, index=index, epochs=epochs, say=say, show=display.recorded)
         for line in found.lines:
             say(line)
         return found
 
+    def _as_decided(
+        self,
+        handle: PlanHandle,
+        train: DataLoader[Any],
+        val: DataLoader[Any] | None,
+        *,
+        decided: Decided,
+        index: int,
+        show: Callable[[int, int], None],
+    ) -> PhaseLoaders:
+        """Replay what was replayed before, and nothing else."""
+
+        def again(loader: DataLoader[Any]) -> ReplayLoader:
+            return self._replayed(handle, loader, index=index, epochs=None, say=lambda _: None, show=show)
+
+        return PhaseLoaders(
+            train=again(train) if decided.train else train,
+            val=again(val) if decided.val and val is not None else val,
+            lines=decided.lines,
+        )
+
     def _loaders(
         self,
         handle: PlanHandle,
+        train: DataLoader[Any],
+        val: DataLoader[Any] | None,
         *,
         index: int,
         epochs: int,
         say: Callable[[str], None],
         show: Callable[[int, int], None],
     ) -> PhaseLoaders:
-        train = self.plain(index)
-        val = None if self._data.val is None else self._task.loader(self._data.val)
         if self._settings is None:
             return PhaseLoaders(train=train, val=val, lines=())
         if not handle.plan.held_names:
@@ -147,7 +200,7 @@ class Replays:
         loader: DataLoader[Any],
         *,
         index: int,
-        epochs: int,
+        epochs: int | None,
         say: Callable[[str], None],
         show: Callable[[int, int], None],
     ) -> ReplayLoader:
@@ -175,6 +228,10 @@ class Replays:
             depends = found.tensors(model)
             if all(depends <= plan.held_names | set(plan.held_buffers) for plan in self._plans[index:later]):
                 yield found
+
+
+def _is_replayed(loader: DataLoader[Any] | None) -> bool:
+    return isinstance(loader, ReplayLoader) and loader.refused is None
 
 
 def _of_validation(line: str) -> str:

@@ -91,6 +91,16 @@ class Runtime:
         """Cut the gradients of a network to a norm, all together; what is scaled is brought back first."""
         self._accelerator.clip_grad_norm_(network.parameters(), norm)
 
+    def scaler_state(self) -> dict[str, Any] | None:
+        """Give the scale of fp16 gradients; None: there is none."""
+        scaler = self._accelerator.scaler
+        return None if scaler is None else dict(scaler.state_dict())
+
+    def load_scaler(self, state: dict[str, Any] | None) -> None:
+        """Take up the scale of fp16 gradients."""
+        if state and self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(state)
+
     @property
     def step_was_skipped(self) -> bool:
         """Whether the optimizer left out its last step, because fp16 gradients had overflowed."""

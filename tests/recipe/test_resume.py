@@ -1,0 +1,265 @@
+"""Resume: a run that was interrupted anywhere goes on to the same bits; with another recipe it says what it took up."""
+
+import csv
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from frostline.errors import NonFiniteLossError, RunError
+from frostline.recipe import Recipe, finetune, load_recipe
+from frostline.record import EpochRecord, RunRecord, read_record
+from frostline.training import Silent, read_snapshot
+from training.tiny import tiny_recipe, write_recipe
+
+PHASES = [
+    {"epochs": 3, "freeze": "all", "lr": 0.05},
+    {"epochs": 2, "freeze": {"through": "stem"}, "lr": 0.02, "start_from": "best"},
+    {"epochs": 3, "freeze": "none", "lr": 0.01},
+]
+EPOCHS = 8
+KEYS: dict[str, dict[str, Any]] = {
+    "replayed": {"replay": {"dir": "store"}},
+    "computed": {"replay": "off", "head": "few_shot"},  # with a dropout in it
+    "augmented, adamw, one cycle": {
+        "replay": "off", "augment": "light", "head": "few_shot", "optimizer": "adamw", "schedule": "one_cycle",
+        "sampling": "balanced",
+    },
+    "workers, restarts, patience": {
+        "replay": "off", "patience": 2, "schedule": {"name": "cosine_restarts", "first_epochs": 1}, "clip_norm": 0.5,
+        "data": {"train": "photos", "val": 0.25, "size": 16, "workers": 2},
+    },
+}  # fmt: skip
+
+
+def recipe_of(folder: Path, keys: dict[str, Any]) -> Recipe:
+    keys = json.loads(json.dumps(keys).replace('"store"', json.dumps(str(folder / "store"))))
+    return tiny_recipe(folder, phases=PHASES, **keys)
+
+
+class Stops(Silent):
+    """Stops the training after an epoch, as Ctrl-C does."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+
+    def epoch(self, record: EpochRecord) -> None:
+        if record.epoch == self._after:
+            raise KeyboardInterrupt
+
+
+def same(one: Path, other: Path) -> None:
+    """Compare weights, metrics and proof of two runs, to the bit."""
+    records = [read_record(run) for run in (one, other)]
+    for name in ("best", "last"):
+        bits = [(run / f"checkpoints/{name}.safetensors").read_bytes() for run in (one, other)]
+        assert bits[0] == bits[1], name
+    epochs = [[replace(epoch, seconds=0.0) for epoch in record.epochs] for record in records]
+    assert epochs[0] == epochs[1]
+    for key in ("evaluations", "best", "proof", "digests", "status", "parameters"):
+        assert getattr(records[0], key) == getattr(records[1], key), key
+    plain = [[replace(phase, replay=()) for phase in record.phases] for record in records]
+    assert plain[0] == plain[1]
+
+
+def whole(folder: Path, keys: dict[str, Any]) -> tuple[Recipe, Path]:
+    recipe = recipe_of(folder, keys)
+    finetune(recipe, out=folder / "whole")
+    return recipe, folder / "whole"
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("keys", KEYS.values(), ids=KEYS.keys())
+def test_a_run_that_was_stopped_after_any_epoch_goes_on_to_the_same_bits(keys: dict[str, Any], tmp_path: Path) -> None:
+    recipe, expected = whole(tmp_path, keys)
+    for after in range(1, len(read_record(expected).epochs) + 1):
+        run = tmp_path / f"stopped after {after}"
+        with pytest.raises(KeyboardInterrupt):
+            finetune(recipe, out=run, save_seconds=0, show=Stops(after))
+        assert read_record(run).status == "failed"
+        finetune(recipe, out=run, resume=True)
+        same(run, expected)
+        assert not (run / "checkpoints/resume.safetensors").exists()
+
+
+@pytest.mark.recipe
+def test_a_run_may_be_stopped_again_and_again(tmp_path: Path) -> None:
+    recipe, expected = whole(tmp_path, KEYS["computed"])
+    for after in range(1, EPOCHS + 1):
+        with pytest.raises(KeyboardInterrupt):
+            finetune(recipe, out=tmp_path / "run", resume=True, save_seconds=0, show=Stops(after))
+        assert [epoch.epoch for epoch in read_record(tmp_path / "run").epochs] == list(range(1, after + 1))
+    record = finetune(recipe, out=tmp_path / "run", resume=True)
+    same(tmp_path / "run", expected)
+    with (tmp_path / "run/metrics.csv").open(newline="") as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, EPOCHS + 1))
+    assert record.seconds["total"] >= sum(epoch.seconds for epoch in record.epochs)
+
+
+def _train(recipe_file: str, out: str) -> None:
+    torch.set_num_threads(1)
+    finetune(load_recipe(recipe_file), out=Path(out), resume=True, save_seconds=0)
+    os._exit(0)
+
+
+KILLS = 10  # of each; the table of twenty is in the study
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("name", ["replayed", "computed"])
+def test_killed_at_random_moments_a_run_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    recipe_of(tmp_path, KEYS[name])
+    started = multiprocessing.get_context("forkserver")
+    started.set_forkserver_preload(["frostline.recipe.run", "torch.utils.tensorboard.writer"])
+
+    def child(out: str) -> Any:
+        process = started.Process(target=_train, args=(str(tmp_path / "tiny.yaml"), str(tmp_path / out)))
+        process.start()
+        return process
+
+    child("warm").join()  # what is imported once
+    begun = time.monotonic()
+    whole_run = child("whole")
+    whole_run.join()
+    seconds = time.monotonic() - begun
+    assert whole_run.exitcode == 0
+    chance = random.Random(name)
+    places = []
+    for number in range(KILLS):
+        out = f"killed {number}"
+        process = child(out)
+        process.join(chance.uniform(0, seconds))
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+        snapshot = read_snapshot(tmp_path / out)
+        places.append(None if snapshot is None else len(snapshot.beside.words["epochs"]))
+        again = child(out)
+        again.join()
+        assert again.exitcode == 0
+        same(tmp_path / out, tmp_path / "whole")
+    assert any(place is not None and 0 < place < EPOCHS for place in places), places
+
+
+@pytest.mark.recipe
+def test_what_is_finished_is_not_trained_again(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path)
+    record = finetune(recipe, out=tmp_path / "run", resume=True)  # nothing is there: it begins
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert finetune(recipe, out=tmp_path / "run", resume=True) == record
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+def test_a_folder_of_something_else_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(RunError, match="something is there already"):
+        finetune(tiny_recipe(tmp_path), out=tmp_path, resume=True)
+
+
+def stopped(folder: Path, *, after: int = 2, **keys: Any) -> Path:
+    phases = [{"epochs": 4, "freeze": {"through": "stage1"}, "lr": 0.05}]
+    with pytest.raises(KeyboardInterrupt):
+        finetune(
+            tiny_recipe(folder, phases=phases, replay="off", **keys),
+            out=folder / "run",
+            save_seconds=0,
+            show=Stops(after),
+        )
+    return folder / "run"
+
+
+def resumed(folder: Path, *, freeze: Any, **keys: Any) -> tuple[RunRecord, list[str]]:
+    said: list[str] = []
+
+    class Says(Silent):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    phases = [{"epochs": 4, "freeze": freeze, "lr": 0.05}]
+    recipe = load_recipe(str(write_recipe(folder, phases=phases, replay="off", **keys)))
+    record = finetune(recipe, out=folder / "run", resume=True, show=Says(), warn=said.extend)
+    return record, said
+
+
+@pytest.mark.recipe
+def test_at_another_depth_what_thaws_begins_anew_and_the_rest_goes_on(tmp_path: Path) -> None:
+    stopped(tmp_path)
+    left = load_file(tmp_path / "run/checkpoints/last.safetensors")
+    record, said = resumed(tmp_path, freeze={"through": "stem"})
+    assert "resumed with another recipe: phases differ; 14 of 14 tensors restored" in said
+    assert (
+        "resumed: optimizer state of 2 of 5 trained tensors; it begins anew for bn2.bias, bn2.weight, conv2.weight"
+        in said
+    )
+    assert [epoch.epoch for epoch in record.epochs] == [1, 2, 3, 4]
+    assert record.proof is not None
+    assert record.proof["ok"]
+    last = load_file(tmp_path / "run/checkpoints/last.safetensors")
+    assert torch.equal(last["conv1.weight"], left["conv1.weight"])
+    assert not torch.equal(last["conv2.weight"], left["conv2.weight"])
+
+
+@pytest.mark.recipe
+def test_what_had_been_thawed_stays_as_it_was_trained_where_it_is_frozen_again(tmp_path: Path) -> None:
+    phases = [{"epochs": 4, "freeze": "none", "lr": 0.05}]
+    recipe = tiny_recipe(tmp_path, phases=phases, replay="off")
+    with pytest.raises(KeyboardInterrupt):
+        finetune(recipe, out=tmp_path / "run", save_seconds=0, show=Stops(2))
+    left = load_file(tmp_path / "run/checkpoints/last.safetensors")
+    record, said = resumed(tmp_path, freeze="all")
+    assert "resumed: optimizer state of 2 of 2 trained tensors" in said
+    last = load_file(tmp_path / "run/checkpoints/last.safetensors")
+    assert torch.equal(last["conv2.weight"], left["conv2.weight"])
+    assert record.proof is not None
+    assert record.proof["ok"]
+
+
+@pytest.mark.recipe
+def test_another_head_is_named_and_begins_anew(tmp_path: Path) -> None:
+    stopped(tmp_path)
+    record, said = resumed(tmp_path, freeze={"through": "stage1"}, head="few_shot")
+    assert "resumed with another recipe: head differ; 12 of 16 tensors restored" in said
+    (fresh,) = [line for line in said if line.startswith("not restored, as the recipe makes them")]
+    assert "fc.0.weight (256 × 8)" in fresh
+    (gone,) = [line for line in said if line.startswith("not restored, in that run alone")]
+    assert "fc.bias (3), fc.weight (3 × 8)" in gone
+    assert record.status == "finished"
+
+
+@pytest.mark.recipe
+def test_after_a_loss_that_is_not_finite_a_lower_rate_goes_on(tmp_path: Path) -> None:
+    spoiled = [{"epochs": 1, "freeze": "all", "lr": 0.01}, {"epochs": 2, "freeze": "none", "lr": 1e30}]
+    with pytest.raises(NonFiniteLossError):
+        finetune(tiny_recipe(tmp_path, phases=spoiled, replay="off"), out=tmp_path / "run", save_seconds=0)
+    spoiled[1]["lr"] = 0.01
+    record = finetune(tiny_recipe(tmp_path, phases=spoiled, replay="off"), out=tmp_path / "run", resume=True)
+    assert [epoch.epoch for epoch in record.epochs] == [1, 2, 3]
+    assert record.status == "finished"
+
+
+@pytest.mark.recipe
+def test_a_phase_that_there_is_no_more(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, KEYS["computed"])
+    with pytest.raises(KeyboardInterrupt):
+        finetune(recipe, out=tmp_path / "run", save_seconds=0, show=Stops(5))
+    with pytest.raises(RunError, match="the run was in phase 2, and the recipe has 1"):
+        resumed(tmp_path, freeze="all")
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("harm", ["cut", "empty", "text"])
+def test_a_damaged_file_is_told_in_one_line(harm: str, tmp_path: Path) -> None:
+    file = stopped(tmp_path) / "checkpoints/resume.safetensors"
+    content = file.read_bytes()
+    file.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello, world: no tensors"}[harm])
+    with pytest.raises(RunError, match=r"resume\.safetensors cannot be read .* remove it, to begin at the beginning"):
+        resumed(tmp_path, freeze={"through": "stage1"})
