@@ -66,6 +66,13 @@ def test_one_cycle_is_torch_s_with_its_momentum(steps, rise, momentum):
     )
 
 
+@pytest.mark.parametrize(("steps", "rise"), [(10, 0.1), (4, 0.25), (2, 0.5), (1, 0.3), (5, 0.01)])
+def test_one_cycle_of_few_steps(steps, rise):
+    found = values(lambda o: make_schedule("one_cycle", o, steps=steps, rise=rise), run=steps)
+    assert found.isfinite().all()
+    assert found.max() <= RATES[0] + 1e-9
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_one_cycle_moves_the_first_beta(name):
     optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](

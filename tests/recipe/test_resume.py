@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from frostline.errors import NonFiniteLossError, RunError
-from frostline.recipe import Recipe, finetune, load_recipe
+from frostline.recipe import Recipe, check_free, finetune, load_recipe
 from frostline.record import EpochRecord, RunRecord, read_record
 from frostline.training import Silent, read_snapshot
-from training.tiny import tiny_recipe, write_recipe
+from training.tiny import tiny_recipe, write_pictures, write_recipe
 
 PHASES = [
     {"epochs": 3, "freeze": "all", "lr": 0.05},
@@ -36,6 +37,7 @@ KEYS: dict[str, dict[str, Any]] = {
     },
     "workers, restarts, patience": {
         "replay": "off", "patience": 2, "schedule": {"name": "cosine_restarts", "first_epochs": 1}, "clip_norm": 0.5,
+        "ema": 0.9, "accumulate": 2, "head": "few_shot",
         "data": {"train": "photos", "val": 0.25, "size": 16, "workers": 2},
     },
 }  # fmt: skip
@@ -195,7 +197,7 @@ def test_at_another_depth_what_thaws_begins_anew_and_the_rest_goes_on(tmp_path: 
     stopped(tmp_path)
     left = load_file(tmp_path / "run/checkpoints/last.safetensors")
     record, said = resumed(tmp_path, freeze={"through": "stem"})
-    assert "resumed with another recipe: phases differ; 14 of 14 tensors restored" in said
+    assert "resumed; changed since: phases; 14 of 14 tensors restored, stem, stage1, head as a whole" in said
     assert (
         "resumed: optimizer state of 2 of 5 trained tensors; it begins anew for bn2.bias, bn2.weight, conv2.weight"
         in said
@@ -227,7 +229,7 @@ def test_what_had_been_thawed_stays_as_it_was_trained_where_it_is_frozen_again(t
 def test_another_head_is_named_and_begins_anew(tmp_path: Path) -> None:
     stopped(tmp_path)
     record, said = resumed(tmp_path, freeze={"through": "stage1"}, head="few_shot")
-    assert "resumed with another recipe: head differ; 12 of 16 tensors restored" in said
+    assert "resumed; changed since: head; 12 of 16 tensors restored, stem, stage1 as a whole" in said
     (fresh,) = [line for line in said if line.startswith("not restored, as the recipe makes them")]
     assert "fc.0.weight (256 × 8)" in fresh
     (gone,) = [line for line in said if line.startswith("not restored, in that run alone")]
@@ -244,6 +246,62 @@ def test_after_a_loss_that_is_not_finite_a_lower_rate_goes_on(tmp_path: Path) ->
     record = finetune(tiny_recipe(tmp_path, phases=spoiled, replay="off"), out=tmp_path / "run", resume=True)
     assert [epoch.epoch for epoch in record.epochs] == [1, 2, 3]
     assert record.status == "finished"
+
+
+@pytest.mark.recipe
+def test_what_is_finished_with_another_recipe_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    finetune(tiny_recipe(tmp_path), out=tmp_path / "run")
+    with pytest.raises(RunError, match=r"a run with another recipe is finished there: optimizer, seed differ"):
+        finetune(tiny_recipe(tmp_path, optimizer="adamw", seed=5), out=tmp_path / "run", resume=True)
+
+
+@pytest.mark.recipe
+def test_the_best_of_another_network_is_not_the_best_of_this_one(tmp_path: Path) -> None:
+    """The old best epoch is better than all to come; its file would not load, or would be of another freeze."""
+    stopped(tmp_path)
+    file = tmp_path / "run/checkpoints/resume.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        words = json.loads(opened.metadata()["frostline"])
+    words["best"]["value"] = 2.0
+    save_file(load_file(file), file, {"frostline": json.dumps(words)})
+    record, _ = resumed(tmp_path, freeze="all", head="few_shot")
+    assert record.status == "finished"
+    assert record.best["epoch"] in (3, 4)
+    assert record.proof is not None
+    assert record.proof["ok"]
+
+
+@pytest.mark.recipe
+def test_another_optimizer_begins_anew(tmp_path: Path) -> None:
+    stopped(tmp_path)
+    record, said = resumed(tmp_path, freeze={"through": "stage1"}, optimizer="adamw")
+    assert "resumed: optimizer state of 0 of 2 trained tensors; it begins anew for fc.bias, fc.weight" in said
+    assert record.status == "finished"
+
+
+@pytest.mark.recipe
+def test_another_class_in_the_same_folder_is_noticed(tmp_path: Path) -> None:
+    stopped(tmp_path)
+    write_pictures(tmp_path / "photos", classes=["violet"])
+    record, said = resumed(tmp_path, freeze={"through": "stage1"})
+    assert any(line.startswith("resumed; changed since: the pictures; 12 of 14 tensors") for line in said)
+    assert any("fc.weight (4 × 8, 3 × 8 in that run)" in line for line in said)
+    assert record.status == "finished"
+
+
+@pytest.mark.recipe
+def test_a_phase_that_became_shorter_under_one_cycle(tmp_path: Path) -> None:
+    stopped(tmp_path, after=3, schedule="one_cycle")
+    phases = [{"epochs": 2, "freeze": {"through": "stage1"}, "lr": 0.05}]
+    recipe = tiny_recipe(tmp_path, phases=phases, replay="off", schedule="one_cycle")
+    record = finetune(recipe, out=tmp_path / "run", resume=True)
+    assert [epoch.epoch for epoch in record.epochs] == [1, 2, 3]
+
+
+def test_a_kill_while_the_recipe_was_written_leaves_a_folder_that_is_free(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.recipe.yaml.x1").touch()
+    check_free(tmp_path / "run")
 
 
 @pytest.mark.recipe

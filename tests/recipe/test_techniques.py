@@ -102,6 +102,19 @@ def test_few_shot_leaves_what_the_recipe_says() -> None:
     assert (own.head, own.augment.policy) == ("linear", "none")
 
 
+def test_what_the_recipe_says_itself_goes_before_the_technique() -> None:
+    rates = {"decay": 0.8}
+    assert expanded(recipe("discriminative", rates=rates), nobody_asks).phases[0].rates is None
+    assert expanded(recipe({"name": "few_shot", "patience": 3}), nobody_asks).phases[0].patience == 3
+    assert expanded(recipe("few_shot", patience=4), nobody_asks).phases[0].patience is None
+    assert expanded(recipe("two_stage", warmup=2), nobody_asks).phases[1].warmup is None
+
+
+def test_two_stages_of_one_epoch_together() -> None:
+    with pytest.raises(RecipeError, match="technique two_stage: one mistake: 1 epoch; give it 2 at least"):
+        expanded(recipe({"name": "two_stage", "epochs": 1}), nobody_asks)
+
+
 def test_what_is_written_out_loads_as_itself(tmp_path: Any) -> None:
     for name in ("frozen", "gradual", "discriminative", "full", "few_shot", "two_stage", "freeze_out"):
         found = expanded(recipe(name, data={"train": "/photos"}), lambda: WITH_NECK)

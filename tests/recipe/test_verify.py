@@ -13,7 +13,7 @@ from frostline.errors import RunError, WeightsError
 from frostline.freezing import digests
 from frostline.recipe import assemble, finetune, load_recipe, verify_recipe, verify_run
 from frostline.record import Proof, read_record, write_json
-from training.tiny import tiny_recipe
+from training.tiny import tiny_recipe, write_recipe
 
 pytestmark = pytest.mark.recipe
 
@@ -142,6 +142,16 @@ def test_a_recipe_holds_and_nothing_is_written(tmp_path: Path) -> None:
     assert proof.ok
     assert [claim.status for claim in proof.claims] == ["holds"] * 7 + ["not applicable"]
     assert sorted(path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts) == files
+
+
+def test_a_recipe_with_a_technique_is_proven_in_its_phases(tmp_path: Path) -> None:
+    words = json.loads(write_recipe(tmp_path).read_text())
+    del words["phases"]
+    path = tmp_path / "technique.yaml"
+    path.write_text(json.dumps({**words, "technique": {"name": "gradual", "every": 1, "epochs": 3}}))
+    proof = verify_recipe(load_recipe(str(path)))
+    assert proof.ok
+    assert proof.phases == 3
 
 
 def test_every_phase_of_a_recipe_is_tried(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ NAMED = {
         {0: ["head"], 3: ["head", "neck"]},
         [({"train": ["head"]}, 3), ({"train": ["head", "neck"]}, 12)],
     ),
+    "a name alone": ({0: "head", 5: "neck"}, [({"train": ["head"]}, 5), ({"train": ["head", "neck"]}, 10)]),
     "one phase": ({0: ["head", "*.bias"]}, [({"train": ["head", "*.bias"]}, 15)]),
 }
 

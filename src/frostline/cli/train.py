@@ -12,7 +12,7 @@ RECIPE = typer.Argument(
 CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe: phases.0.lr=1e-3 data.val=0.3")
 OUT = typer.Option("--out", metavar="DIR", help="The run's folder; by default runs/ and the recipe's name.")
 RESUME = typer.Option(
-    "--resume", help="Go on where the run in that folder was interrupted, to the same bits; begin where there is none."
+    "--resume", help="Go on where the run in that folder was interrupted (on a CPU to the same bits), or begin there."
 )
 SAVE = typer.Option("--save-every", metavar="SECONDS", min=0, help="After a kill at most so much is done again.")
 JSON = typer.Option("--json", help="Print the record as JSON.")

@@ -70,6 +70,12 @@ class FreezePlan:
         return frozenset(parameter.name for parameter in self.parameters if parameter.held)
 
     @cached_property
+    def held_everywhere(self) -> frozenset[str]:
+        """Every name of what must not move: of the held parameters, aliases too, and of their buffers."""
+        named = (name for one in self.parameters if one.held for name in (one.name, *one.aliases))
+        return frozenset(named) | set(self.held_buffers)
+
+    @cached_property
     def trained_names(self) -> frozenset[str]:
         """Listed names of the trained parameters."""
         return frozenset(parameter.name for parameter in self.parameters if not parameter.held)

@@ -15,7 +15,8 @@ def wrappers_of(model: nn.Module) -> list[DistributedDataParallel]:
         return []
     # Not isinstance, which asks things for a class of their own, and some of them begin to import then.
     found = [thing for thing in gc.get_objects() if issubclass(type(thing), DistributedDataParallel)]
-    return [wrapper for wrapper in found if wrapper.module is model]
+    # It may be compiled in between, or a part of what is wrapped.
+    return [wrapper for wrapper in found if any(module is model for module in wrapper.modules())]
 
 
 def retire(wrappers: list[DistributedDataParallel], *, because: str) -> None:

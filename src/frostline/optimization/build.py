@@ -41,6 +41,21 @@ class RateSchedule:
     rise: float | None = None
     ratio: float = 32.0
 
+    def check(self, *, epochs: int, epoch_steps: int) -> None:
+        """See that a phase has room for the warm-up.
+
+        Args:
+            epochs: of the phase.
+            epoch_steps: optimizer steps of an epoch.
+
+        Raises:
+            RatesError: it has none.
+        """
+        _check_warmup(self.name, steps=epochs * epoch_steps, warmup_steps=self._warmup(epoch_steps))
+
+    def _warmup(self, epoch_steps: int) -> int:
+        return self.warmup_steps + ceil(self.warmup_epochs * epoch_steps)
+
     def over(self, optimizer: torch.optim.Optimizer, *, epochs: int, epoch_steps: int) -> LRScheduler:
         """Make the schedule of a phase.
 
@@ -56,7 +71,7 @@ class RateSchedule:
             self.name,
             optimizer,
             steps=epochs * epoch_steps,
-            warmup_steps=self.warmup_steps + ceil(self.warmup_epochs * epoch_steps),
+            warmup_steps=self._warmup(epoch_steps),
             first_steps=self.first_epochs * epoch_steps,
             growth=self.growth,
             rise=self.rise,
@@ -106,14 +121,7 @@ def make_schedule(
     Raises:
         RatesError: a warm-up longer than the phase, or before a schedule that rises by itself.
     """
-    if warmup_steps and name in RISING:
-        raise RatesError(f"schedule: {name}", found="a warm-up, and it rises by itself", do="leave the warm-up out")
-    if warmup_steps >= steps and warmup_steps:
-        raise RatesError(
-            f"schedule: {name}",
-            found=f"a warm-up of {warmup_steps} steps, of {steps}",
-            do="shorten it, or train longer",
-        )
+    _check_warmup(name, steps=steps, warmup_steps=warmup_steps)
     if name == "one_cycle":
         return _one_cycle(optimizer, steps=steps, rise=0.3 if rise is None else rise)
     left = steps - warmup_steps
@@ -126,9 +134,22 @@ def make_schedule(
     return LambdaLR(optimizer, warmed_up(share, steps=warmup_steps))
 
 
+def _check_warmup(name: ScheduleName, *, steps: int, warmup_steps: int) -> None:
+    if warmup_steps and name in RISING:
+        raise RatesError(f"schedule: {name}", found="a warm-up, and it rises by itself", do="leave the warm-up out")
+    if warmup_steps >= steps and warmup_steps:
+        raise RatesError(
+            f"schedule: {name}",
+            found=f"a warm-up of {warmup_steps} steps, of {steps}",
+            do="shorten it, or train longer",
+        )
+
+
 def _one_cycle(optimizer: torch.optim.Optimizer, *, steps: int, rise: float) -> LRScheduler:
     """One cycle of rate and momentum (Smith and Topin 2018), as torch has it."""
     groups = optimizer.param_groups
+    if abs(rise * steps - 1) < 1e-6:
+        rise *= 1 + 1e-5  # a rise of no length, by which torch would divide
     has_momentum = all(group.get("momentum") or "betas" in group for group in groups)
     return OneCycleLR(
         optimizer,

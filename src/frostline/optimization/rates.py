@@ -51,7 +51,7 @@ def by_stage(outline: Outline, factors: Mapping[str, float] = DISCRIMINATIVE) ->
         if key not in factors:
             raise RatesError(asked, found=f"no factor for {stage}", do=f"give one for {stage}, or for {groups[stage]}")
         by_name[stage] = float(factors[key])
-    return {entry.name: by_name[outline.stage_by_parameter[entry.name]] for entry in outline.parameters}
+    return _complete(outline, {name: by_name[stage] for name, stage in outline.stage_by_parameter.items()}, asked)
 
 
 def by_depth(outline: Outline, decay: float, *, by: Literal["layer", "stage"] = "layer") -> dict[str, float]:
@@ -80,9 +80,19 @@ def by_depth(outline: Outline, decay: float, *, by: Literal["layer", "stage"] = 
         else [layer.parameters for stage in body for layer in stage.layers]
     )
     has_head = len(body) < len(outline.stages)
-    factors = dict.fromkeys(outline.entries, 1.0)
+    factors = {name: 1.0 for stage in outline if stage.name == HEAD for name in stage.parameters}
     for below, names in enumerate(reversed(steps), 1 if has_head else 0):
         factors |= dict.fromkeys(names, decay**below)
+    return _complete(outline, factors, f"rates: {{decay: {decay}}}")
+
+
+def _complete(outline: Outline, factors: Mapping[str, float], asked: str) -> dict[str, float]:
+    """Give the factor of every parameter; one that stands nowhere in the outline has no depth, and not the head's."""
+    without = [entry.name for entry in outline.parameters if entry.name not in factors]
+    if without:
+        raise RatesError(
+            asked, found=f"{without[0]} has no depth in the outline", do="hold it, or give one rate to all"
+        )
     return {entry.name: factors[entry.name] for entry in outline.parameters}
 
 

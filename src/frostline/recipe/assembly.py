@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from frostline.errors import DataError, NetworkError, UserError
 from frostline.freezing import FreezePlan, make_plan
 from frostline.heads import replace_classifier
 from frostline.recipe.data import gather
-from frostline.recipe.rates import rate_factors
+from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
 from frostline.selection import Outline, outline, undisturbed
@@ -61,7 +62,7 @@ def assemble(recipe: Recipe) -> Assembly:
         NetworkError: no such network, or one that does not take these pictures.
         WeightsError: weights that cannot be read, or are of another architecture.
         SelectorError: a freeze that fits nothing, or everything.
-        RatesError: rates for a stage that is not there, or none for one that is.
+        RatesError: rates for a stage that is not there, or none for one that is; a warm-up longer than its phase.
         UserError: an augmentation that cannot be done.
     """
     recipe = expanded(recipe, lambda: stage_names(recipe))
@@ -76,6 +77,7 @@ def assemble(recipe: Recipe) -> Assembly:
     task, remarks = image_task(recipe, data.train, spec)
     read = outline(model, example_input=spec.example(), head=head)
     _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name, head=head)
+    _check_schedules(recipe, task, data.train)
     before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
     warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
@@ -94,10 +96,22 @@ def assemble(recipe: Recipe) -> Assembly:
     )
 
 
+def _check_schedules(recipe: Recipe, task: ImageTask, samples: Samples) -> None:
+    """See that every phase has room for its warm-up: before the first, and not hours later.
+
+    Raises:
+        RatesError: one has none.
+    """
+    steps = ceil(len(task.loader(samples, seed=recipe.seed)) / recipe.accumulate)
+    for phase in recipe.phases:
+        rate_schedule(recipe, phase).check(epochs=phase.epochs, epoch_steps=steps)
+
+
 def stage_names(recipe: Recipe) -> tuple[str, ...]:
     """Name the stages of a recipe's network, input first, without its data and weights."""
-    model, spec = rebuilt(recipe, num_classes=2)
-    return outline(model, example_input=spec.example(), head=classifier_name(model)).stage_names
+    backbone = build(recipe.model.name, weights=_no_weights(recipe))
+    model, head = with_head(backbone, recipe, num_classes=2)
+    return outline(model.eval(), example_input=input_spec(recipe, backbone).example(), head=head).stage_names
 
 
 def rebuilt(recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, InputSpec]:
@@ -110,10 +124,14 @@ def rebuilt(recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, InputSpec]:
     Returns:
         The network with its head, on the CPU in eval mode, and the input that the recipe means.
     """
-    # A callable comes with its own weights; all others are filled from the checkpoint anyway.
-    backbone = build(recipe.model.name, weights="pretrained" if ".py:" in recipe.model.name else "none")
+    backbone = build(recipe.model.name, weights=_no_weights(recipe))
     model, _ = with_head(backbone, recipe, num_classes=num_classes)
     return model.eval(), input_spec(recipe, backbone)
+
+
+def _no_weights(recipe: Recipe) -> str:
+    """Say what weights to build a network with whose weights do not matter: a callable comes with its own."""
+    return "pretrained" if ".py:" in recipe.model.name else "none"
 
 
 def always_held(assembly: Assembly) -> list[str]:

@@ -1,6 +1,6 @@
 """A run that was interrupted: where it was, what of it fits the recipe of now, and what does not, by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from frostline.errors import RunError
 from frostline.recipe.assembly import Assembly
 from frostline.record import EpochRecord, PhaseRecord, Proof
-from frostline.training import Best, PhaseState, Snapshot, State, load_random
+from frostline.training import Best, PhaseState, Snapshot, State
 
 _EPOCHS: TypeAdapter[tuple[EpochRecord, ...]] = TypeAdapter(tuple[EpochRecord, ...])
 _PHASES: TypeAdapter[tuple[PhaseRecord, ...]] = TypeAdapter(tuple[PhaseRecord, ...])
 _PROOFS: TypeAdapter[tuple[Proof, ...]] = TypeAdapter(tuple[Proof, ...])
+# Of what is kept to go on from.
+FORMAT = 1
 # More names than this nobody reads.
 NAMED = 8
 
@@ -25,21 +27,24 @@ class Interrupted:
     """Where a run was.
 
     Attributes:
-        same: whether the recipe is the one of then.
+        same: whether recipe, data and network are those of then.
         phase: the one that ran, from 1.
         phase_state: where it was; None: it had not begun.
-        epochs, phases, proofs: what had been gathered.
+        beginning: with what it was to begin.
+        epochs, phases, proofs, gathered: what there was of the run; `gathered` are remarks for a person.
         started, seconds, total_seconds: of the run until then.
         start_digests: of what every phase holds, before the first.
-        remarks: what of it is taken up, and what is not, where the recipe is another one.
+        remarks: what of it is taken up, and what is not, where something is another.
     """
 
     same: bool
     phase: int
     phase_state: PhaseState | None
+    beginning: State
     epochs: tuple[EpochRecord, ...]
     phases: tuple[PhaseRecord, ...]
     proofs: tuple[Proof, ...]
+    gathered: Sequence[str]
     started: str
     seconds: Mapping[str, float]
     total_seconds: float
@@ -47,35 +52,38 @@ class Interrupted:
     remarks: tuple[str, ...]
     _best: Mapping[str, Any]
     _model: Mapping[str, Tensor]
-    _begin: State
 
     @classmethod
     def of(cls, snapshot: Snapshot, assembly: Assembly) -> Self:
-        """Read where a run was, and compare its recipe with the one of now.
+        """Read where a run was, and compare its recipe, data and network with those of now.
 
         Raises:
-            RunError: nothing of its network fits, or it was in a phase that there is no more.
+            RunError: nothing of its network fits, it was in a phase that there is no more, or another version of
+                frostline left it.
         """
         words = snapshot.beside.words
-        recipe = assembly.recipe.model_dump(mode="json")
-        same = words["recipe"] == recipe
-        remarks = () if same else _compared(snapshot, assembly)
+        if words.get("format") != FORMAT:
+            raise RunError(
+                "resume", found="another version of frostline began that run", do="go on with that one, or begin anew"
+            )
+        differ = _differences(snapshot, assembly)
         inner = State(tensors=snapshot.beside.tensors, words=words["phase_state"])
         return cls(
-            same=same,
+            same=not differ,
             phase=words["phase"],
-            phase_state=PhaseState.from_state(inner, same=same) if words["begun"] else None,
+            phase_state=PhaseState.from_state(inner, same=not differ) if words["begun"] else None,
+            beginning=inner,
             epochs=_EPOCHS.validate_python(words["epochs"]),
             phases=_PHASES.validate_python(words["phases"]),
             proofs=_PROOFS.validate_python(words["proofs"]),
+            gathered=words["remarks"],
             started=words["started"],
             seconds=words["seconds"],
             total_seconds=words["total_seconds"],
             start_digests=words["start_digests"],
-            remarks=remarks,
+            remarks=_remarks(snapshot, assembly, differ) if differ else (),
             _best=words["best"],
             _model=snapshot.model,
-            _begin=inner,
         )
 
     def take_up(self, model: nn.Module, *, best: Best) -> None:
@@ -83,29 +91,43 @@ class Interrupted:
 
         Args:
             model: placed; of tensors that are not there, or have another shape, it keeps its own.
-            best: of the run; with another metric it begins anew.
+            best: of the run; it begins anew where something is another: it might be of another network.
         """
         own = model.state_dict()
         with torch.no_grad():
             for name in _fitting(own, self._model):
                 own[name].copy_(self._model[name])
-        if best.metric == self._best["metric"]:
+        if self.same:
             best.epoch, best.phase, best.value = self._best["epoch"], self._best["phase"], self._best["value"]
             best.metrics = dict(self._best["metrics"])
 
-    def take_up_random(self) -> None:
-        """Take up the random numbers of the moment in which a phase was to begin."""
-        load_random(self._begin)
+
+def data_of(assembly: Assembly) -> dict[str, Any]:
+    """Give what of the data decides whether a run is still the same."""
+    data = {"train": assembly.data.train, "val": assembly.data.val, "test": assembly.data.test}
+    counts = {part: len(samples) for part, samples in data.items() if samples is not None}
+    return {"classes": list(assembly.task.classes), "samples": counts}
 
 
 def _fitting(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     return [name for name, tensor in own.items() if name in found and found[name].shape == tensor.shape]
 
 
-def _compared(snapshot: Snapshot, assembly: Assembly) -> tuple[str, ...]:
-    """Say which keys of the recipe differ, and which tensors are taken up."""
-    then, now = snapshot.beside.words["recipe"], assembly.recipe.model_dump(mode="json")
-    changed = [key for key in now if then.get(key) != now[key]]
+def _differences(snapshot: Snapshot, assembly: Assembly) -> list[str]:
+    """Name what is not as it was: keys of the recipe, the data, the network."""
+    words = snapshot.beside.words
+    then, now = words["recipe"], assembly.recipe.model_dump(mode="json")
+    differ = [key for key in now if then.get(key) != now[key]]
+    if words["data"] != data_of(assembly) and "data" not in differ:
+        differ.append("the pictures")
+    own = assembly.model.state_dict()
+    if not differ and (own.keys() != snapshot.model.keys() or len(_fitting(own, snapshot.model)) < len(own)):
+        differ.append("the network")
+    return differ
+
+
+def _remarks(snapshot: Snapshot, assembly: Assembly, differ: Sequence[str]) -> tuple[str, ...]:
+    """Say what is taken up and what is not, by name."""
     phase = snapshot.beside.words["phase"]
     if phase > len(assembly.plans):
         raise RunError(
@@ -117,13 +139,18 @@ def _compared(snapshot: Snapshot, assembly: Assembly) -> tuple[str, ...]:
     fitting = set(_fitting(own, snapshot.model))
     if not fitting:
         raise RunError("resume", found="no tensor of that run is in this network", do="choose another name with --out")
-    lines = [f"resumed with another recipe: {', '.join(changed)} differ; {len(fitting)} of {len(own)} tensors restored"]
+    whole = [stage.name for stage in assembly.outline if stage.parameters and set(stage.parameters) <= fitting]
+    lines = [
+        f"resumed; changed since: {', '.join(differ)}; "
+        f"{len(fitting)} of {len(own)} tensors restored, {', '.join(whole) or 'no stage'} as a whole"
+    ]
     left = [name for name in own if name not in fitting]
     if left:
         lines.append(f"not restored, as the recipe makes them: {_named(left, own, snapshot.model)}")
     gone = [name for name in snapshot.model if name not in own]
     if gone:
         lines.append(f"not restored, in that run alone: {_named(gone, snapshot.model, {})}")
+    lines.append("restored too: epochs and random numbers; anew: the best epoch, the rates, what is replayed")
     return tuple(lines)
 
 

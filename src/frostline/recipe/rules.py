@@ -8,6 +8,13 @@ Path = tuple[str | int, ...]
 DEFAULT_VAL = 0.2
 # Schedules that begin with a rise of their own.
 RISING = ("one_cycle", "slanted_triangular")
+# Settings of a schedule: by default, and whose they are.
+SCHEDULE_KEYS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "first_epochs": (20, ("cosine_restarts",)),
+    "growth": (2, ("cosine_restarts",)),
+    "rise": (None, RISING),
+    "ratio": (32.0, ("slanted_triangular",)),
+}
 # Settings of a technique, and whose they are.
 TECHNIQUE_KEYS = {"thaw": ("gradual",), "every": ("gradual", "freeze_out"), "freeze": ("two_stage",)}
 _NOTHING_TO_WAIT_FOR = "there is no validation to be patient about; give data.val a share or a folder"
@@ -33,6 +40,7 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield from _normalize(data.get("normalize"))
         validates = data.get("val", DEFAULT_VAL) is not None and not _is_zero(data.get("val"))
     yield from _technique(words, validates=validates)
+    yield from _schedule(words.get("schedule"), ("schedule",))
     yield from _phases(words, validates=validates)
     augment = words.get("augment")
     if isinstance(augment, Mapping) and augment.get("transforms") is not None:
@@ -42,6 +50,8 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         name = optimizer.get("name", "adamw")
         if name in ("adam", "adamw"):
             yield ("optimizer", "momentum"), f"{name} takes none; momentum belongs to sgd"
+    if words.get("amp") == "O2" and words.get("precision", "fp32") == "fp32":
+        yield ("amp",), "O2, and fp32 casts nothing; write `precision: bf16` or `fp16`"
     if words.get("patience") is not None and not validates:
         yield ("patience",), _NOTHING_TO_WAIT_FOR
 
@@ -112,7 +122,18 @@ def _phases(words: Mapping[str, Any], *, validates: bool) -> Iterator[tuple[Path
             yield from _start(index, validates=validates)
         if phase.get("patience") is not None and not validates:
             yield ("phases", index, "patience"), _NOTHING_TO_WAIT_FOR
+        yield from _schedule(phase.get("schedule"), ("phases", index, "schedule"))
         yield from _warmup(words, phase, index)
+
+
+def _schedule(schedule: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """See that a schedule has no settings of another one; written as they are by default, nobody minds."""
+    if not isinstance(schedule, Mapping):
+        return
+    name = schedule.get("name", "cosine")
+    for key, (default, owners) in SCHEDULE_KEYS.items():
+        if schedule.get(key, default) != default and name not in owners:
+            yield (*path, key), f"{name} takes none; it belongs to {' and '.join(owners)}"
 
 
 def _start(index: int, *, validates: bool) -> Iterator[tuple[Path, str]]:

@@ -1,11 +1,9 @@
 """The composition root: a recipe in, a run folder out, with checkpoints, record, proof and report."""
 
-import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,33 +11,32 @@ from pathlib import Path
 from frostline.errors import FrostlineError, ProofError, RunError, RunFailure
 from frostline.freezing import confirm, digests, merge
 from frostline.optimization import stage_rates
-from frostline.recipe.assembly import Assembly, always_held, assemble
+from frostline.recipe.assembly import always_held, assemble, stage_names
 from frostline.recipe.interrupted import Interrupted
+from frostline.recipe.journal import Journal
 from frostline.recipe.load import dump_recipe
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
+from frostline.recipe.techniques import expanded
 from frostline.record import (
     CHECKPOINTS,
     PROOF_FILE,
     RECIPE_FILE,
     RECORD_FILE,
     EpochRecord,
-    Evaluation,
     PhaseRecord,
     Proof,
     RunRecord,
-    Skipped,
-    StageOutline,
     read_record,
     write_atomically,
     write_json,
 )
 from frostline.report import write_report
-from frostline.tasks import ImageTask
 from frostline.training import (
     BEST,
     SAVE_SECONDS,
     Best,
+    Course,
     Display,
     Keeper,
     Logs,
@@ -49,129 +46,13 @@ from frostline.training import (
     ReplaySettings,
     Runtime,
     Silent,
-    State,
+    beginning,
     evaluate,
-    machine,
-    peak_rss_mb,
-    random_state,
+    forget_snapshot,
     read_snapshot,
     run_phase,
-    versions,
+    take_up_beginning,
 )
-
-
-@dataclass(kw_only=True)
-class _Journal:
-    """What a run gathers while it goes; `record` makes the run's record of it at any moment."""
-
-    assembly: Assembly
-    out: Path
-    started: str
-    begun: float
-    seconds: dict[str, float] = field(default_factory=dict)
-    epochs: list[EpochRecord] = field(default_factory=list)
-    phases: list[PhaseRecord] = field(default_factory=list)
-    proofs: list[Proof] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
-    proof: Proof | None = None
-    digests: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Count the seconds of a block under a part's name."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - begun
-
-    def state(self, best: Best, phase: int, phase_state: PhaseState | None) -> State:
-        """Give all that a run needs to go on, beside the weights.
-
-        Args:
-            best: the best epoch so far.
-            phase: the one that runs, from 1.
-            phase_state: where it is; None: it begins.
-        """
-        inner = random_state() if phase_state is None else phase_state.to_state()
-        words = {
-            "recipe": self.assembly.recipe.model_dump(mode="json"),
-            "phase": phase,
-            "begun": phase_state is not None,
-            "phase_state": inner.words,
-            "best": dataclasses.asdict(best),
-            "epochs": [dataclasses.asdict(one) for one in self.epochs],
-            "phases": [dataclasses.asdict(one) for one in self.phases],
-            "proofs": [dataclasses.asdict(one) for one in self.proofs],
-            "seconds": self.seconds,
-            "total_seconds": time.perf_counter() - self.begun,
-            "started": self.started,
-            "start_digests": self.digests["start"],
-        }
-        return State(tensors=inner.tensors, words=words)
-
-    def go_on(self, interrupted: Interrupted) -> None:
-        """Take up what an interrupted run had gathered."""
-        self.epochs.extend(interrupted.epochs)
-        self.phases.extend(interrupted.phases)
-        self.proofs.extend(interrupted.proofs)
-        self.started = interrupted.started
-        self.begun -= interrupted.total_seconds
-        for part, seconds in interrupted.seconds.items():
-            self.seconds[part] = self.seconds.get(part, 0.0) + seconds
-        if interrupted.same:
-            self.digests["start"] = interrupted.start_digests
-
-    def record(self, best: Best, *, failure: str | None = None) -> RunRecord:
-        """Make the record of what has happened so far."""
-        assembly = self.assembly
-        data = {"train": assembly.data.train, "val": assembly.data.val, "test": assembly.data.test}
-        last = self.epochs[-1] if self.epochs else None
-        by = f"validation {best.metric}" if best.value is not None else "last epoch"
-        return RunRecord(
-            name=self.out.name,
-            recipe=assembly.recipe.model_dump(mode="json"),
-            network=assembly.recipe.model.name,
-            classes=assembly.task.classes,
-            samples={part: len(samples) for part, samples in data.items() if samples is not None},
-            outline=tuple(
-                StageOutline(
-                    name=stage.name,
-                    parameters=assembly.outline.numel_of(stage),
-                    layers=tuple(layer.name for layer in stage.layers),
-                )
-                for stage in assembly.outline
-            ),
-            phases=tuple(self.phases),
-            epochs=tuple(self.epochs),
-            best={
-                "epoch": best.epoch or (last.epoch if last else 0),
-                "phase": best.phase or (last.phase if last else 0),
-                "metrics": best.metrics,
-                "by": by,
-            },
-            evaluations=tuple(self.evaluations),
-            seconds={"total": time.perf_counter() - self.begun, **self.seconds},
-            peak_rss_mb=peak_rss_mb(),
-            parameters={
-                "total": assembly.outline.numel,
-                "trained": max(plan.numel(held=False) for plan in assembly.plans),
-                "held": min(plan.numel(held=True) for plan in assembly.plans),
-                "phases": [
-                    {"trained": plan.numel(held=False), "held": plan.numel(held=True)} for plan in assembly.plans
-                ],
-            },
-            proof=self.proof.to_json() if self.proof is not None else None,
-            versions=versions(),
-            machine=machine(),
-            started=self.started,
-            digests=self.digests,
-            augmentation=_augmentation(assembly.task),
-            skipped=tuple(Skipped(name=fault.name, reason=fault.reason) for fault in assembly.skipped),
-            warnings=assembly.warnings,
-            status="finished" if failure is None else "failed",
-            failure=failure,
-        )
 
 
 def finetune(
@@ -206,14 +87,14 @@ def finetune(
     """
     if not resume or not (out / RECIPE_FILE).exists():
         check_free(out)
-    elif (finished := _finished(out)) is not None:
+    elif (finished := _finished(out, recipe)) is not None:
         return finished
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     snapshot = read_snapshot(out) if resume else None
     runtime = Runtime(precision=recipe.precision, device=recipe.device, seed=recipe.seed)
     assembly = assemble(recipe)
     recipe = assembly.recipe
-    journal = _Journal(assembly=assembly, out=out, started=started, begun=begun)
+    journal = Journal(assembly=assembly, out=out, started=started, begun=begun)
     journal.seconds["preparation"] = time.perf_counter() - begun
     interrupted = None if snapshot is None else Interrupted.of(snapshot, assembly)
     _open(out, recipe)
@@ -238,13 +119,28 @@ def finetune(
     record = _close(journal, best, failure=str(failure) if failure is not None else None)
     if failure is not None:
         raise failure
+    forget_snapshot(out)
     return record
 
 
-def _finished(out: Path) -> RunRecord | None:
-    """Give the record of a run that is over; None: it is not, or there is none."""
+def _finished(out: Path, recipe: Recipe) -> RunRecord | None:
+    """Give the record of a run that is over; None: it is not, or there is none.
+
+    Raises:
+        RunError: one with another recipe is.
+    """
     record = read_record(out) if (out / RECORD_FILE).is_file() else None
-    return record if record is not None and record.status == "finished" else None
+    if record is None or record.status != "finished":
+        return None
+    now = expanded(recipe, lambda: stage_names(recipe)).model_dump(mode="json")
+    changed = [key for key in now if record.recipe.get(key) != now[key]]
+    if changed:
+        raise RunError(
+            f"resume {out}",
+            found=f"a run with another recipe is finished there: {', '.join(changed)} differ",
+            do="choose another name with --out",
+        )
+    return record
 
 
 def check_free(out: Path) -> None:
@@ -254,7 +150,10 @@ def check_free(out: Path) -> None:
         RunError: it does, or a file is in the way.
     """
     try:
-        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+        # A kill may have left the recipe half written.
+        taken = out.exists() and (
+            not out.is_dir() or any(not path.name.startswith(f".{RECIPE_FILE}.") for path in out.iterdir())
+        )
     except OSError as error:
         raise RunError(f"run {out}", found=f"{error.strerror}", do="choose another name with --out") from None
     if taken:
@@ -273,7 +172,7 @@ def _open(out: Path, recipe: Recipe) -> None:
 
 
 def _train(
-    journal: _Journal,
+    journal: Journal,
     *,
     runtime: Runtime,
     best: Best,
@@ -286,7 +185,9 @@ def _train(
     if interrupted is not None:
         interrupted.take_up(model, best=best)
         journal.go_on(interrupted)
+    keeper = Keeper(model, out / CHECKPOINTS, least_seconds=save_seconds)
     if interrupted is None or not interrupted.same:
+        keeper.clear()  # the best of another run would be taken for one of this
         journal.digests["start"] = digests(model, always_held(assembly))
     with journal.timed("looking for what can be replayed"):
         replays = Replays(
@@ -297,15 +198,31 @@ def _train(
             data=assembly.data,
             runtime=runtime,
             seed=recipe.seed,
+            half=recipe.amp == "O2",
         )
     metrics = assembly.task.metric_names if assembly.data.val is not None else ()
-    keeper = Keeper(model, out / CHECKPOINTS, least_seconds=save_seconds)
     with Logs(out, metrics=metrics, epochs=journal.epochs) as logs, closing(keeper):
 
         def note(epoch: EpochRecord) -> None:
             journal.epochs.append(epoch)
             logs.epoch(epoch)
 
+        def remark(line: str) -> None:
+            journal.remarks.append(line)
+            show.say(line)
+
+        course = Course(
+            task=assembly.task,
+            data=assembly.data,
+            runtime=runtime,
+            best=best,
+            keeper=keeper,
+            display=show,
+            rebuild=lambda: runtime.place(assembly.rebuild()),
+            replays=replays,
+            note=note,
+            remark=remark,
+        )
         earlier = None
         for index in range(1 if interrupted is None else interrupted.phase, len(recipe.phases) + 1):
             phase, plan, factors = recipe.phases[index - 1], assembly.plans[index - 1], assembly.factors[index - 1]
@@ -315,19 +232,18 @@ def _train(
                 keeper.restore(BEST)
                 earlier = None  # what it knows is of the last weights
                 # Before the best epoch of this phase takes the place of the one that it starts from.
-                keeper.keep_to_resume(partial(journal.state, best, index, None), now=True)
+                keeper.keep_to_resume(partial(journal.state, best, index, beginning(runtime)), now=True)
 
             def save(state: Callable[[], PhaseState], index: int = index) -> None:
-                keeper.keep_to_resume(lambda: journal.state(best, index, state()))
+                keeper.keep_to_resume(lambda: journal.state(best, index, state().to_state(), begun=True))
 
             if here is not None and resumed is None:
-                here.take_up_random()
+                take_up_beginning(here.beginning, runtime)
             with journal.timed("training"):
                 result = run_phase(
                     model,
                     plan,
-                    task=assembly.task,
-                    data=assembly.data,
+                    course,
                     settings=PhaseSettings(
                         title=f"phase {index} of {len(recipe.phases)}, freeze {plan.selector}",
                         index=index,
@@ -339,17 +255,13 @@ def _train(
                         weight_decay=recipe.optimizer.weight_decay,
                         schedule=rate_schedule(recipe, phase),
                         clip_norm=recipe.clip_norm,
+                        accumulate=recipe.accumulate,
+                        half=recipe.amp == "O2",
+                        average_decay=recipe.ema,
                         patience=phase.patience or recipe.patience,
                         seed=recipe.seed,
                     ),
-                    runtime=runtime,
-                    best=best,
                     first_epoch=len(journal.epochs) + 1 - (0 if resumed is None else len(resumed.epochs)),
-                    note=note,
-                    keeper=keeper,
-                    display=show,
-                    rebuild=lambda: runtime.place(assembly.rebuild()),
-                    replays=replays,
                     save=save,
                     earlier=earlier,
                     resumed=resumed,
@@ -379,16 +291,11 @@ def _train(
         for name, samples in (("val", assembly.data.val), ("test", assembly.data.test)):
             if samples is not None:
                 journal.evaluations.append(evaluate(model, samples, task=assembly.task, runtime=runtime, split=name))
-    keeper.forget()
 
 
 def _replay_settings(recipe: Recipe) -> ReplaySettings | None:
     asked = recipe.replay
     return ReplaySettings(dir=asked.dir, budget=asked.budget, dtype=asked.dtype) if asked.use == "auto" else None
-
-
-def _augmentation(task: ImageTask) -> tuple[str, ...]:
-    return (*(task.augment.description if task.augment else ()), *(task.mix.description if task.mix else ()))
 
 
 def _unproven(proof: Proof | None, recipe: Recipe) -> RunFailure | None:
@@ -417,7 +324,7 @@ def _crashed(error: Exception) -> RunFailure:
     )
 
 
-def _close(journal: _Journal, best: Best, *, failure: str | None) -> RunRecord:
+def _close(journal: Journal, best: Best, *, failure: str | None) -> RunRecord:
     """Write proof, record and report, whatever happened."""
     if journal.proof is not None:
         write_json(journal.out / PROOF_FILE, journal.proof.to_json())

@@ -269,6 +269,14 @@ class Recipe(Strict):
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="the norm to which gradients are cut, all together; null: they are not"
     )
+    accumulate: Count = Field(
+        default=1, description="batches whose gradients make one step: as one batch so many times as large"
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="judge and keep a moving average of the weights, which keeps so much of itself in a step, such as "
+        "0.999; null: the weights themselves",
+    )
     augment: Augment = Field(
         default=Augment(), description="random changes to training images: a policy, a list of transforms, or a mapping"
     )
@@ -279,6 +287,11 @@ class Recipe(Strict):
     )
     loss: Loss = Field(default=Loss(), description="what an image costs in training: label smoothing, class weights")
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="numbers to compute with")
+    amp: Literal["O1", "O2"] = Field(
+        default="O1",
+        description="with bf16 or fp16: O1 (weights are cast in every step) or O2 (what is held is cast once, norms "
+        "are not; what is trained keeps fp32 weights)",
+    )
     batch_size: Count = Field(default=32, description="images in a step")
     replay: Replay = Field(
         default=Replay(), description="computing frozen work once and looking it up: auto, off, or a mapping"

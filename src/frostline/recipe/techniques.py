@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from frostline.errors import RecipeError, ScheduleError
-from frostline.recipe.rules import contradictions
+from frostline.recipe.rules import RISING, contradictions
 from frostline.recipe.schema import Recipe, Technique
 from frostline.recipe.source import dotted
 from frostline.selection import HEAD, NECK
@@ -74,24 +74,27 @@ def _full(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Word
 
 
 def _discriminative(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:
-    return {"phases": [_phase(technique, freeze="none", rates="discriminative")]}
+    # What the recipe says itself stands, here and below.
+    rates: Words = {} if "rates" in recipe.model_fields_set else {"rates": "discriminative"}
+    return {"phases": [{**_phase(technique, freeze="none"), **rates}]}
 
 
 def _few_shot(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:
     words: Words = {"phases": [_phase(technique, freeze="all")]}
-    if recipe.validates:
-        words["phases"][0]["patience"] = _FEW_SHOT_PATIENCE
-    # What the recipe says itself stands.
+    if recipe.validates and recipe.patience is None:
+        words["phases"][0].setdefault("patience", _FEW_SHOT_PATIENCE)
     usual = {"head": "few_shot", "augment": "strong"}
     return words | {key: value for key, value in usual.items() if key not in recipe.model_fields_set}
 
 
 def _two_stage(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:
     epochs, lr = _epochs(technique), _lr(technique)
+    if epochs < 2:
+        raise ScheduleError("technique two_stage", found=f"{epochs} epoch", do="give it 2 at least")
     first = max(1, round(epochs * _FIRST_SHARE))
     freeze = "all" if technique.freeze is None else technique.freeze.words()
-    rises = recipe.schedule.name in ("constant", "cosine", "cosine_restarts") and epochs - first > 1
-    second = _phase(technique, freeze="none", epochs=max(1, epochs - first), lr=lr * _SECOND_RATE)
+    rises = "warmup" not in recipe.model_fields_set and recipe.schedule.name not in RISING and epochs - first > 1
+    second = _phase(technique, freeze="none", epochs=epochs - first, lr=lr * _SECOND_RATE)
     second |= {"start_from": "best" if recipe.validates else "last"} | ({"warmup": 1.0} if rises else {})
     return {"phases": [_phase(technique, freeze=freeze, epochs=first), second]}
 
@@ -141,16 +144,13 @@ def _written(technique: Technique, phases: Sequence[Phase]) -> Words:
     }
 
 
-def _phase(
-    technique: Technique, *, freeze: Any, epochs: int | None = None, lr: float | None = None, **more: Any
-) -> Words:
+def _phase(technique: Technique, *, freeze: Any, epochs: int | None = None, lr: float | None = None) -> Words:
     patience = {} if technique.patience is None else {"patience": technique.patience}
     return {
         "epochs": _epochs(technique) if epochs is None else epochs,
         "freeze": freeze,
         "lr": _lr(technique) if lr is None else lr,
         **patience,
-        **more,
     }
 
 

@@ -27,7 +27,7 @@ def verify_recipe(recipe: Recipe) -> Proof:
     """
     assembly = assemble(recipe)
     before = digests(assembly.model, always_held(assembly))
-    proofs = [_trial(assembly, index) for index in range(len(recipe.phases))]
+    proofs = [_trial(assembly, index) for index in range(len(assembly.plans))]
     return confirm(merge(proofs), assembly.model, before=before)
 
 

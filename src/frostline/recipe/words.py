@@ -218,11 +218,13 @@ def _thaw(value: Any) -> Any:
     """Read what thaws when: epochs, from 0, and parts."""
     if not isinstance(value, dict) or not value:
         raise wrong(f"{found(value)}, wanted epochs and what they thaw, such as {{0: [head], 5: [stage4]}}")
-    read = {}
+    read: dict[int, tuple[str, ...]] = {}
     for epoch, parts in value.items():
         number = int(epoch) if isinstance(epoch, str) and epoch.isdecimal() else epoch
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise wrong(f"{found(epoch)}, wanted an epoch, counted from 0", at=(epoch,))
+        if number in read:
+            raise wrong(f"epoch {number} twice", at=(epoch,))
         names = [parts] if isinstance(parts, str) else parts
         if not isinstance(names, list | tuple) or not names or not all(isinstance(one, str) and one for one in names):
             raise wrong(f"{found(parts)}, wanted stages or globs, such as [head]", at=(epoch,))

@@ -51,7 +51,7 @@ class Attaching:
         named: the user's name for the data, in place of a digest.
         folder: where the store is; None: the user's folder for caches.
         budget_bytes: what the store may take; None: a share of the disk.
-        handle, loader, forward, views, autocast, epochs, ahead, known: as for `replay`.
+        handle, loader, forward, views, autocast, epochs, ahead, known, insist: as for `replay`.
     """
 
     handle: PlanHandle
@@ -64,6 +64,7 @@ class Attaching:
     epochs: int | None = None
     ahead: Sequence[Survey] = ()
     known: Survey | None = None
+    insist: bool = False
     folder: Path | str | None = None
     budget_bytes: int | None = None
 
@@ -139,7 +140,7 @@ class Attaching:
             ranks=ranks,
         )
         cost = self._cost(prefix, replayer, samples, sample_seconds=sample_seconds)
-        if not cost.pays:
+        if not cost.pays and not self.insist:
             raise Refusal(f"it does not pay: {cost}")
         return _Ready(feed, replayer, prefix, cost, sameness)
 

@@ -34,6 +34,7 @@ def replay(
     key: str | None = None,
     known: Survey | None = None,
     ahead: Sequence[Survey] = (),
+    insist: bool = False,
     show: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> ReplayLoader:
@@ -62,6 +63,7 @@ def replay(
         key: a name for the data, in place of a digest of all that the data set holds.
         known: what `survey` found for this plan, so that it is not looked for again.
         ahead: what `survey` found for the plans of later phases; they are recorded in the same pass.
+        insist: replay also where it would not pay.
         show: told how many samples are recorded, and of how many.
         say: told what it will cost and save, before anything is recorded, and when it waits for another run.
 
@@ -89,6 +91,7 @@ def replay(
         epochs=epochs,
         known=known,
         ahead=ahead,
+        insist=insist,
     )
     try:
         # A loop draws the same random numbers whether it is replayed or not.

@@ -110,6 +110,7 @@ class ImageTask:
         mix: mixes the pictures of a training batch, or None.
         label_smoothing: share of each training label that is spread over all classes.
         class_weights: K, how much a training sample of each class counts, or None.
+        step_size: images of a step, where `batch_size` is a part of it for want of memory; None: `batch_size`.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -124,6 +125,7 @@ class ImageTask:
     mix: Mix | None = None
     label_smoothing: float = 0.0
     class_weights: Tensor | None = None
+    step_size: int | None = None
 
     def loader(self, samples: Samples, *, seed: int | None = None) -> DataLoader[tuple[Tensor, int, int]]:
         """Make batches of samples.
@@ -133,6 +135,7 @@ class ImageTask:
             seed: of the order, which is another in every epoch, and of the augmentation; None: in the order of the
                 samples, without augmentation.
         """
+        step_size = self.step_size or self.batch_size
         order: Sampler[Any] | None = None
         pictures: Dataset[Any] = Pictures(samples, self.spec)
         if seed is not None:
@@ -150,9 +153,9 @@ class ImageTask:
             batch_size=self.batch_size,
             sampler=order,
             # BatchNorm cannot be trained on one sample; another one is left out in every epoch.
-            drop_last=seed is not None and len(samples) > self.batch_size and len(samples) % self.batch_size == 1,
+            drop_last=seed is not None and len(samples) > step_size and len(samples) % step_size == 1,
             # Not the order's, which is left to draw orders alone; nor torch's own, which networks draw from.
-            generator=None if seed is None else torch.Generator().manual_seed(seed),
+            generator=torch.Generator().manual_seed(seed or 0),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )
@@ -186,6 +189,17 @@ class ImageTask:
         )
         # torch divides by the weights of labels, but by N for shares, so that weights would scale every step.
         return loss if shares_weight is None else loss / shares_weight
+
+    def weight(self, labels: Tensor) -> float:
+        """Say how much a batch counts beside others whose gradients make one step: its samples, by class weights.
+
+        Args:
+            labels: N, or N × K shares of mixed pictures.
+        """
+        if self.class_weights is None:
+            return float(len(labels))
+        weights_K = self.class_weights.to(labels.device)
+        return float((labels @ weights_K if labels.ndim == 2 else weights_K[labels]).sum())
 
     def judged_loss(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
         """Plain cross-entropy, mean over samples: of validation and test, so that runs can be compared."""

@@ -8,23 +8,27 @@ from frostline.training.checkpoint import (
     Snapshot,
     checkpoint_bytes,
     checkpoint_of,
+    forget_snapshot,
     load_checkpoint,
     read_snapshot,
 )
+from frostline.training.course import Best, Course, PhaseResult, PhaseSettings
+from frostline.training.judging import evaluate, predict
 from frostline.training.logs import Logs
-from frostline.training.loop import Best, PhaseResult, PhaseSettings, evaluate, predict, run_phase
 from frostline.training.machine import machine, peak_rss_mb, versions
+from frostline.training.phase import run_phase
 from frostline.training.progress import Display, Silent, display
 from frostline.training.replays import Replays, ReplaySettings
-from frostline.training.resume import PhaseState
+from frostline.training.resume import PhaseState, beginning, take_up_beginning
 from frostline.training.runtime import Device, Precision, Runtime
-from frostline.training.state import State, load_random, random_state
+from frostline.training.state import State
 
 __all__ = [
     "BEST",
     "LAST",
     "SAVE_SECONDS",
     "Best",
+    "Course",
     "Device",
     "Display",
     "Keeper",
@@ -39,17 +43,18 @@ __all__ = [
     "Silent",
     "Snapshot",
     "State",
+    "beginning",
     "checkpoint_bytes",
     "checkpoint_of",
     "display",
     "evaluate",
+    "forget_snapshot",
     "load_checkpoint",
-    "load_random",
     "machine",
     "peak_rss_mb",
     "predict",
-    "random_state",
     "read_snapshot",
     "run_phase",
+    "take_up_beginning",
     "versions",
 ]

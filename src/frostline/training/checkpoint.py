@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Keeper:
         self._folder = folder
         self._least_seconds = least_seconds
         self._waiting: dict[str, dict[str, Tensor]] = {}
+        self._originals: Mapping[str, Tensor] = {}
         self._written: dict[str, float] = {}
 
     def keep(self, name: str, *, moving: Collection[str]) -> None:
@@ -56,6 +58,19 @@ class Keeper:
         if self._is_due(name):
             self._write(name)
 
+    @contextmanager
+    def with_originals(self, originals: Mapping[str, Tensor]) -> Iterator[None]:
+        """Write some tensors as they were before a cast, for as long as it lasts.
+
+        Args:
+            originals: by name.
+        """
+        self._originals = originals
+        try:
+            yield
+        finally:
+            self._originals = {}
+
     def keep_to_resume(self, beside: Callable[[], State], *, now: bool = False) -> None:
         """Write all that a run needs to go on from this moment, unless that was done a little while ago.
 
@@ -68,7 +83,7 @@ class Keeper:
         if BEST in self._waiting:
             self._write(BEST)  # whoever goes on is told which epoch was the best, and takes it from its file
         state = beside()
-        every = {_MODEL + name: tensor for name, tensor in self._model.state_dict().items()}
+        every = {_MODEL + name: tensor for name, tensor in self._state().items()}
         self._put(RESUME, _bytes({**every, **state.tensors}, {_WORDS: json.dumps(state.words)}))
 
     def _copied(self, moving: Collection[str]) -> dict[str, Tensor]:
@@ -86,9 +101,10 @@ class Keeper:
         for name in list(self._waiting):
             self._write(name)
 
-    def forget(self) -> None:
-        """Remove what a run needs to go on: it is over."""
-        (self._folder / RESUME).unlink(missing_ok=True)
+    def clear(self) -> None:
+        """Remove what another run left here, and what a kill left half written; not what there is to go on from."""
+        for path in [self._folder / BEST, self._folder / LAST, *self._folder.glob(".*.safetensors.*")]:
+            path.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes:
         """Write what is kept, and give the content of a file."""
@@ -101,7 +117,10 @@ class Keeper:
         load_checkpoint(self._model, self._folder / name)
 
     def _write(self, name: str) -> None:
-        self._put(name, _bytes({**self._model.state_dict(), **self._waiting.pop(name)}))
+        self._put(name, _bytes({**self._state(), **self._waiting.pop(name)}))
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**self._model.state_dict(), **self._originals}
 
     def _put(self, name: str, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -140,6 +159,11 @@ def read_snapshot(run: Path) -> Snapshot | None:
     model = {name.removeprefix(_MODEL): tensor for name, tensor in every.items() if name.startswith(_MODEL)}
     beside = {name: tensor for name, tensor in every.items() if not name.startswith(_MODEL)}
     return Snapshot(model=model, beside=State(tensors=beside, words=words))
+
+
+def forget_snapshot(run: Path) -> None:
+    """Remove what a run needs to go on: it is over, and its record is written."""
+    (run / CHECKPOINTS / RESUME).unlink(missing_ok=True)
 
 
 def checkpoint_bytes(model: nn.Module) -> bytes:

@@ -1,5 +1,6 @@
 """Replay in our loop: what is frozen in a phase is computed once, and for several phases in one pass."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from frostline.data import Split
 from frostline.freezing import FreezePlan, PlanHandle, apply
 from frostline.replaying import ReplayLoader, Survey, replay, survey
 from frostline.tasks import ImageTask
+from frostline.training.halves import held_in
 from frostline.training.progress import Display
 from frostline.training.runtime import Runtime
 
@@ -65,6 +67,7 @@ class Replays:
         data: the samples.
         runtime: device and precision.
         seed: of the run.
+        half: what is held has half weights while a phase is trained.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Replays:
         data: Split,
         runtime: Runtime,
         seed: int,
+        half: bool = False,
     ) -> None:
         self._settings = settings
         self._task = task
@@ -89,7 +93,7 @@ class Replays:
         if settings is not None and self._off is None and len(plans) > 1:
             for index, plan in enumerate(plans):
                 if plan.held_roots:
-                    with apply(model, plan) as handle:
+                    with apply(model, plan) as handle, held_in(runtime.autocast if half else None, handle):
                         self._surveys[index] = survey(handle, self.plain(index), autocast=runtime.autocast)
 
     def _reason(self) -> str | None:
@@ -98,6 +102,12 @@ class Replays:
         if self._task.augment is not None and self._task.views is None:
             return "`augment` is random: `replay: {views: 8}` keeps so many draws of every image"
         return None
+
+    def with_task(self, task: ImageTask) -> "Replays":
+        """Give the same with other loaders."""
+        other = copy.copy(self)
+        other._task = task
+        return other
 
     def plain(self, index: int) -> DataLoader[Any]:
         """Make the training loader of a phase, from 0 on, as it is without replay."""
@@ -155,13 +165,18 @@ class Replays:
         """Replay what was replayed before, and nothing else."""
 
         def again(loader: DataLoader[Any]) -> ReplayLoader:
-            return self._replayed(handle, loader, index=index, epochs=None, say=lambda _: None, show=show)
+            return self._replayed(handle, loader, index=index, epochs=None, insist=True, say=lambda _: None, show=show)
 
-        return PhaseLoaders(
-            train=again(train) if decided.train else train,
-            val=again(val) if decided.val and val is not None else val,
-            lines=decided.lines,
-        )
+        lines = list(decided.lines)
+        if decided.train:
+            train = again(train)
+        if decided.val and val is not None:
+            val = again(val)
+        for loader in (train, val):
+            # Something else than the recipe is another one: a library, or the machine.
+            if isinstance(loader, ReplayLoader) and loader.refused is not None:
+                lines += [f"resumed: {line}" for line in loader.lines]
+        return PhaseLoaders(train=train, val=val, lines=tuple(lines))
 
     def _loaders(
         self,
@@ -203,6 +218,7 @@ class Replays:
         epochs: int | None,
         say: Callable[[str], None],
         show: Callable[[int, int], None],
+        insist: bool = False,
     ) -> ReplayLoader:
         settings = self._settings or ReplaySettings()
         return replay(
@@ -215,6 +231,7 @@ class Replays:
             autocast=self._runtime.autocast,
             known=self._surveys[index],
             ahead=tuple(self._ahead(handle.model, index)),
+            insist=insist,
             show=show,
             say=say,
         )

@@ -10,6 +10,8 @@ from pydantic import TypeAdapter
 
 from frostline.freezing import GradientWatch, PlanHandle
 from frostline.record import EpochRecord
+from frostline.tasks import ImageTask
+from frostline.training.average import WeightAverage
 from frostline.training.replays import Decided
 from frostline.training.runtime import Runtime
 from frostline.training.state import State, load_optimizer, load_random, optimizer_state, random_state
@@ -26,7 +28,8 @@ class PhaseState:
         epochs: of the phase that are done.
         waited: how many of them, at the end, brought nothing better.
         decided: what is replayed.
-        beside: optimizer, schedule, gradients watched, digests of what is held, random numbers.
+        batch_size, step_size, accumulate: images at once, and of a step, which memory may have decided.
+        beside: optimizer, schedule, gradients watched, averages, digests of what is held, random numbers.
         same: whether the recipe is the one of then; if not, what fits is taken up, and no more.
     """
 
@@ -34,6 +37,9 @@ class PhaseState:
     waited: int
     decided: Decided | None
     beside: State
+    batch_size: int
+    step_size: int | None
+    accumulate: int
     same: bool = True
 
     @classmethod
@@ -47,26 +53,40 @@ class PhaseState:
         optimizer: torch.optim.Optimizer,
         scheduler: Any,
         watch: GradientWatch,
+        average: WeightAverage | None,
         runtime: Runtime,
+        task: ImageTask,
+        accumulate: int,
     ) -> Self:
         """Gather it from what runs."""
-        known, drawn = optimizer_state(optimizer), random_state()
+        known, drawn = optimizer_state(optimizer), beginning(runtime)
         words = {
+            **drawn.words,
             "optimizer": known.words,
-            "random": drawn.words,
             "scheduler": scheduler.state_dict(),
-            "scaler": runtime.scaler_state(),
             "watch": watch.state(),
             "before": dict(handle.before),
+            "beside": dict(handle.beside),
+            "averaged": 0 if average is None else average.steps,
         }
-        beside = State(tensors={**known.tensors, **drawn.tensors}, words=words)
-        return cls(epochs=tuple(epochs), waited=waited, decided=decided, beside=beside)
+        averages = {} if average is None else average.tensors()
+        beside = State(tensors={**known.tensors, **drawn.tensors, **averages}, words=words)
+        return cls(
+            epochs=tuple(epochs),
+            waited=waited,
+            decided=decided,
+            beside=beside,
+            batch_size=task.batch_size,
+            step_size=task.step_size,
+            accumulate=accumulate,
+        )
 
     def to_state(self) -> State:
         """Give it as tensors and plain data."""
         words = {
             "epochs": [dataclasses.asdict(epoch) for epoch in self.epochs],
             "waited": self.waited,
+            "batch": [self.batch_size, self.step_size, self.accumulate],
             "decided": None if self.decided is None else dataclasses.asdict(self.decided),
             **self.beside.words,
         }
@@ -81,7 +101,11 @@ class PhaseState:
             same: whether the recipe is the one of then.
         """
         decided = state.words["decided"]
+        batch_size, step_size, accumulate = state.words["batch"]
         return cls(
+            batch_size=batch_size,
+            step_size=step_size,
+            accumulate=accumulate,
             epochs=_EPOCHS.validate_python(state.words["epochs"]),
             waited=state.words["waited"],
             # With another freeze something else is replayed, or nothing.
@@ -97,6 +121,8 @@ class PhaseState:
         optimizer: torch.optim.Optimizer,
         scheduler: Any,
         watch: GradientWatch,
+        average: WeightAverage | None,
+        steps: int,
         epoch_steps: int,
     ) -> list[str]:
         """Bring what was made anew to where it was.
@@ -106,26 +132,37 @@ class PhaseState:
             optimizer: new.
             scheduler: new.
             watch: new.
-            epoch_steps: optimizer steps of an epoch.
+            average: new, or None.
+            steps: optimizer steps of the phase.
+            epoch_steps: of an epoch.
 
         Returns:
             Names of the parameters whose optimizer state was taken up.
         """
         known = State(tensors=self.beside.tensors, words=self.beside.words["optimizer"])
+        if average is not None:
+            average.load(self.beside.tensors, steps=self.beside.words["averaged"])
         if not self.same:
             loaded = load_optimizer(optimizer, known, groups=False)
-            _advance(scheduler, steps=len(self.epochs) * epoch_steps)
+            _advance(scheduler, steps=min(len(self.epochs) * epoch_steps, steps))
             return loaded
         # As when the phase began, so that what moved in between would be seen.
-        handle.before = self.beside.words["before"]
+        handle.before, handle.beside = self.beside.words["before"], self.beside.words["beside"]
         scheduler.load_state_dict(self.beside.words["scheduler"])
         watch.load_state(self.beside.words["watch"])
         return load_optimizer(optimizer, known, groups=True)
 
-    def take_up_random(self, runtime: Runtime) -> None:
-        """Take up the random numbers, and the scale of fp16 gradients; right before the next epoch."""
-        runtime.load_scaler(self.beside.words["scaler"])
-        load_random(State(tensors=self.beside.tensors, words=self.beside.words["random"]))
+
+def beginning(runtime: Runtime) -> State:
+    """Give what is to be known where a phase begins: random numbers, and the scale of fp16 gradients."""
+    drawn = random_state()
+    return State(tensors=drawn.tensors, words={"random": drawn.words, "scaler": runtime.scaler_state()})
+
+
+def take_up_beginning(state: State, runtime: Runtime) -> None:
+    """Take up what `beginning` gave, or what a phase knows of it; right before the next epoch."""
+    runtime.load_scaler(state.words["scaler"])
+    load_random(State(tensors=state.tensors, words=state.words["random"]))
 
 
 def _advance(scheduler: Any, *, steps: int) -> None:

@@ -98,8 +98,10 @@ class Runtime:
 
     def load_scaler(self, state: dict[str, Any] | None) -> None:
         """Take up the scale of fp16 gradients."""
-        if state and self._accelerator.scaler is not None:
-            self._accelerator.scaler.load_state_dict(state)
+        scaler = self._accelerator.scaler
+        if state and scaler is not None:
+            scaler.load_state_dict(state)
+            scaler._per_optimizer_states.clear()  # of an optimizer whose step failed, whose place another may take
 
     @property
     def step_was_skipped(self) -> bool:

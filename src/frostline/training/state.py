@@ -11,6 +11,8 @@ from torch import Tensor
 
 Words = dict[str, Any]
 OPTIMIZER, RANDOM = "optimizer", "random"
+# Of steps; it stays on the CPU, where torch keeps it.
+_COUNT = "step"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +34,14 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
     for name, parameter in _named(optimizer).items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                tensors[f"{OPTIMIZER}/{name}/{key}"] = value.detach().clone()
+                tensors[f"{OPTIMIZER}/{name}/{key}"] = value.detach().to("cpu", copy=True)
             else:
                 plain.setdefault(name, {})[key] = value
     groups = [
         {key: value for key, value in group.items() if key not in ("params", "names")}
         for group in optimizer.param_groups
     ]
-    return State(tensors=tensors, words={"plain": plain, "groups": groups})
+    return State(tensors=tensors, words={"kind": type(optimizer).__name__, "plain": plain, "groups": groups})
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: State, *, groups: bool) -> list[str]:
@@ -51,8 +53,11 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: State, *, groups: bo
         groups: take the settings of the groups as well; they must be the same groups.
 
     Returns:
-        Names of the parameters of which something was known; where the shape is another one now, nothing is taken.
+        Names of the parameters of which something was known; where the shape is another one now, or the optimizer of
+        another kind, nothing is taken.
     """
+    if state.words["kind"] != type(optimizer).__name__:
+        return []
     found: dict[str, Words] = {name: dict(words) for name, words in state.words["plain"].items()}
     for path, tensor in state.tensors.items():
         if path.startswith(f"{OPTIMIZER}/"):
@@ -62,11 +67,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: State, *, groups: bo
     for name, parameter in _named(optimizer).items():
         known = found.get(name)
         if known is None or any(
-            isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape for value in known.values()
+            isinstance(value, Tensor) and key != _COUNT and value.shape != parameter.shape
+            for key, value in known.items()
         ):
             continue
         optimizer.state[parameter] = {
-            key: _placed(value, like=parameter) if isinstance(value, Tensor) else value for key, value in known.items()
+            key: _placed(key, value, like=parameter) if isinstance(value, Tensor) else value
+            for key, value in known.items()
         }
         loaded.append(name)
     if groups:
@@ -83,9 +90,8 @@ def _named(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _placed(value: Tensor, *, like: Tensor) -> Tensor:
-    # A count of steps stays on the CPU, where torch keeps it.
-    if not value.ndim:
+def _placed(key: str, value: Tensor, *, like: Tensor) -> Tensor:
+    if key == _COUNT:
         return value.clone()
     return torch.empty_like(like, dtype=value.dtype).copy_(value)
 
@@ -96,10 +102,15 @@ def random_state() -> State:
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     numpy_keys = torch.from_numpy(np.asarray(keys).astype(np.int64))
     tensors = {f"{RANDOM}/torch": torch.get_rng_state(), f"{RANDOM}/numpy": numpy_keys}
-    if torch.cuda.is_available():
+    if _has_devices():
         tensors |= {f"{RANDOM}/cuda {index}": one for index, one in enumerate(torch.cuda.get_rng_state_all())}
     words = {"python": [version, list(numbers), gauss], "numpy": [kind, position, has_gauss, cached]}
     return State(tensors=tensors, words=words)
+
+
+def _has_devices() -> bool:
+    """Whether this process uses a GPU; to ask the others for their state would open them."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def load_random(state: State) -> None:
@@ -110,6 +121,6 @@ def load_random(state: State) -> None:
     keys = state.tensors[f"{RANDOM}/numpy"].numpy().astype(np.uint32)
     np.random.set_state((kind, keys, position, has_gauss, cached))
     torch.set_rng_state(state.tensors[f"{RANDOM}/torch"])
-    for index in range(torch.cuda.device_count()):
+    for index in range(torch.cuda.device_count() if _has_devices() else 0):
         if (one := state.tensors.get(f"{RANDOM}/cuda {index}")) is not None:
             torch.cuda.set_rng_state(one, index)

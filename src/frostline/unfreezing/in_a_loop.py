@@ -84,7 +84,7 @@ class Unfreezing:
 
 def unfreeze(
     model: nn.Module,
-    thaws: Mapping[int, Sequence[str]] | None = None,
+    thaws: Mapping[int, Sequence[str] | str] | None = None,
     *,
     every: int | None = None,
     phases: Sequence[Phase] = (),

@@ -1,6 +1,6 @@
 """Schedules: which phase it is, as pure functions; and the phases that usual ways of unfreezing come to.
 
-Phases are cumulative as the ways of the field are: what a later one names thaws beside what is thawed already.
+What thaws by epochs is cumulative, as in the field: what is named later thaws beside what is thawed already.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def _length(phase: Phase, progress: Progress, *, begin: int) -> int | None:
 
 
 def by_epoch(
-    thaws: Mapping[int, Sequence[str]], *, epochs: int | None = None, patience: int | None = None
+    thaws: Mapping[int, Sequence[str] | str], *, epochs: int | None = None, patience: int | None = None
 ) -> tuple[Phase, ...]:
     """Thaw named parts in named epochs.
 
@@ -96,7 +96,8 @@ def by_epoch(
     trained: list[str] = []
     phases = []
     for begin, end in zip(begins, [*begins[1:], epochs], strict=True):
-        more = [name for name in thaws[begin] if name not in trained]
+        names = thaws[begin]
+        more = [name for name in ([names] if isinstance(names, str) else names) if name not in trained]
         if not more:
             raise ScheduleError(asked, found=f"epoch {begin} thaws nothing more", do="name what it thaws")
         trained += more

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from frostline.errors import ProofError
 from frostline.recipe import assemble, finetune, load_recipe
 from frostline.record import EpochRecord, RunRecord
 from frostline.training import Best
@@ -432,3 +433,100 @@ def test_every_phase_computes_in_bf16(tmp_path: Path) -> None:
     finetune(recipe, out=tmp_path / "run")
     steps = -(-24 // 4) * 3
     assert types.read_text().split().count("torch.bfloat16") == steps
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_small_batches_together_are_the_steps_of_large_ones(weights: str, tmp_path: Path) -> None:
+    """18 pictures: the last step of an epoch has fewer in both."""
+    losses = []
+    for name, batch_size, accumulate in (("large", 8, 1), ("small", 2, 4)):
+        keys: dict[str, Any] = {"loss": {"class_weights": weights}, "replay": "off"}
+        recipe = tiny_recipe(
+            tmp_path, phases=phases(freeze="all"), batch_size=batch_size, accumulate=accumulate, **keys
+        )
+        record = finetune(recipe, out=tmp_path / name)
+        losses.append([epoch.val_loss for epoch in record.epochs])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    found = [load_file(tmp_path / name / "checkpoints/last.safetensors") for name in ("large", "small")]
+    for key, tensor in found[0].items():
+        torch.testing.assert_close(found[1][key], tensor, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.recipe
+def test_the_average_is_what_is_judged_and_kept_and_held_tensors_are_not_in_it(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, phases=phases(), ema=0.9, replay="off")
+    record = finetune(load_recipe(str(path)), out=tmp_path / "run")
+    twin = twin_at_start(SEED)
+    before = {name: tensor.clone() for name, tensor in twin.state_dict().items()}
+    averages = {name: tensor.clone() for name, tensor in before.items()}
+    steps = 0
+
+    class Averaged(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            nonlocal steps
+            super().step(closure)
+            steps += 1
+            decay = min(0.9, (1 + steps) / (10 + steps))
+            for name, tensor in twin.state_dict().items():
+                if tensor.is_floating_point():
+                    averages[name] = decay * averages[name] + (1 - decay) * tensor
+                else:
+                    averages[name] = tensor.clone()
+
+    by_hand(path, twin, optimizer=lambda groups: Averaged(groups, lr=0.05, momentum=0.9), lr=lambda _: 0.05)
+    found = load_file(tmp_path / "run/checkpoints/last.safetensors")
+    for name, tensor in averages.items():
+        if name.startswith(("conv1", "bn1")):
+            assert torch.equal(found[name], before[name]), name
+        else:
+            torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-6)
+    twin.load_state_dict({**averages, **{name: found[name] for name in before if name.startswith(("conv1", "bn1"))}})
+    samples = assemble(load_recipe(str(path))).data.val
+    assert samples is not None
+    with torch.no_grad():
+        logits = twin.eval()(read_pictures(samples.paths))
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(samples.labels)).item()
+    assert record.epochs[-1].val_loss == pytest.approx(loss, rel=1e-4)
+    assert record.proof is not None
+    assert record.proof["ok"]
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("norm", ["eval", "train"])
+def test_half_weights_of_what_is_held_give_the_bits_of_casting_in_every_step(norm: str, tmp_path: Path) -> None:
+    """O2 is O1 with the cast done once; afterwards what was held is what it was, to the bit."""
+    two = [*phases(freeze="all"), {"epochs": 2, "freeze": {"through": "stem"}, "lr": 0.01}]
+    started = load_recipe(str(write_recipe(tmp_path, phases=two)))
+    before = assemble(started).model.state_dict()
+    for amp in ("O1", "O2"):
+        recipe = tiny_recipe(tmp_path, phases=two, precision="bf16", amp=amp, norm=norm, replay="off")
+        record = finetune(recipe, out=tmp_path / amp)
+        assert record.proof is not None
+        assert record.proof["ok"]
+    found = [load_file(tmp_path / amp / "checkpoints/last.safetensors") for amp in ("O1", "O2")]
+    for name, tensor in found[0].items():
+        assert found[1][name].dtype == torch.float32 or name.endswith("num_batches_tracked")
+        assert torch.equal(tensor, found[1][name]), name
+    assert torch.equal(found[1]["conv1.weight"], before["conv1.weight"])
+
+
+@pytest.mark.recipe
+def test_half_weights_are_replayed_to_what_is_computed(tmp_path: Path) -> None:
+    two = [*phases(freeze={"through": "stage1"}), {"epochs": 2, "freeze": {"through": "stem"}, "lr": 0.01}]
+    found = []
+    for name, replay in (("off", "off"), ("on", {"dir": str(tmp_path / "store")})):
+        recipe = tiny_recipe(tmp_path, phases=two, precision="bf16", amp="O2", replay=replay)
+        record = finetune(recipe, out=tmp_path / name)
+        found.append([epoch.val_loss for epoch in record.epochs])
+    assert found[0] == pytest.approx(found[1], rel=0.05)
+    assert not any("refused" in line or "off" in line for phase in record.phases for line in phase.replay)
+
+
+@pytest.mark.recipe
+def test_what_moves_behind_the_cast_fails_the_run(tmp_path: Path) -> None:
+    network = "def before(self):\n    self.n = getattr(self, 'n', 0) + self.training\n    if self.n == 12:\n"
+    network += "        self.conv1.weight.data.mul_(1.5)"
+    recipe = tiny_recipe(tmp_path, phases=phases(), network=network, precision="bf16", amp="O2", replay="off")
+    with pytest.raises(ProofError, match=r"conv1\.weight moved behind the cast to bfloat16"):
+        finetune(recipe, out=tmp_path / "run")

@@ -1,0 +1,103 @@
+"""Out of memory: fewer images at once and more batches to a step, where the step stays the same.
+
+It does but for rounding, and for what is drawn at random within it: a dropout draws for fewer images at once.
+"""
+
+import gc
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from frostline.errors import RunFailure
+from frostline.freezing import FreezePlan
+from frostline.tasks import ImageTask
+
+# As torch says it on a CPU, and some libraries on a GPU; there it has an error of its own.
+_WORDS = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    True
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+
+
+def halved(
+    task: ImageTask, model: nn.Module, plan: FreezePlan, *, samples: int, accumulate: int, title: str
+) -> tuple[ImageTask, int]:
+    """Take half of the images at once, and twice as many batches to a step.
+
+    Args:
+        task: that ran out of memory.
+        model: the network.
+        plan: of the phase.
+        samples: of training.
+        accumulate: batches to a step.
+        title: of the phase.
+
+    Returns:
+        The task, and the batches to a step.
+
+    Raises:
+        RunFailure: that would change what is learned, or a batch has one image already.
+    """
+    size = task.batch_size
+    found = f"out of memory with {size} images at once"
+    if size < 2:
+        raise RunFailure(
+            title, found="out of memory with a single image", do="hold more, or take a smaller `data.size`"
+        )
+    less = size // 2
+    do = f"write `batch_size: {less}` and `accumulate: {accumulate * 2}` if that is as well, or hold more"
+    if size % 2:
+        raise RunFailure(title, found=f"{found}, which cannot be halved", do="write a smaller `batch_size`")
+    if (norm := _trained_batchnorm(model, plan)) is not None:
+        raise RunFailure(title, found=f"{found}; with {less} the trained {norm} would take statistics of {less}", do=do)
+    if less == 1 and samples % (task.step_size or size) == 1:
+        raise RunFailure(
+            title, found=f"{found}; one at a time, none of the {samples} would be left out any more", do=do
+        )
+    if task.mix is not None:
+        raise RunFailure(title, found=f"{found}; with {less} other images would be mixed", do=do)
+    return replace(task, batch_size=less, step_size=task.step_size or size), accumulate * 2
+
+
+def freed() -> None:
+    """Give back what an attempt that failed had taken."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def copied(model: nn.Module, plan: FreezePlan) -> dict[str, Tensor]:
+    """Copy what a phase may change, to begin it once more; on the CPU, where there is more room."""
+    every = model.state_dict()
+    return {name: every[name].detach().to("cpu", copy=True) for name in every.keys() - plan.held_everywhere}
+
+
+@torch.no_grad()
+def put_back(model: nn.Module, copies: Mapping[str, Tensor]) -> None:
+    """Give a network what was copied."""
+    own = model.state_dict()
+    for name, tensor in copies.items():
+        own[name].copy_(tensor)
+
+
+def _trained_batchnorm(model: nn.Module, plan: FreezePlan) -> str | None:
+    """Name a BatchNorm layer that takes the statistics of its batch."""
+    modules = dict(model.named_modules())
+    return next(
+        (
+            module.name
+            for module in plan.modules
+            if isinstance(modules[module.name], nn.modules.batchnorm._BatchNorm) and not module.evaluates
+        ),
+        None,
+    )

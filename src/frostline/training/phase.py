@@ -1,0 +1,285 @@
+"""Our training loop: one phase is a fresh start around the same network, under one plan."""
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import ceil
+from typing import Any
+
+import torch
+from torch import nn
+
+from frostline.errors import RunFailure
+from frostline.freezing import FreezePlan, GradientWatch, PlanHandle, apply, verify
+from frostline.optimization import carry_state, make_optimizer, param_groups
+from frostline.record import EpochRecord
+from frostline.training.average import WeightAverage
+from frostline.training.checkpoint import BEST, LAST
+from frostline.training.course import Course, PhaseResult, PhaseSettings
+from frostline.training.epoch import Gear, judge_epoch, train_epoch
+from frostline.training.halves import held_in
+from frostline.training.memory import copied, freed, halved, is_out_of_memory, put_back
+from frostline.training.resume import PhaseState, beginning, take_up_beginning
+
+PROOF_BATCHES = 1
+# More names than this nobody reads.
+NAMED = 8
+
+
+# Called after every epoch, with what gives all that is needed to go on from there.
+Save = Callable[[Callable[[], PhaseState]], None]
+
+
+def run_phase(
+    model: nn.Module,
+    plan: FreezePlan,
+    course: Course,
+    *,
+    settings: PhaseSettings,
+    first_epoch: int,
+    save: Save,
+    earlier: torch.optim.Optimizer | None = None,
+    resumed: PhaseState | None = None,
+) -> PhaseResult:
+    """Apply the plan, make optimizer and schedule, train, prove that the plan held, and lift it.
+
+    Where memory does not suffice the phase begins once more, with half of the images at once and twice as many batches
+    to a step, if nothing else changes by that.
+
+    Args:
+        model: the network, on the runtime's device; trained in place.
+        plan: what is held in this phase.
+        course: what all phases share.
+        settings: epochs, rate, optimizer.
+        first_epoch: number of the phase's first epoch in the run, from 1, also where it is resumed.
+        save: keeps what is needed to go on.
+        earlier: the optimizer of the phase before, where this one goes on from its last weights.
+        resumed: where the phase was interrupted; the network has the weights of then.
+
+    Raises:
+        NonFiniteLossError: the loss became NaN or infinite.
+        ProofError: after the first step the plan is found not to be in force.
+        RunFailure: memory does not suffice, and with fewer images at once something else would be learned.
+    """
+    start, drawn, best = copied(model, plan), beginning(course.runtime), replace(course.best)
+    if resumed is not None and resumed.same:
+        task = replace(course.task, batch_size=resumed.batch_size, step_size=resumed.step_size)
+        course = replace(course, task=task, replays=course.replays.with_task(task))
+        settings = replace(settings, accumulate=resumed.accumulate)
+    while True:
+        noted: list[EpochRecord] = []
+        attempt = replace(course, note=_also(noted.append, course.note))
+        try:
+            return _attempt(
+                model,
+                plan,
+                attempt,
+                settings=settings,
+                first_epoch=first_epoch,
+                save=save,
+                earlier=earlier,
+                resumed=resumed,
+            )
+        except Exception as error:
+            if not is_out_of_memory(error) or noted:
+                raise
+            found = str(error).partition("\n")[0] or type(error).__name__
+        # Out of the handler, which holds on to all that the attempt had.
+        freed()
+        size = course.task.batch_size
+        task, accumulate = halved(
+            course.task,
+            model,
+            plan,
+            samples=len(course.data.train),
+            accumulate=settings.accumulate,
+            title=settings.title,
+        )
+        course = replace(course, task=task, replays=course.replays.with_task(task))
+        settings = replace(settings, accumulate=accumulate)
+        put_back(model, start)
+        course.best.put_back(best)
+        take_up_beginning(drawn, course.runtime)
+        course.remark(
+            f"{settings.title}: out of memory with {size} images at once ({found}); begun again with "
+            f"{task.batch_size} and {accumulate} batches to a step"
+        )
+
+
+def _also(first: Callable[[EpochRecord], None], second: Callable[[EpochRecord], None]) -> Callable[[EpochRecord], None]:
+    def both(record: EpochRecord) -> None:
+        first(record)
+        second(record)
+
+    return both
+
+
+def _attempt(
+    model: nn.Module,
+    plan: FreezePlan,
+    course: Course,
+    *,
+    settings: PhaseSettings,
+    first_epoch: int,
+    save: Save,
+    earlier: torch.optim.Optimizer | None,
+    resumed: PhaseState | None,
+) -> PhaseResult:
+    """Train and prove with as many images at once as is asked for."""
+    with apply(model, plan) as handle:
+        dtype = course.runtime.autocast if settings.half else None
+        with held_in(dtype, handle) as cast, course.keeper.with_originals(cast):
+            trained = _train(
+                handle, course, settings, first_epoch=first_epoch, save=save, earlier=earlier, resumed=resumed
+            )
+        proof = verify(
+            handle,
+            optimizer=trained.optimizer,
+            scheduler=trained.scheduler,
+            batches=list(islice(course.task.loader(course.data.train), PROOF_BATCHES)),
+            loss=course.task.batch_loss,
+            rebuild=course.rebuild,
+            saved=course.keeper.read(LAST),
+            # None were left to watch where another recipe is resumed.
+            watch=trained.watch if trained.watch.steps else None,
+        )
+    return PhaseResult(
+        epochs=tuple(trained.epochs),
+        proof=proof,
+        optimizer=trained.optimizer,
+        stopped_early=len(trained.epochs) < settings.epochs,
+        replay=trained.replay,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """What training leaves for the proof, and for the record."""
+
+    epochs: Sequence[EpochRecord]
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    watch: GradientWatch
+    replay: tuple[str, ...]
+
+
+def _train(
+    handle: PlanHandle,
+    course: Course,
+    settings: PhaseSettings,
+    *,
+    first_epoch: int,
+    save: Save,
+    earlier: torch.optim.Optimizer | None,
+    resumed: PhaseState | None,
+) -> _Trained:
+    """Train for a phase's epochs, under a plan that is in force."""
+    model, plan, runtime, keeper, replays = handle.model, handle.plan, course.runtime, course.keeper, course.replays
+    groups = param_groups(model, plan, lr=settings.lr, weight_decay=settings.weight_decay, factors=settings.factors)
+    optimizer = make_optimizer(settings.optimizer, groups, momentum=settings.momentum)
+    steps = ceil(len(runtime.loader(replays.plain(settings.index - 1))) / settings.accumulate)
+    course.display.phase(settings.title, epochs=settings.epochs, steps=steps)
+    epochs: list[EpochRecord] = [] if resumed is None else list(resumed.epochs)
+    loaders = replays.loaders(
+        handle,
+        index=settings.index - 1,
+        epochs=settings.epochs,
+        display=course.display,
+        done=len(epochs),
+        decided=None if resumed is None else resumed.decided,
+    )
+    scheduler = settings.schedule.over(optimizer, epochs=settings.epochs, epoch_steps=steps)
+    watch = GradientWatch(model, plan)
+    moving = model.state_dict().keys() - plan.held_everywhere
+    average = None
+    if settings.average_decay is not None:
+        average = WeightAverage(model, moving=moving, decay=settings.average_decay)
+    waited = 0 if resumed is None else resumed.waited
+    with runtime.wrapped(model, optimizer) as (wrapped, stepper):
+        # Not before: Accelerate would bring counts of steps to the device, too.
+        if earlier is not None:
+            carry_state(earlier, optimizer)
+        if resumed is not None:
+            known = resumed.take_up(
+                handle,
+                optimizer=optimizer,
+                scheduler=scheduler,
+                watch=watch,
+                average=average,
+                steps=settings.epochs * steps,
+                epoch_steps=steps,
+            )
+            if not resumed.same:
+                course.display.say(_taken_up(known, trained=plan.trained_names))
+            with _judged(average):
+                keeper.keep(LAST, moving=moving)
+        gear = Gear(
+            handle=handle,
+            network=wrapped,
+            optimizer=optimizer,
+            stepper=stepper,
+            scheduler=scheduler,
+            watch=watch,
+            loader=runtime.loader(loaders.train),
+            val_loader=None if loaders.val is None else runtime.loader(loaders.val),
+            samples=course.data.train,
+            seed=settings.seed,
+            clip_norm=settings.clip_norm,
+            accumulate=settings.accumulate,
+            average=average,
+            task=course.task,
+            runtime=runtime,
+            display=course.display,
+        )
+        if resumed is not None:
+            take_up_beginning(resumed.beside, runtime)
+        for number in range(first_epoch + len(epochs), first_epoch + settings.epochs):
+            if settings.patience is not None and waited >= settings.patience:
+                break
+            trained = train_epoch(gear, number=number)
+            with _judged(average):
+                record = judge_epoch(gear, trained, number=number, phase=settings.index)
+                epochs.append(record)
+                keeper.keep(LAST, moving=moving)
+                waited += 1
+                if course.best.improves(record):
+                    keeper.keep(BEST, moving=moving)
+                    waited = 0
+            course.note(record)
+            save(
+                lambda waited=waited: PhaseState.of(  # type: ignore[misc] # mypy knows no default of a lambda
+                    epochs=epochs,
+                    waited=waited,
+                    decided=loaders.decided,
+                    handle=handle,
+                    optimizer=optimizer,
+                    scheduler=scheduler,
+                    watch=watch,
+                    average=average,
+                    runtime=runtime,
+                    task=course.task,
+                    accumulate=settings.accumulate,
+                )
+            )
+            course.display.epoch(record)
+    if not watch.steps and (resumed is None or len(epochs) > len(resumed.epochs)):
+        raise RunFailure(
+            settings.title, found="every step overflowed and was left out", do="write `precision: bf16`, or `fp32`"
+        )
+    if average is not None:
+        average.settle()
+    return _Trained(epochs=epochs, optimizer=optimizer, scheduler=scheduler, watch=watch, replay=loaders.lines)
+
+
+def _judged(average: WeightAverage | None) -> AbstractContextManager[None]:
+    """Let the network have the weights that are judged and kept."""
+    return nullcontext() if average is None else average.swapped()
+
+
+def _taken_up(known: Sequence[str], *, trained: Collection[str]) -> str:
+    """Say of which trained tensors the optimizer knows something, where the recipe is another one."""
+    without = sorted(set(trained) - set(known))
+    names = ", ".join(without[:NAMED]) + (" …" if len(without) > NAMED else "")
+    begins = f"; it begins anew for {names}" if without else ""
+    return f"resumed: optimizer state of {len(known)} of {len(trained)} trained tensors{begins}"
