@@ -89,8 +89,25 @@ def replayed(pictures: Tensor, labels: Tensor, *, epochs: int, store: str | None
     return {"losses": losses, "said": said}
 
 
+def thawed(network: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> Any:
+    """Thaw one stage more in every epoch; tell what was trained in each, and whether its proof holds."""
+    told = []
+    with frostline.unfreeze(network, every=1, example_input=batches[0][0]) as schedule:
+        for epoch in range(len(schedule.phases)):
+            handle = schedule.step(epoch)
+            optimizer = torch.optim.SGD(frostline.param_groups(network, handle.plan, lr=0.01), momentum=0.9)
+            for batch in batches:
+                network.train()
+                optimizer.zero_grad()
+                loss_of(network, batch).backward()
+                optimizer.step()
+            proof = frostline.verify(handle, optimizer=optimizer, batches=batches, loss=loss_of)
+            told.append([sorted({name.partition(".")[0] for name in handle.plan.trained_names}), proof.ok])
+    return told
+
+
 def run() -> Any:
-    """Train the head alone, then from the first stage on, then with a fault; then with what is frozen looked up."""
+    """Train the head alone, then from the first stage on, then with a fault; then looked up; then thaw it."""
     torch.manual_seed(0)
     network = build()
     batches = [(torch.randn(8, 3, 16, 16), torch.randint(0, 3, (8,))) for _ in range(4)]
@@ -100,6 +117,7 @@ def run() -> Any:
         "head": phase(network, batches, words="all"),
         "deeper": phase(network, batches, through="stem"),
         "spoilt": phase(network, batches, words="all", spoil=True),
+        "thawed": thawed(network, batches),
         "computed": replayed(
             torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches]), epochs=3, store=None
         ),

@@ -254,6 +254,7 @@ def test_the_verbs_work_beside_torch_alone(alone: Place) -> None:
     assert {name[0] for name in deeper["moved"]} == {"1", "2", "4"}
     assert head["trainable"] == deeper["trainable"] == 14  # lifted: everything again
     assert (spoilt["ok"], spoilt["claims"][5]) == (False, "fails")
+    assert told["thawed"] == [[stages, True] for stages in (["4"], ["2", "4"], ["1", "2", "4"], ["0", "1", "2", "4"])]
     # The same batches, so the same bits.
     assert told["looked_up"]["losses"] == told["computed"]["losses"]
     assert "recorded 32 samples" in told["looked_up"]["said"][1]
