@@ -98,8 +98,7 @@ class Interrupted:
             for name in _fitting(own, self._model):
                 own[name].copy_(self._model[name])
         if self.same:
-            best.epoch, best.phase, best.value = self._best["epoch"], self._best["phase"], self._best["value"]
-            best.metrics = dict(self._best["metrics"])
+            best.put_back(Best(**self._best))
 
 
 def data_of(assembly: Assembly) -> dict[str, Any]:

@@ -84,7 +84,6 @@ class Journal:
     def record(self, best: Best, *, failure: str | None = None) -> RunRecord:
         """Make the record of what has happened so far."""
         assembly = self.assembly
-        data = {"train": assembly.data.train, "val": assembly.data.val, "test": assembly.data.test}
         last = self.epochs[-1] if self.epochs else None
         by = f"validation {best.metric}" if best.value is not None else "last epoch"
         return RunRecord(
@@ -92,7 +91,7 @@ class Journal:
             recipe=assembly.recipe.model_dump(mode="json"),
             network=assembly.recipe.model.name,
             classes=assembly.task.classes,
-            samples={part: len(samples) for part, samples in data.items() if samples is not None},
+            samples=data_of(assembly)["samples"],
             outline=tuple(
                 StageOutline(
                     name=stage.name,

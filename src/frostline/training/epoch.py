@@ -16,7 +16,7 @@ from frostline.data import Samples
 from frostline.errors import NonFiniteLossError, ProofError
 from frostline.freezing import GRADIENTS, GradientWatch, PlanHandle, verify
 from frostline.record import EpochRecord
-from frostline.tasks import ImageTask, scores
+from frostline.tasks import Batch, ImageTask, scores
 from frostline.training.average import WeightAverage
 from frostline.training.judging import predict
 from frostline.training.progress import Display
@@ -78,17 +78,15 @@ def train_epoch(gear: Gear, *, number: int) -> Trained:
             gear.task.mixed(batch, seed=(gear.seed, number, count + place)) for place, batch in enumerate(together, 1)
         ]
         count += len(together)
-        weights = [gear.task.weight(batch[1]) for batch in together]
         gear.stepper.zero_grad()
-        for batch, weight in zip(together, weights, strict=True):
+        for batch, share in zip(together, _shares(gear.task, together), strict=True):
             output_NK = scores(gear.network(batch[0]))
             loss = gear.task.loss(output_NK, batch[1])
             value = loss.item()
             last = partial(_not_finite, epoch=number, step=step, rate=rate, batch=batch, samples=gear.samples)
             if not math.isfinite(value):
                 raise last(f"the loss is {value}")
-            # One batch alone is not multiplied, not even by 1.
-            gear.runtime.backward(loss if len(together) == 1 else loss * (weight / sum(weights)))
+            gear.runtime.backward(loss if share is None else loss * share)
             losses.append(value * len(batch[1]))
             logits.append(output_NK.detach().float())
             labels.append(gear.task.labels(batch))
@@ -109,6 +107,14 @@ def train_epoch(gear: Gear, *, number: int) -> Trained:
         begun=begun,
         last=last,
     )
+
+
+def _shares(task: ImageTask, together: Sequence[Batch]) -> list[float | None]:
+    """Say how much of its step each batch is; None: it is all of it, and is not multiplied, not even by 1."""
+    if len(together) == 1:
+        return [None]
+    weights = [task.weight(batch[1]) for batch in together]
+    return [weight / sum(weights) for weight in weights]
 
 
 def judge_epoch(gear: Gear, trained: Trained, *, number: int, phase: int) -> EpochRecord:

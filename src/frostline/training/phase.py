@@ -62,6 +62,7 @@ def run_phase(
         ProofError: after the first step the plan is found not to be in force.
         RunFailure: memory does not suffice, and with fewer images at once something else would be learned.
     """
+    begin = _Begin(first_epoch=first_epoch, save=save, earlier=earlier, resumed=resumed)
     start, drawn, best = copied(model, plan), beginning(course.runtime), replace(course.best)
     if resumed is not None and resumed.same:
         task = replace(course.task, batch_size=resumed.batch_size, step_size=resumed.step_size)
@@ -71,16 +72,7 @@ def run_phase(
         noted: list[EpochRecord] = []
         attempt = replace(course, note=_also(noted.append, course.note))
         try:
-            return _attempt(
-                model,
-                plan,
-                attempt,
-                settings=settings,
-                first_epoch=first_epoch,
-                save=save,
-                earlier=earlier,
-                resumed=resumed,
-            )
+            return _attempt(model, plan, attempt, settings, begin)
         except Exception as error:
             if not is_out_of_memory(error) or noted:
                 raise
@@ -115,24 +107,22 @@ def _also(first: Callable[[EpochRecord], None], second: Callable[[EpochRecord], 
     return both
 
 
-def _attempt(
-    model: nn.Module,
-    plan: FreezePlan,
-    course: Course,
-    *,
-    settings: PhaseSettings,
-    first_epoch: int,
-    save: Save,
-    earlier: torch.optim.Optimizer | None,
-    resumed: PhaseState | None,
-) -> PhaseResult:
+@dataclass(frozen=True, kw_only=True)
+class _Begin:
+    """Where a phase begins, however often it does; arguments of `run_phase`."""
+
+    first_epoch: int
+    save: Save
+    earlier: torch.optim.Optimizer | None
+    resumed: PhaseState | None
+
+
+def _attempt(model: nn.Module, plan: FreezePlan, course: Course, settings: PhaseSettings, begin: _Begin) -> PhaseResult:
     """Train and prove with as many images at once as is asked for."""
     with apply(model, plan) as handle:
         dtype = course.runtime.autocast if settings.half else None
         with held_in(dtype, handle) as cast, course.keeper.with_originals(cast):
-            trained = _train(
-                handle, course, settings, first_epoch=first_epoch, save=save, earlier=earlier, resumed=resumed
-            )
+            trained = _train(handle, course, settings, begin)
         proof = verify(
             handle,
             optimizer=trained.optimizer,
@@ -164,17 +154,9 @@ class _Trained:
     replay: tuple[str, ...]
 
 
-def _train(
-    handle: PlanHandle,
-    course: Course,
-    settings: PhaseSettings,
-    *,
-    first_epoch: int,
-    save: Save,
-    earlier: torch.optim.Optimizer | None,
-    resumed: PhaseState | None,
-) -> _Trained:
+def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _Begin) -> _Trained:
     """Train for a phase's epochs, under a plan that is in force."""
+    resumed, first_epoch = begin.resumed, begin.first_epoch
     model, plan, runtime, keeper, replays = handle.model, handle.plan, course.runtime, course.keeper, course.replays
     groups = param_groups(model, plan, lr=settings.lr, weight_decay=settings.weight_decay, factors=settings.factors)
     optimizer = make_optimizer(settings.optimizer, groups, momentum=settings.momentum)
@@ -198,8 +180,8 @@ def _train(
     waited = 0 if resumed is None else resumed.waited
     with runtime.wrapped(model, optimizer) as (wrapped, stepper):
         # Not before: Accelerate would bring counts of steps to the device, too.
-        if earlier is not None:
-            carry_state(earlier, optimizer)
+        if begin.earlier is not None:
+            carry_state(begin.earlier, optimizer)
         if resumed is not None:
             known = resumed.take_up(
                 handle,
@@ -247,7 +229,7 @@ def _train(
                     keeper.keep(BEST, moving=moving)
                     waited = 0
             course.note(record)
-            save(
+            begin.save(
                 lambda waited=waited: PhaseState.of(  # type: ignore[misc] # mypy knows no default of a lambda
                     epochs=epochs,
                     waited=waited,
