@@ -11,12 +11,13 @@ SURFACE = {
     "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name elsewhere load_huggingface "
     "load_weights read_weights refill save_huggingface unfilled_norms",
     "frostline.cli": "main",
-    "frostline.data": "Augment Fault Mix Samples Split Words class_weights find_faults harmless_flip list_pictures "
-    "open_picture policy read_picture read_samples refuse split",
+    "frostline.data": "Augment Fault Mix Samples Share Split Words class_weights find_faults harmless_flip "
+    "list_pictures open_picture policy read_picture read_samples refuse split",
     "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder",
     "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "
-    "against_record apply check_free "
-    "combined confirm digest digests freeze leave_optimizer make_plan merge verify",
+    "across against_record apply check_free "
+    "combined confirm digest digests freeze leave_optimizer make_plan merge trained_batchnorm verify "
+    "whole",
     "frostline.heads": "HeadName replace_classifier",
     "frostline.optimization": "DISCRIMINATIVE OptimizerName RateSchedule ScheduleName by_depth by_stage carry_state "
     "make_optimizer make_schedule param_groups stage_rates",
@@ -31,8 +32,8 @@ SURFACE = {
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST LAST SAVE_SECONDS Best Course Device Display Keeper Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime Silent Snapshot State beginning checkpoint_bytes "
-    "checkpoint_of display evaluate forget_snapshot load_checkpoint machine peak_rss_mb predict read_snapshot "
-    "run_phase take_up_beginning versions",
+    "checkpoint_of display evaluate forget_snapshot load_checkpoint machine peak_rss_mb predict put read_snapshot "
+    "run_phase shard take_up_beginning versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 

@@ -24,7 +24,13 @@ from typing import Any
 
 
 class FrostlineError(Exception):
-    """Base of all errors; its text is one line: what was asked, what was found, what to do."""
+    """Base of all errors; its text is one line: what was asked, what was found, what to do.
+
+    Attributes:
+        in_every_process: it is raised in every process of a run, so that one of them tells it for all.
+    """
+
+    in_every_process = False
 
     def __init__(self, asked: str, *, found: str = "", do: str = "") -> None:
         # torch makes the error of a loader's process again from one text: a traceback whose last line is the error.

@@ -62,6 +62,21 @@ def test_a_module_is_held_where_all_below_it_is_and_mixed_where_it_is_not_agreed
             assert found.get(inner, "held") == "held"
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(network=trees())
+def test_what_is_trained_as_a_whole_lies_in_one_root(network):
+    plan = plan_of(network, {"match": ["token"]})
+    found, roots = states(plan), set(plan.trained_roots)
+    for name, module in network.named_modules():
+        if found[name] == "trained" and any(True for _ in module.parameters()):
+            parts = name.split(".")
+            above = {".".join(parts[:length]) for length in range(len(parts) + 1)}
+            assert len(above & roots) == 1
+    assert all(
+        found[name] == "trained" and any(True for _ in network.get_submodule(name).parameters()) for name in roots
+    )
+
+
 def test_a_dropout_of_a_held_block_is_off_and_the_one_before_the_trained_head_stays_active():
     plan = plan_of(SmallResNet(), "all")
     found = states(plan)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from frostline.errors import SelectorError
-from frostline.freezing import GradientWatch, freeze, merge, verify
+from frostline.freezing import GradientWatch, across, freeze, merge, verify
 from frostline.record import Proof
 from networks import (
     ParentDropout,
@@ -186,6 +186,25 @@ def test_a_claim_that_applies_in_one_phase_applies():
     assert whole.ok
     assert whole.claims[4].status == "holds"
     assert whole.claims[1].status == "not applicable"
+
+
+@pytest.mark.parametrize("broken", [(1,), (0, 1), ()], ids=["one of two", "both", "none"])
+def test_the_proof_of_several_processes(broken):
+    proofs = [a_failing_proof() if number in broken else a_holding_proof() for number in range(2)]
+    whole = across(proofs)
+    assert whole.ok is not bool(broken)
+    assert whole.claims[0] == proofs[0].claims[0]
+    claim = whole.claims[3]
+    if broken == (1,):
+        assert claim.evidence["summary"].startswith("process 1: two gives another output")
+    else:
+        assert claim == proofs[0].claims[3]
+
+
+def test_warnings_of_processes_are_said_once():
+    proof = a_holding_proof()
+    warned = [Proof(claims=proof.claims, stages=proof.stages, warnings=said) for said in [("mind",), ("mind", "two")]]
+    assert across(warned).warnings == ("mind", "two")
 
 
 def test_warnings_of_phases_say_which():

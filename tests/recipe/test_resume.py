@@ -17,7 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from frostline.errors import NonFiniteLossError, RunError
-from frostline.recipe import Recipe, check_free, finetune, load_recipe
+from frostline.recipe import Recipe, assemble, check_free, finetune, load_recipe
+from frostline.recipe.interrupted import Interrupted
 from frostline.record import EpochRecord, RunRecord, read_record
 from frostline.training import Silent, read_snapshot
 from training.tiny import tiny_recipe, write_pictures, write_recipe
@@ -113,7 +114,7 @@ def _train(recipe_file: str, out: str) -> None:
     os._exit(0)
 
 
-KILLS = 10  # of each; the table of twenty is in the study
+KILLS = int(os.environ.get("FROSTLINE_KILLS", "10"))  # of each
 
 
 @pytest.mark.recipe
@@ -223,6 +224,17 @@ def test_what_had_been_thawed_stays_as_it_was_trained_where_it_is_frozen_again(t
     assert torch.equal(last["conv2.weight"], left["conv2.weight"])
     assert record.proof is not None
     assert record.proof["ok"]
+
+
+@pytest.mark.recipe
+def test_with_another_number_of_processes_it_is_another_run(tmp_path: Path) -> None:
+    snapshot = read_snapshot(stopped(tmp_path))
+    assert snapshot is not None
+    assembly = assemble(load_recipe(str(tmp_path / "tiny.yaml")))
+    assert Interrupted.of(snapshot, assembly, processes=1).same
+    found = Interrupted.of(snapshot, assembly, processes=2)
+    assert not found.same
+    assert found.remarks[0].startswith("resumed; changed since: the processes (1 then, 2 now); 14 of 14 tensors")
 
 
 @pytest.mark.recipe

@@ -85,6 +85,9 @@ def test_defaults_are_the_documented_ones() -> None:
         "warmup": 0.0,
         "clip_norm": None,
         "accumulate": 1,
+        "gradient_checkpointing": False,
+        "compile": False,
+        "shard": False,
         "ema": None,
         "augment": {"policy": "none", "transforms": None, "flip": "auto", "mixup": 0.0, "cutmix": 0.0},
         "sampling": "shuffled",
@@ -300,6 +303,12 @@ def test_refused_where_it_stands(key: str, value: Any) -> None:
             "augment.flip",
             "write RandomHorizontalFlip among them",
             id="flip-and-transforms",
+        ),
+        pytest.param(
+            {"compile": True, "gradient_checkpointing": True},
+            "gradient_checkpointing",
+            "a compiled network decides that by itself",
+            id="compile-and-checkpointing",
         ),
     ],
 )

@@ -112,7 +112,7 @@ def test_states_are_kept_at_once_and_written_now_and_then(tmp_path: Path) -> Non
         network.fc.bias.fill_(float("nan"))  # what happens after an epoch is none of the file's business
     assert (tmp_path / "best.safetensors").read_bytes() not in states
     assert keeper.read("best.safetensors") == states[-1]
-    keeper.restore("best.safetensors")
+    network.load_state_dict(keeper.weights("best.safetensors"))
     assert checkpoint_bytes(network) == states[-1]
 
 

@@ -15,6 +15,7 @@ from frostline.cli.outline import outline
 from frostline.cli.predict import predict
 from frostline.cli.recipe import app as recipe_app
 from frostline.cli.report import report
+from frostline.cli.show import speaks
 from frostline.cli.store import app as store_app
 from frostline.cli.train import train
 from frostline.cli.verify import verify
@@ -62,7 +63,8 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except FrostlineError as error:
-        print(f"frostline: {_text(error)}", file=sys.stderr)
+        if speaks() or not error.in_every_process:
+            print(f"frostline: {_text(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
     except ModuleNotFoundError as error:
         print(missing("frostline", error), file=sys.stderr)

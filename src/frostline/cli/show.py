@@ -1,6 +1,7 @@
 """What several commands print: the outline, the proof, the outcome of a run; tables for people, JSON for programs."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
     from frostline.selection import Outline
 
 MARKS = {"holds": "holds", "fails": "FAILS", "not applicable": "n/a"}
+
+
+def speaks() -> bool:
+    """Whether this process tells a person what happened: of those that `accelerate launch` started, the main one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def as_json(content: Any) -> None:

@@ -66,7 +66,7 @@ def run(
     from frostline.recipe import check_free, finetune
     from frostline.training import display
 
-    if not resume:  # before the terminal is asked for
+    if not resume and show.speaks():  # before the terminal is asked for
         check_free(out)
     try:
         record = finetune(
@@ -78,8 +78,11 @@ def run(
             warn=show.warn,
         )
     except RunFailure:
-        show.warn([f"the run failed; what it left is in {out}, and its page is {out / 'report.html'}"])
+        if show.speaks():
+            show.warn([f"the run failed; what it left is in {out}, and its page is {out / 'report.html'}"])
         raise
+    if not show.speaks():
+        return
     if as_json:
         show.as_json(record.to_json())
     else:

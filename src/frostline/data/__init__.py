@@ -5,6 +5,7 @@ from frostline.data.faults import Fault, find_faults, refuse
 from frostline.data.pictures import open_picture, read_picture
 from frostline.data.samples import Samples, Split, split
 from frostline.data.sampling import class_weights
+from frostline.data.sharing import Share
 from frostline.data.sources import read_samples
 from frostline.data.unlabelled import list_pictures
 
@@ -13,6 +14,7 @@ __all__ = [
     "Fault",
     "Mix",
     "Samples",
+    "Share",
     "Split",
     "Words",
     "class_weights",

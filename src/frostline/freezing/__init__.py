@@ -1,9 +1,10 @@
 """HOLD: plans, how they are applied and lifted, and the proof that they held."""
 
 from frostline.freezing.apply import PlanHandle, apply, check_free, freeze, leave_optimizer
-from frostline.freezing.digests import combined, digest, digests
+from frostline.freezing.digests import combined, digest, digests, whole
+from frostline.freezing.modes import trained_batchnorm
 from frostline.freezing.plan import FreezePlan, NormMode, PlannedModule, PlannedParameter, make_plan
-from frostline.freezing.proof import against_record, confirm, merge, verify
+from frostline.freezing.proof import across, against_record, confirm, merge, verify
 from frostline.freezing.trial import GRADIENTS, GradientWatch, Loss
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "PlanHandle",
     "PlannedModule",
     "PlannedParameter",
+    "across",
     "against_record",
     "apply",
     "check_free",
@@ -26,5 +28,7 @@ __all__ = [
     "leave_optimizer",
     "make_plan",
     "merge",
+    "trained_batchnorm",
     "verify",
+    "whole",
 ]

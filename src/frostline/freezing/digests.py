@@ -11,13 +11,17 @@ from torch import Tensor, nn
 
 def digest(tensor: Tensor) -> str:
     """Give the SHA-256 of a tensor's type, shape and bytes; a sharded tensor is gathered first."""
-    whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    plain = whole.detach().to("cpu").resolve_conj().resolve_neg().contiguous()
+    plain = whole(tensor).detach().to("cpu").resolve_conj().resolve_neg().contiguous()
     sha = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)} ".encode())
     if plain.numel():
         # Read where they lie: torch alone comes without numpy, and a copy would cost a large network twice.
         sha.update((ctypes.c_char * plain.nbytes).from_address(plain.data_ptr()))
     return sha.hexdigest()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Give a tensor as a whole; one that is sharded is gathered by all processes together."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def digests(model: nn.Module, names: Iterable[str]) -> dict[str, str]:

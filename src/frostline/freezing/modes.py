@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from frostline.freezing.plan import FreezePlan
+
 
 class StayInEval:
     """Stands in for the `train` method of one held module: the module stays in eval, its children decide themselves.
@@ -45,3 +47,16 @@ def release(module: nn.Module) -> None:
 def is_kept_in_eval(module: nn.Module) -> bool:
     """Whether a module is kept in eval mode."""
     return isinstance(module.__dict__.get("train"), StayInEval)
+
+
+def trained_batchnorm(model: nn.Module, plan: FreezePlan) -> str | None:
+    """Name a BatchNorm layer that takes the statistics of its batch, so that what it computes depends on the batch."""
+    modules = dict(model.named_modules())
+    return next(
+        (
+            module.name
+            for module in plan.modules
+            if isinstance(modules[module.name], nn.modules.batchnorm._BatchNorm) and not module.evaluates
+        ),
+        None,
+    )

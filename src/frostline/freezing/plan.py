@@ -92,6 +92,18 @@ class FreezePlan:
         return tuple(name for name in self.held_modules if not any(parent in held for parent in parents_of(name)))
 
     @cached_property
+    def trained_roots(self) -> tuple[str, ...]:
+        """Names of the largest trained modules: those that lie in no other one, and have parameters."""
+        trained = {module.name for module in self.modules if module.state == "trained"}
+        roots = [name for name in trained if not any(parent in trained for parent in parents_of(name))]
+        return tuple(
+            module.name
+            for module in self.modules
+            if module.name in roots
+            and any(name.startswith(f"{module.name}." if module.name else "") for name in self.trained_names)
+        )
+
+    @cached_property
     def held_buffers(self) -> tuple[str, ...]:
         """Names of the buffers that must not move: those of modules that are kept in eval."""
         return tuple(name for module in self.modules if module.evaluates for name in module.buffers)

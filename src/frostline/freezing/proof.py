@@ -112,6 +112,26 @@ def _merge(same: Sequence[Claim]) -> Claim:
     )
 
 
+def across(proofs: Sequence[Proof]) -> Proof:
+    """Put the proofs of the processes of one run together: a claim fails where it fails in any of them.
+
+    Args:
+        proofs: one for each process, in order; at least one.
+    """
+    return replace(
+        proofs[0],
+        claims=tuple(map(_across, zip(*(proof.claims for proof in proofs), strict=True))),
+        warnings=tuple(dict.fromkeys(warning for proof in proofs for warning in proof.warnings)),
+    )
+
+
+def _across(same: Sequence[Claim]) -> Claim:
+    number, worst = next(((number, one) for number, one in enumerate(same) if one.status == "fails"), (0, same[0]))
+    if all(one.status == worst.status for one in same):
+        return same[0]
+    return replace(worst, evidence={**worst.evidence, "summary": f"process {number}: {worst.evidence['summary']}"})
+
+
 def confirm(proof: Proof, model: nn.Module, *, before: Mapping[str, str]) -> Proof:
     """Check the network that a run ends with: what every phase held has the bits it had before the first.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.freezing.claims import claim, not_applicable
-from frostline.freezing.digests import digest
+from frostline.freezing.digests import digest, whole
 from frostline.freezing.plan import FreezePlan
 from frostline.record import Claim
 from frostline.selection import all_tensors, undisturbed
@@ -76,6 +76,8 @@ class GradientWatch:
             gradient = parameter.grad
             if gradient is not None and gradient.is_sparse:
                 gradient = gradient.coalesce().values()
+            elif gradient is not None:
+                gradient = whole(gradient)
             if name in self.plan.held_names:
                 if gradient is not None:
                     self._wrong[f"{name} is held and has a gradient"] = None
@@ -164,7 +166,7 @@ def reloaded_claim(
         other = rebuild()
     if saved is None:
         file = io.BytesIO()
-        torch.save(model.state_dict(), file)
+        torch.save({name: whole(tensor) for name, tensor in model.state_dict().items()}, file)
         file.seek(0)
         state = torch.load(file, weights_only=True)
     else:

@@ -1,6 +1,6 @@
 """From a recipe to what a run needs: samples, network, plans. Everything a user can get wrong is found here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from frostline.backbones import Backbone, InputSpec, build, classifier_name, refill, unfilled_norms
-from frostline.data import Augment, Fault, Mix, Samples, Split, Words, class_weights, harmless_flip, policy
+from frostline.data import Augment, Fault, Mix, Samples, Share, Split, Words, class_weights, harmless_flip, policy
 from frostline.errors import DataError, NetworkError, UserError
-from frostline.freezing import FreezePlan, make_plan
+from frostline.freezing import FreezePlan, make_plan, trained_batchnorm
 from frostline.heads import replace_classifier
 from frostline.recipe.data import gather
 from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
-from frostline.selection import Outline, outline, undisturbed
+from frostline.selection import Outline, outline, parents_of, undisturbed
 from frostline.tasks import ImageTask, scores
 
 # Statistics of a channel are steady after some tens of images.
@@ -54,8 +54,12 @@ class Assembly:
     rebuild: Callable[[], nn.Module]
 
 
-def assemble(recipe: Recipe) -> Assembly:
+def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     """Read the data, build the network and make the plans of a recipe.
+
+    Args:
+        recipe: what was asked.
+        processes: that train together, each with batches of its own.
 
     Raises:
         DataError: folders, classes or pictures that cannot be trained on.
@@ -77,11 +81,12 @@ def assemble(recipe: Recipe) -> Assembly:
     task, remarks = image_task(recipe, data.train, spec)
     read = outline(model, example_input=spec.example(), head=head)
     _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name, head=head)
-    _check_schedules(recipe, task, data.train)
+    _check_schedules(recipe, task, data.train, processes=processes)
     before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
     warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
-    warnings += [*gathered.notes, *remarks, *mend_norms(recipe, model, plans, task=task, samples=data.train)]
+    warnings += [*gathered.notes, *remarks, *_apart(model, plans, processes)]
+    warnings += mend_norms(recipe, model, plans, task=task, samples=data.train)
     return Assembly(
         recipe=recipe,
         task=task,
@@ -96,15 +101,24 @@ def assemble(recipe: Recipe) -> Assembly:
     )
 
 
-def _check_schedules(recipe: Recipe, task: ImageTask, samples: Samples) -> None:
+def _check_schedules(recipe: Recipe, task: ImageTask, samples: Samples, *, processes: int) -> None:
     """See that every phase has room for its warm-up: before the first, and not hours later.
 
     Raises:
         RatesError: one has none.
     """
-    steps = ceil(len(task.loader(samples, seed=recipe.seed)) / recipe.accumulate)
+    loader = task.loader(samples, seed=recipe.seed, share=Share(count=processes))
+    steps = ceil(len(loader) / recipe.accumulate)
     for phase in recipe.phases:
         rate_schedule(recipe, phase).check(epochs=phase.epochs, epoch_steps=steps)
+
+
+def _apart(model: nn.Module, plans: Sequence[FreezePlan], processes: int) -> list[str]:
+    """Say what is not as in one process."""
+    norm = next((name for plan in plans if (name := trained_batchnorm(model, plan)) is not None), None)
+    if processes == 1 or norm is None:
+        return []
+    return [f"{processes} processes: BatchNorm that is trained ({norm} …) takes statistics of each one's own batches"]
 
 
 def stage_names(recipe: Recipe) -> tuple[str, ...]:
@@ -138,6 +152,23 @@ def always_held(assembly: Assembly) -> list[str]:
     """Name the parameters and buffers that every phase holds."""
     held = [plan.held_names | set(plan.held_buffers) for plan in assembly.plans]
     return sorted(frozenset.intersection(*map(frozenset, held)))
+
+
+def blocks(assembly: Assembly, trained: Collection[str] | None = None) -> tuple[str, ...]:
+    """Name the blocks of a network, such as `layer4.0`: layers of several modules, none of which is in another.
+
+    Args:
+        assembly: with the network.
+        trained: names of parameters; only blocks that have some of them. None: all.
+    """
+    inner = {name for name, module in assembly.model.named_modules() if any(True for _ in module.children())}
+    found = [layer for layer in assembly.outline.layers if layer.name in inner]
+    around = {parent for layer in found for parent in parents_of(layer.name)}
+    return tuple(
+        layer.name
+        for layer in found
+        if layer.name not in around and (trained is None or not set(trained).isdisjoint(layer.parameters))
+    )
 
 
 def plan_phase(read: Outline, phase: Phase, *, norm: str, held_before: Sequence[str]) -> FreezePlan:

@@ -17,7 +17,7 @@ _EPOCHS: TypeAdapter[tuple[EpochRecord, ...]] = TypeAdapter(tuple[EpochRecord, .
 _PHASES: TypeAdapter[tuple[PhaseRecord, ...]] = TypeAdapter(tuple[PhaseRecord, ...])
 _PROOFS: TypeAdapter[tuple[Proof, ...]] = TypeAdapter(tuple[Proof, ...])
 # Of what is kept to go on from.
-FORMAT = 1
+FORMAT = 2
 # More names than this nobody reads.
 NAMED = 8
 
@@ -27,7 +27,7 @@ class Interrupted:
     """Where a run was.
 
     Attributes:
-        same: whether recipe, data and network are those of then.
+        same: whether recipe, data, network and number of processes are those of then.
         phase: the one that ran, from 1.
         phase_state: where it was; None: it had not begun.
         beginning: with what it was to begin.
@@ -54,8 +54,8 @@ class Interrupted:
     _model: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, snapshot: Snapshot, assembly: Assembly) -> Self:
-        """Read where a run was, and compare its recipe, data and network with those of now.
+    def of(cls, snapshot: Snapshot, assembly: Assembly, *, processes: int) -> Self:
+        """Read where a run was, and compare its recipe, data, network and processes with those of now.
 
         Raises:
             RunError: nothing of its network fits, it was in a phase that there is no more, or another version of
@@ -66,7 +66,7 @@ class Interrupted:
             raise RunError(
                 "resume", found="another version of frostline began that run", do="go on with that one, or begin anew"
             )
-        differ = _differences(snapshot, assembly)
+        differ = _differences(snapshot, assembly, processes=processes)
         inner = State(tensors=snapshot.beside.tensors, words=words["phase_state"])
         return cls(
             same=not differ,
@@ -112,8 +112,8 @@ def _fitting(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str
     return [name for name, tensor in own.items() if name in found and found[name].shape == tensor.shape]
 
 
-def _differences(snapshot: Snapshot, assembly: Assembly) -> list[str]:
-    """Name what is not as it was: keys of the recipe, the data, the network."""
+def _differences(snapshot: Snapshot, assembly: Assembly, *, processes: int) -> list[str]:
+    """Name what is not as it was: keys of the recipe, the data, the network, the processes."""
     words = snapshot.beside.words
     then, now = words["recipe"], assembly.recipe.model_dump(mode="json")
     differ = [key for key in now if then.get(key) != now[key]]
@@ -122,6 +122,8 @@ def _differences(snapshot: Snapshot, assembly: Assembly) -> list[str]:
     own = assembly.model.state_dict()
     if not differ and (own.keys() != snapshot.model.keys() or len(_fitting(own, snapshot.model)) < len(own)):
         differ.append("the network")
+    if (before := words["processes"]) != processes:
+        differ.append(f"the processes ({before} then, {processes} now)")
     return differ
 
 

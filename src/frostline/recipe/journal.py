@@ -22,6 +22,7 @@ class Journal:
     out: Path
     started: str
     begun: float
+    processes: int = 1
     seconds: dict[str, float] = field(default_factory=dict)
     epochs: list[EpochRecord] = field(default_factory=list)
     phases: list[PhaseRecord] = field(default_factory=list)
@@ -52,6 +53,7 @@ class Journal:
         words = {
             "format": FORMAT,
             "recipe": self.assembly.recipe.model_dump(mode="json"),
+            "processes": self.processes,
             "phase": phase,
             "begun": begun,
             "data": data_of(self.assembly),
@@ -121,7 +123,7 @@ class Journal:
             },
             proof=self.proof.to_json() if self.proof is not None else None,
             versions=versions(),
-            machine=machine(),
+            machine={**machine(), "processes": self.processes},
             started=self.started,
             digests=self.digests,
             augmentation=_augmentation(assembly.task),

@@ -3,15 +3,14 @@
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
-from frostline.errors import FrostlineError, ProofError, RunError, RunFailure
-from frostline.freezing import confirm, digests, merge
+from frostline.errors import FrostlineError, ProofError, RunError, RunFailure, UserError
+from frostline.freezing import across, confirm, digests, merge
 from frostline.optimization import stage_rates
-from frostline.recipe.assembly import always_held, assemble, stage_names
+from frostline.recipe.assembly import always_held, assemble, blocks, stage_names
 from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.journal import Journal
 from frostline.recipe.load import dump_recipe
@@ -46,11 +45,14 @@ from frostline.training import (
     ReplaySettings,
     Runtime,
     Silent,
+    Snapshot,
     beginning,
     evaluate,
     forget_snapshot,
+    put,
     read_snapshot,
     run_phase,
+    shard,
     take_up_beginning,
 )
 
@@ -65,6 +67,9 @@ def finetune(
     warn: Callable[[Sequence[str]], None] | None = None,
 ) -> RunRecord:
     """Fine-tune a network as a recipe says, prove that what it froze held, and write the run's folder.
+
+    Under `accelerate launch` or `torchrun` every process calls it; each has batches of its own, of `batch_size`, and
+    the main one writes and speaks.
 
     Args:
         recipe: what to do.
@@ -85,42 +90,63 @@ def finetune(
         ProofError: the freeze did not hold; record and proof are kept.
         RunFailure: the network's own code or the machine failed; the record is kept.
     """
-    if not resume or not (out / RECIPE_FILE).exists():
-        check_free(out)
-    elif (finished := _finished(out, recipe)) is not None:
-        return finished
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    snapshot = read_snapshot(out) if resume else None
-    runtime = Runtime(precision=recipe.precision, device=recipe.device, seed=recipe.seed)
-    assembly = assemble(recipe)
+    runtime = Runtime(
+        precision=recipe.precision,
+        device=recipe.device,
+        seed=recipe.seed,
+        compiles=recipe.compile,
+        shards=recipe.shard,
+    )
+    if runtime.shards and recipe.amp == "O2":
+        raise UserError("amp: O2", found="sharded weights, which are not cast for a whole phase", do="write `amp: O1`")
+    finished = runtime.on_main(lambda: _found(out, recipe, resume=resume))
+    if finished is not None:
+        return finished
+    snapshot = runtime.on_main(lambda: read_snapshot(out) if resume else None)
+    assembly = runtime.together(lambda: assemble(recipe, processes=runtime.count))
     recipe = assembly.recipe
-    journal = Journal(assembly=assembly, out=out, started=started, begun=begun)
+    journal = Journal(assembly=assembly, out=out, started=started, begun=begun, processes=runtime.count)
     journal.seconds["preparation"] = time.perf_counter() - begun
-    interrupted = None if snapshot is None else Interrupted.of(snapshot, assembly)
-    _open(out, recipe)
-    if warn is not None:
+    interrupted = runtime.together(lambda: _interrupted(journal, snapshot))
+    runtime.on_main(lambda: _open(out, recipe))
+    if warn is not None and runtime.is_main:
         warn([*assembly.warnings, *(interrupted.remarks if interrupted is not None else ())])
     best = Best(metric=recipe.metric)
-    show = show or Silent()
+    show = show if show is not None and runtime.is_main else Silent()
+    runtime.seed_apart(recipe.seed)
     try:
         _train(journal, runtime=runtime, best=best, show=show, interrupted=interrupted, save_seconds=save_seconds)
     except (FrostlineError, KeyboardInterrupt) as stop:
         if isinstance(stop, ProofError) and stop.proof is not None:
             journal.proof = merge([*journal.proofs, stop.proof])
-        _close(journal, best, failure=str(stop) or "stopped by hand")
+        if runtime.is_main:
+            _close(journal, best, failure=str(stop) or "stopped by hand")
         raise
     except Exception as error:  # whatever a stranger's forward raises, or a full disk or memory
         crash = _crashed(error)
-        _close(journal, best, failure=str(crash))
+        if runtime.is_main:
+            _close(journal, best, failure=str(crash))
         raise crash from error
     finally:
         show.close()
     failure = _unproven(journal.proof, recipe)
-    record = _close(journal, best, failure=str(failure) if failure is not None else None)
-    if failure is not None:
-        raise failure
-    forget_snapshot(out)
+    record = runtime.on_main(lambda: _close(journal, best, failure=str(failure) if failure is not None else None))
+    runtime.agree(failure)
+    runtime.on_main(lambda: forget_snapshot(out))
     return record
+
+
+def _found(out: Path, recipe: Recipe, *, resume: bool) -> RunRecord | None:
+    """See what is in a run's folder: its record where there is nothing to do any more."""
+    if resume and (out / RECIPE_FILE).exists():
+        return _finished(out, recipe)
+    check_free(out)
+    return None
+
+
+def _interrupted(journal: Journal, snapshot: Snapshot | None) -> Interrupted | None:
+    return None if snapshot is None else Interrupted.of(snapshot, journal.assembly, processes=journal.processes)
 
 
 def _finished(out: Path, recipe: Recipe) -> RunRecord | None:
@@ -185,7 +211,11 @@ def _train(
     if interrupted is not None:
         interrupted.take_up(model, best=best)
         journal.go_on(interrupted)
-    keeper = Keeper(model, out / CHECKPOINTS, least_seconds=save_seconds)
+    if runtime.shards:
+        shard(model, blocks(assembly), processes=runtime.count)
+    keeper = Keeper(
+        model, out / CHECKPOINTS, least_seconds=save_seconds, writes=runtime.is_main, gathers=runtime.shards
+    )
     if interrupted is None or not interrupted.same:
         keeper.clear()  # the best of another run would be taken for one of this
         journal.digests["start"] = digests(model, always_held(assembly))
@@ -201,11 +231,16 @@ def _train(
             half=recipe.amp == "O2",
         )
     metrics = assembly.task.metric_names if assembly.data.val is not None else ()
-    with Logs(out, metrics=metrics, epochs=journal.epochs) as logs, closing(keeper):
+    logging = Logs(out, metrics=metrics, epochs=journal.epochs) if runtime.is_main else nullcontext()
+    with logging as logs, closing(keeper):
 
         def note(epoch: EpochRecord) -> None:
             journal.epochs.append(epoch)
-            logs.epoch(epoch)
+            if logs is not None:
+                logs.epoch(epoch)
+
+        def restore() -> None:
+            put(model.state_dict(), runtime.on_main(lambda: keeper.weights(BEST)))
 
         def remark(line: str) -> None:
             journal.remarks.append(line)
@@ -229,13 +264,14 @@ def _train(
             here = interrupted if interrupted is not None and interrupted.phase == index else None
             resumed = None if here is None else here.phase_state
             if phase.start_from == "best" and best.value is not None and here is None:
-                keeper.restore(BEST)
+                restore()
                 earlier = None  # what it knows is of the last weights
                 # Before the best epoch of this phase takes the place of the one that it starts from.
-                keeper.keep_to_resume(partial(journal.state, best, index, beginning(runtime)), now=True)
+                keeper.keep_to_resume(journal.state(best, index, beginning(runtime)))
 
             def save(state: Callable[[], PhaseState], index: int = index) -> None:
-                keeper.keep_to_resume(lambda: journal.state(best, index, state().to_state(), begun=True))
+                if runtime.from_main(keeper.resume_is_due):
+                    keeper.keep_to_resume(journal.state(best, index, state().to_state(), begun=True))
 
             if here is not None and resumed is None:
                 take_up_beginning(here.beginning, runtime)
@@ -256,6 +292,7 @@ def _train(
                         schedule=rate_schedule(recipe, phase),
                         clip_norm=recipe.clip_norm,
                         accumulate=recipe.accumulate,
+                        recomputed=blocks(assembly, plan.trained_names) if recipe.gradient_checkpointing else (),
                         half=recipe.amp == "O2",
                         average_decay=recipe.ema,
                         patience=phase.patience or recipe.patience,
@@ -284,8 +321,9 @@ def _train(
             )
             journal.proof = merge(journal.proofs)
         if best.value is not None:
-            keeper.restore(BEST)
-    journal.proof = confirm(merge(journal.proofs), model, before=journal.digests["start"])
+            restore()
+    confirmed = confirm(merge(journal.proofs), model, before=journal.digests["start"])
+    journal.proof = across(runtime.gathered(confirmed))
     journal.digests["final"] = digests(model, model.state_dict())
     with journal.timed("evaluation"):
         for name, samples in (("val", assembly.data.val), ("test", assembly.data.test)):

@@ -272,6 +272,18 @@ class Recipe(Strict):
     accumulate: Count = Field(
         default=1, description="batches whose gradients make one step: as one batch so many times as large"
     )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="do not keep what trained blocks compute but compute it again in backward: less memory, more time",
+    )
+    compile: bool = Field(
+        default=False, description="compile the network with torch.compile, anew in each phase: worth it in long runs"
+    )
+    shard: bool = Field(
+        default=False,
+        description="in several processes each keeps a part of every weight (FSDP2): for networks too large for one "
+        "device; nothing is replayed then",
+    )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
         description="judge and keep a moving average of the weights, which keeps so much of itself in a step, such as "

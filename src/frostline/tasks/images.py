@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_confusion_matrix,
@@ -20,6 +20,7 @@ from frostline.data.augment import Augment, Mix, seed_of
 from frostline.data.pictures import fitted, stretch, to_input
 from frostline.data.samples import Samples
 from frostline.data.sampling import Draw, Entries, Order, Sampling
+from frostline.data.sharing import Share, SharedBatches
 from frostline.errors import NetworkError, UserError
 from frostline.replaying import Views
 from frostline.selection import first_tensor
@@ -28,6 +29,7 @@ from frostline.selection import first_tensor
 VIEWS_SEED = 0
 # Images N × C × H × W, labels N (or, of mixed images, shares N × K), places of the samples N.
 Batch = tuple[Tensor, Tensor, Tensor]
+_ALONE = Share()
 
 
 class Pictures(Dataset[tuple[Tensor, int, int]]):
@@ -127,15 +129,17 @@ class ImageTask:
     class_weights: Tensor | None = None
     step_size: int | None = None
 
-    def loader(self, samples: Samples, *, seed: int | None = None) -> DataLoader[tuple[Tensor, int, int]]:
+    def loader(
+        self, samples: Samples, *, seed: int | None = None, share: Share = _ALONE
+    ) -> DataLoader[tuple[Tensor, int, int]]:
         """Make batches of samples.
 
         Args:
             samples: what to load.
             seed: of the order, which is another in every epoch, and of the augmentation; None: in the order of the
                 samples, without augmentation.
+            share: what of every batch is this process's.
         """
-        step_size = self.step_size or self.batch_size
         order: Sampler[Any] | None = None
         pictures: Dataset[Any] = Pictures(samples, self.spec)
         if seed is not None:
@@ -148,12 +152,16 @@ class ImageTask:
                 order = Entries(order, views=self.views, seed=seed)
                 pictures = Pictures(samples, self.spec, augment=self.augment, drawn=True)
                 pictures = Views(pictures, views=self.views, seed=VIEWS_SEED)
+        # BatchNorm cannot be trained on one sample; another one is left out in every epoch.
+        drop_last = seed is not None and share.leaves_out(len(samples), step_size=self.step_size or self.batch_size)
+        batches: dict[str, Any] = {"batch_size": self.batch_size, "sampler": order, "drop_last": drop_last}
+        if share.count > 1:
+            every = order or SequentialSampler(samples)
+            shared = SharedBatches(every, batch_size=self.batch_size, drop_last=drop_last, share=share)
+            batches = {"batch_sampler": shared}
         return DataLoader(
             pictures,
-            batch_size=self.batch_size,
-            sampler=order,
-            # BatchNorm cannot be trained on one sample; another one is left out in every epoch.
-            drop_last=seed is not None and len(samples) > step_size and len(samples) % step_size == 1,
+            **batches,
             # Not the order's, which is left to draw orders alone; nor torch's own, which networks draw from.
             generator=torch.Generator().manual_seed(seed or 0),
             num_workers=self.workers,

@@ -21,6 +21,7 @@ from frostline.training.progress import Display, Silent, display
 from frostline.training.replays import Replays, ReplaySettings
 from frostline.training.resume import PhaseState, beginning, take_up_beginning
 from frostline.training.runtime import Device, Precision, Runtime
+from frostline.training.sharding import put, shard
 from frostline.training.state import State
 
 __all__ = [
@@ -53,8 +54,10 @@ __all__ = [
     "machine",
     "peak_rss_mb",
     "predict",
+    "put",
     "read_snapshot",
     "run_phase",
+    "shard",
     "take_up_beginning",
     "versions",
 ]

@@ -6,6 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from frostline.freezing import whole
+from frostline.training.sharding import put
+
 AVERAGE = "average"
 
 
@@ -57,7 +60,7 @@ class WeightAverage:
 
     def tensors(self) -> dict[str, Tensor]:
         """Give the averages by name, for a checkpoint."""
-        return {f"{AVERAGE}/{name}": tensor.clone() for name, tensor in self._averages.items()}
+        return {f"{AVERAGE}/{name}": whole(tensor).clone() for name, tensor in self._averages.items()}
 
     @property
     def steps(self) -> int:
@@ -67,10 +70,9 @@ class WeightAverage:
     def load(self, tensors: Mapping[str, Tensor], *, steps: int) -> None:
         """Go on from the averages of a checkpoint; what is not there, or has another shape, begins with the weights."""
         self._steps = steps
-        for name, average in self._averages.items():
-            found = tensors.get(f"{AVERAGE}/{name}")
-            if found is not None and found.shape == average.shape:
-                average.copy_(found)
+        found = {name: tensors[key] for name in self._averages if (key := f"{AVERAGE}/{name}") in tensors}
+        fitting = {name: one for name, one in found.items() if one.shape == self._averages[name].shape}
+        put(self._averages, fitting)
 
     @torch.no_grad()
     def _put(self, values: Mapping[str, Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from frostline.backbones import load_weights, read_weights
 from frostline.errors import RunError
+from frostline.freezing import whole
 from frostline.record import CHECKPOINTS, write_atomically
 from frostline.training.state import State
 
@@ -37,12 +38,25 @@ class Keeper:
         model: the network.
         folder: of the checkpoints.
         least_seconds: between two writings of one file.
+        writes: whether this process does; of several that train together one writes, and the others keep nothing.
+        gathers: the network is sharded, so that all processes take part in what one of them keeps: every tensor of it,
+            since later they would not.
     """
 
-    def __init__(self, model: nn.Module, folder: Path, *, least_seconds: float = SAVE_SECONDS) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        folder: Path,
+        *,
+        least_seconds: float = SAVE_SECONDS,
+        writes: bool = True,
+        gathers: bool = False,
+    ) -> None:
         self._model = model
         self._folder = folder
         self._least_seconds = least_seconds
+        self._writes = writes
+        self._gathers = gathers
         self._waiting: dict[str, dict[str, Tensor]] = {}
         self._originals: Mapping[str, Tensor] = {}
         self._written: dict[str, float] = {}
@@ -54,7 +68,10 @@ class Keeper:
             name: of the file.
             moving: parameters and buffers that the phase may change; all others stay as they are until `flush`.
         """
-        self._waiting[name] = self._copied(moving)
+        copies = self._gathered() if self._gathers else self._copied(moving) if self._writes else {}
+        if not self._writes:
+            return
+        self._waiting[name] = copies
         if self._is_due(name):
             self._write(name)
 
@@ -71,23 +88,30 @@ class Keeper:
         finally:
             self._originals = {}
 
-    def keep_to_resume(self, beside: Callable[[], State], *, now: bool = False) -> None:
-        """Write all that a run needs to go on from this moment, unless that was done a little while ago.
+    @property
+    def resume_is_due(self) -> bool:
+        """Whether what a run needs to go on was not written for a while."""
+        return self._is_due(RESUME)
+
+    def keep_to_resume(self, state: State) -> None:
+        """Write all that a run needs to go on from this moment.
 
         Args:
-            beside: gives what is known beside the weights; asked only where it is written.
-            now: write it, whenever that was done last.
+            state: what is known beside the weights.
         """
-        if not now and not self._is_due(RESUME):
+        own = self._gathered() if self._gathers else self._state()
+        if not self._writes:
             return
         if BEST in self._waiting:
             self._write(BEST)  # whoever goes on is told which epoch was the best, and takes it from its file
-        state = beside()
-        every = {_MODEL + name: tensor for name, tensor in self._state().items()}
+        every = {_MODEL + name: tensor for name, tensor in own.items()}
         self._put(RESUME, _bytes({**every, **state.tensors}, {_WORDS: json.dumps(state.words)}))
 
     def _copied(self, moving: Collection[str]) -> dict[str, Tensor]:
         return {key: tensor.detach().clone() for key, tensor in self._model.state_dict().items() if key in moving}
+
+    def _gathered(self) -> dict[str, Tensor]:
+        return {key: whole(tensor).detach().to("cpu", copy=True) for key, tensor in self._model.state_dict().items()}
 
     def _is_due(self, name: str) -> bool:
         return time.monotonic() - self._written.get(name, -self._least_seconds) >= self._least_seconds
@@ -103,21 +127,26 @@ class Keeper:
 
     def clear(self) -> None:
         """Remove what another run left here, and what a kill left half written; not what there is to go on from."""
+        if not self._writes:
+            return
         for path in [self._folder / BEST, self._folder / LAST, *self._folder.glob(".*.safetensors.*")]:
             path.unlink(missing_ok=True)
 
-    def read(self, name: str) -> bytes:
-        """Write what is kept, and give the content of a file."""
+    def read(self, name: str) -> bytes | None:
+        """Write what is kept, and give the content of a file; None where another process writes."""
+        if not self._writes:
+            return None
         self.flush()
         return (self._folder / name).read_bytes()
 
-    def restore(self, name: str) -> None:
-        """Write what is kept, and load a file into the network."""
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """Write what is kept, and give the tensors of a file."""
         self.flush()
-        load_checkpoint(self._model, self._folder / name)
+        return read_weights(self._folder / name)
 
     def _write(self, name: str) -> None:
-        self._put(name, _bytes({**self._state(), **self._waiting.pop(name)}))
+        waiting = self._waiting.pop(name)
+        self._put(name, _bytes(waiting if self._gathers else {**self._state(), **waiting}))
 
     def _state(self) -> dict[str, Tensor]:
         return {**self._model.state_dict(), **self._originals}

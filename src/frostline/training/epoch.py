@@ -3,9 +3,10 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from frostline.data import Samples
 from frostline.errors import NonFiniteLossError, ProofError
-from frostline.freezing import GRADIENTS, GradientWatch, PlanHandle, verify
+from frostline.freezing import GRADIENTS, GradientWatch, PlanHandle, across, verify, whole
 from frostline.record import EpochRecord
 from frostline.tasks import Batch, ImageTask, scores
 from frostline.training.average import WeightAverage
@@ -28,7 +29,10 @@ WATCHED_STEPS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Gear:
-    """What the epochs of one phase run with; `network` and `stepper` are the wrapped network and optimizer."""
+    """What the epochs of one phase run with; `network` and `stepper` are the wrapped network and optimizer.
+
+    `fills` says that this process's last batch is another's, and does not count.
+    """
 
     handle: PlanHandle
     network: nn.Module
@@ -42,6 +46,7 @@ class Gear:
     seed: int
     clip_norm: float | None
     accumulate: int
+    fills: bool
     average: WeightAverage | None
     task: ImageTask
     runtime: Runtime
@@ -63,72 +68,91 @@ def train_epoch(gear: Gear, *, number: int) -> Trained:
     """Train one epoch.
 
     Raises:
-        NonFiniteLossError: a loss is NaN or infinite.
+        NonFiniteLossError: a loss is NaN or infinite, in this process or another.
         ProofError: after the first step the plan is found not to be in force.
     """
     begun = time.perf_counter()
+    runtime = gear.runtime
     first_rate = gear.optimizer.param_groups[0]["lr"]
-    losses, logits, labels = [], [], []
+    # Of each batch: the loss, how much it counts, scores, labels.
+    seen: list[tuple[float, float, Tensor, Tensor]] = []
     gear.handle.model.train()
     batches, step, count = iter(gear.loader), 0, 0
     while together := list(islice(batches, gear.accumulate)):
         step += 1
         rate = gear.optimizer.param_groups[0]["lr"]
         together = [
-            gear.task.mixed(batch, seed=(gear.seed, number, count + place)) for place, batch in enumerate(together, 1)
+            gear.task.mixed(batch, seed=(gear.seed, number, (count + place) * runtime.count + runtime.number + 1))
+            for place, batch in enumerate(together)
         ]
         count += len(together)
         gear.stepper.zero_grad()
-        for batch, share in zip(together, _shares(gear.task, together), strict=True):
-            output_NK = scores(gear.network(batch[0]))
-            loss = gear.task.loss(output_NK, batch[1])
-            value = loss.item()
+        broken = None
+        weights = _weights(gear, together, count=count)
+        shares = _shares(weights, runtime)
+        for place, (batch, weight, share) in enumerate(zip(together, weights, shares, strict=True), 1):
+            with runtime.local(gear.network) if place < len(together) else nullcontext():
+                output_NK = scores(gear.network(batch[0]))
+                loss = gear.task.loss(output_NK, batch[1])
+                value = loss.item()
+                runtime.backward(loss if share is None else loss * share)
             last = partial(_not_finite, epoch=number, step=step, rate=rate, batch=batch, samples=gear.samples)
             if not math.isfinite(value):
-                raise last(f"the loss is {value}")
-            gear.runtime.backward(loss if share is None else loss * share)
-            losses.append(value * len(batch[1]))
-            logits.append(output_NK.detach().float())
-            labels.append(gear.task.labels(batch))
+                broken = broken or last(f"the loss is {value}")
+            if weight:
+                seen.append((value, weight, output_NK.detach().float(), gear.task.labels(batch)))
+        runtime.agree(broken)
         if gear.clip_norm is not None:
-            gear.runtime.clip(gear.network, norm=gear.clip_norm)
+            runtime.clip(gear.network, norm=gear.clip_norm)
         gear.stepper.step()
-        if not gear.runtime.step_was_skipped:
+        if not runtime.step_was_skipped:
             _watch_step(gear)
             gear.scheduler.step()
             if gear.average is not None:
                 gear.average.update()
         gear.display.step(epoch=number, loss=value)
-    train_labels_N = torch.cat(labels)
+    if runtime.count > 1:
+        mine = [(value, weight, logits_NK.cpu(), labels_N.cpu()) for value, weight, logits_NK, labels_N in seen]
+        seen = list(chain.from_iterable(runtime.gathered(mine)))
+    losses, counts, logits, labels = zip(*seen, strict=True)
     return Trained(
-        loss=sum(losses) / len(train_labels_N),
-        metrics=gear.task.metrics(torch.cat(logits), train_labels_N),
+        loss=sum(loss * weight for loss, weight in zip(losses, counts, strict=True)) / sum(counts),
+        metrics=gear.task.metrics(torch.cat(logits), torch.cat(labels)),
         lr=first_rate,
         begun=begun,
         last=last,
     )
 
 
-def _shares(task: ImageTask, together: Sequence[Batch]) -> list[float | None]:
+def _weights(gear: Gear, together: Sequence[Batch], *, count: int) -> list[float]:
+    """Say how much each batch of a step counts; `count` is that of the batches of the epoch until then."""
+    weights = [gear.task.weight(batch[1]) for batch in together]
+    if gear.fills and count == len(gear.loader):
+        weights[-1] = 0.0
+    return weights
+
+
+def _shares(weights: Sequence[float], runtime: Runtime) -> list[float | None]:
     """Say how much of its step each batch is; None: it is all of it, and is not multiplied, not even by 1."""
-    if len(together) == 1:
+    if len(weights) == 1 and runtime.count == 1:
         return [None]
-    weights = [task.weight(batch[1]) for batch in together]
-    return [weight / sum(weights) for weight in weights]
+    # The gradients of the processes are not summed but averaged.
+    total = runtime.summed(sum(weights)) / runtime.count
+    return [weight / total for weight in weights]
 
 
 def judge_epoch(gear: Gear, trained: Trained, *, number: int, phase: int) -> EpochRecord:
     """Validate, and put the record of an epoch together.
 
     Raises:
-        NonFiniteLossError: the last step left a tensor that is not finite.
+        NonFiniteLossError: the last step left a tensor that is not finite, in this process or another.
     """
+    align_buffers(gear.handle, gear.runtime)
     val_loss, metrics = _validate(gear)
     # What the last step did, no training loss has seen.
     broken = _broken(gear.handle.model, val_loss)
-    if broken is not None:
-        raise trained.last(broken)
-    return EpochRecord(
+    gear.runtime.agree(None if broken is None else trained.last(broken))
+    record = EpochRecord(
         epoch=number,
         phase=phase,
         train_loss=trained.loss,
@@ -138,6 +162,14 @@ def judge_epoch(gear: Gear, trained: Trained, *, number: int, phase: int) -> Epo
         lr=trained.lr,
         seconds=time.perf_counter() - trained.begun,
     )
+    # All decide by it whether to go on, and processors round differently.
+    return gear.runtime.from_main(record)
+
+
+def align_buffers(handle: PlanHandle, runtime: Runtime) -> None:
+    """Give all processes the statistics of the main one: each had taken those of its own batches."""
+    held = handle.plan.held_everywhere
+    runtime.align(buffer for name, buffer in handle.model.named_buffers() if name not in held)
 
 
 def _watch_step(gear: Gear) -> None:
@@ -146,7 +178,7 @@ def _watch_step(gear: Gear) -> None:
         return
     gear.watch.observe()
     if gear.watch.steps == 1:
-        _check_first_step(gear.handle, gear.optimizer, gear.scheduler, gear.watch)
+        _check_first_step(gear)
 
 
 def _validate(gear: Gear) -> tuple[float | None, dict[str, float]]:
@@ -156,11 +188,11 @@ def _validate(gear: Gear) -> tuple[float | None, dict[str, float]]:
     return float(gear.task.judged_loss(logits_NK, labels_N)), gear.task.metrics(logits_NK, labels_N)
 
 
-def _check_first_step(
-    handle: PlanHandle, optimizer: torch.optim.Optimizer, scheduler: Any, watch: GradientWatch
-) -> None:
+def _check_first_step(gear: Gear) -> None:
     """Stop at once where the first step shows that the plan is not in force, and not after hours."""
-    proof = verify(handle, optimizer=optimizer, scheduler=scheduler, watch=watch)
+    handle = gear.handle
+    mine = verify(handle, optimizer=gear.optimizer, scheduler=gear.scheduler, watch=gear.watch)
+    proof = across(gear.runtime.gathered(mine))
     failing = [claim for claim in proof.claims if claim.status == "fails"]
     if failing:
         unused = failing[0].name == GRADIENTS
@@ -179,7 +211,7 @@ def _broken(model: nn.Module, val_loss: float | None) -> str | None:
         return f"the validation loss is {val_loss}"
     trained = [item for item in model.named_parameters() if item[1].requires_grad]
     name = next(
-        (name for name, tensor in [*trained, *model.named_buffers()] if not bool(tensor.isfinite().all())), None
+        (name for name, tensor in [*trained, *model.named_buffers()] if not bool(whole(tensor).isfinite().all())), None
     )
     return None if name is None else f"{name} is not finite any more"
 

@@ -1,7 +1,8 @@
 """Judging: a network run over samples, in eval mode and without gradients."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +22,8 @@ def evaluate(model: nn.Module, samples: Samples, *, task: ImageTask, runtime: Ru
         runtime: device and precision.
         split: what the samples are, for the record (`val`, `test`).
     """
-    logits_NK, labels_N, places_N = predict(model, runtime.loader(task.loader(samples)), runtime=runtime)
+    loader = runtime.loader(task.loader(samples, share=runtime.share()))
+    logits_NK, labels_N, places_N = predict(model, loader, runtime=runtime)
     return Evaluation(
         split=split,
         samples=len(labels_N),
@@ -37,17 +39,25 @@ def predict(model: nn.Module, loader: Iterable[Batch], *, runtime: Runtime) -> t
     """Run a network over batches in eval mode.
 
     Returns:
-        Logits N × K in float32, labels N and places N, of all processes, on the CPU.
+        Logits N × K in float32, labels N and places N, of all processes, on the CPU; in the order of the samples where
+        there are several.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        parts = [
-            runtime.gather((scores(model(images_NCHW)).float(), labels_N, places_N))
-            for images_NCHW, labels_N, places_N in loader
-        ]
+        parts = [(scores(model(images_NCHW)).float(), labels_N, places_N) for images_NCHW, labels_N, places_N in loader]
     finally:
         for module, training in modes.items():
             module.training = training
-    logits, labels, places = zip(*parts, strict=True)
-    return torch.cat(logits).cpu(), torch.cat(labels).cpu(), torch.cat(places).cpu()
+    every = runtime.gathered(_joined(parts))
+    if len(every) == 1:
+        return every[0]
+    logits_NK, labels_N, places_N = _joined(every)
+    # Each once: where a batch has fewer samples than there are processes, some of them have one of another's.
+    first = torch.from_numpy(np.unique(places_N.numpy(), return_index=True)[1])
+    return logits_NK[first], labels_N[first], places_N[first]
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    first, second, third = zip(*parts, strict=True)
+    return torch.cat(first).cpu(), torch.cat(second).cpu(), torch.cat(third).cpu()

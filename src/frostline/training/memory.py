@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.errors import RunFailure
-from frostline.freezing import FreezePlan
+from frostline.freezing import FreezePlan, trained_batchnorm
 from frostline.tasks import ImageTask
 
 # As torch says it on a CPU, and some libraries on a GPU; there it has an error of its own.
@@ -30,7 +30,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def halved(
-    task: ImageTask, model: nn.Module, plan: FreezePlan, *, samples: int, accumulate: int, title: str
+    task: ImageTask,
+    model: nn.Module,
+    plan: FreezePlan,
+    *,
+    samples: int,
+    accumulate: int,
+    title: str,
+    processes: int = 1,
 ) -> tuple[ImageTask, int]:
     """Take half of the images at once, and twice as many batches to a step.
 
@@ -41,12 +48,14 @@ def halved(
         samples: of training.
         accumulate: batches to a step.
         title: of the phase.
+        processes: that train together.
 
     Returns:
         The task, and the batches to a step.
 
     Raises:
-        RunFailure: that would change what is learned, or a batch has one image already.
+        RunFailure: that would change what is learned, a batch has one image already, or other processes do not know of
+            it.
     """
     size = task.batch_size
     found = f"out of memory with {size} images at once"
@@ -58,7 +67,9 @@ def halved(
     do = f"write `batch_size: {less}` and `accumulate: {accumulate * 2}` if that is as well, or hold more"
     if size % 2:
         raise RunFailure(title, found=f"{found}, which cannot be halved", do="write a smaller `batch_size`")
-    if (norm := _trained_batchnorm(model, plan)) is not None:
+    if processes > 1:
+        raise RunFailure(title, found=f"{found} in one of {processes} processes", do=do)
+    if (norm := trained_batchnorm(model, plan)) is not None:
         raise RunFailure(title, found=f"{found}; with {less} the trained {norm} would take statistics of {less}", do=do)
     if less == 1 and samples % (task.step_size or size) == 1:
         raise RunFailure(
@@ -88,16 +99,3 @@ def put_back(model: nn.Module, copies: Mapping[str, Tensor]) -> None:
     own = model.state_dict()
     for name, tensor in copies.items():
         own[name].copy_(tensor)
-
-
-def _trained_batchnorm(model: nn.Module, plan: FreezePlan) -> str | None:
-    """Name a BatchNorm layer that takes the statistics of its batch."""
-    modules = dict(model.named_modules())
-    return next(
-        (
-            module.name
-            for module in plan.modules
-            if isinstance(modules[module.name], nn.modules.batchnorm._BatchNorm) and not module.evaluates
-        ),
-        None,
-    )

@@ -11,15 +11,16 @@ import torch
 from torch import nn
 
 from frostline.errors import RunFailure
-from frostline.freezing import FreezePlan, GradientWatch, PlanHandle, apply, verify
+from frostline.freezing import FreezePlan, GradientWatch, PlanHandle, across, apply, verify
 from frostline.optimization import carry_state, make_optimizer, param_groups
 from frostline.record import EpochRecord
 from frostline.training.average import WeightAverage
 from frostline.training.checkpoint import BEST, LAST
 from frostline.training.course import Course, PhaseResult, PhaseSettings
-from frostline.training.epoch import Gear, judge_epoch, train_epoch
+from frostline.training.epoch import Gear, align_buffers, judge_epoch, train_epoch
 from frostline.training.halves import held_in
 from frostline.training.memory import copied, freed, halved, is_out_of_memory, put_back
+from frostline.training.recomputing import recomputed
 from frostline.training.resume import PhaseState, beginning, take_up_beginning
 
 PROOF_BATCHES = 1
@@ -63,7 +64,9 @@ def run_phase(
         RunFailure: memory does not suffice, and with fewer images at once something else would be learned.
     """
     begin = _Begin(first_epoch=first_epoch, save=save, earlier=earlier, resumed=resumed)
-    start, drawn, best = copied(model, plan), beginning(course.runtime), replace(course.best)
+    # Several processes do not begin once more: one of them alone would.
+    start = copied(model, plan) if course.runtime.count == 1 else {}
+    drawn, best = beginning(course.runtime), replace(course.best)
     if resumed is not None and resumed.same:
         task = replace(course.task, batch_size=resumed.batch_size, step_size=resumed.step_size)
         course = replace(course, task=task, replays=course.replays.with_task(task))
@@ -87,6 +90,7 @@ def run_phase(
             samples=len(course.data.train),
             accumulate=settings.accumulate,
             title=settings.title,
+            processes=course.runtime.count,
         )
         course = replace(course, task=task, replays=course.replays.with_task(task))
         settings = replace(settings, accumulate=accumulate)
@@ -121,26 +125,36 @@ def _attempt(model: nn.Module, plan: FreezePlan, course: Course, settings: Phase
     """Train and prove with as many images at once as is asked for."""
     with apply(model, plan) as handle:
         dtype = course.runtime.autocast if settings.half else None
-        with held_in(dtype, handle) as cast, course.keeper.with_originals(cast):
+        with (
+            held_in(dtype, handle) as cast,
+            course.keeper.with_originals(cast),
+            recomputed(model, settings.recomputed),
+        ):
             trained = _train(handle, course, settings, begin)
-        proof = verify(
+        mine = verify(
             handle,
             optimizer=trained.optimizer,
             scheduler=trained.scheduler,
             batches=list(islice(course.task.loader(course.data.train), PROOF_BATCHES)),
             loss=course.task.batch_loss,
             rebuild=course.rebuild,
-            saved=course.keeper.read(LAST),
+            saved=_saved(course),
             # None were left to watch where another recipe is resumed.
             watch=trained.watch if trained.watch.steps else None,
         )
     return PhaseResult(
         epochs=tuple(trained.epochs),
-        proof=proof,
+        proof=across(course.runtime.gathered(mine)),
         optimizer=trained.optimizer,
         stopped_early=len(trained.epochs) < settings.epochs,
         replay=trained.replay,
     )
+
+
+def _saved(course: Course) -> bytes | None:
+    """Give the file that the proof loads; None: this process holds all that another one has written."""
+    saved = course.keeper.read(LAST)
+    return course.runtime.from_main(saved) if course.runtime.shards else saved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +192,9 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
     if settings.average_decay is not None:
         average = WeightAverage(model, moving=moving, decay=settings.average_decay)
     waited = 0 if resumed is None else resumed.waited
-    with runtime.wrapped(model, optimizer) as (wrapped, stepper):
+    # What is replayed is not computed, and what looks it up is not to be compiled.
+    regions = plan.trained_roots if loaders.decided.train else ("",)
+    with runtime.wrapped(model, optimizer, regions=regions) as (wrapped, stepper):
         # Not before: Accelerate would bring counts of steps to the device, too.
         if begin.earlier is not None:
             carry_state(begin.earlier, optimizer)
@@ -209,6 +225,7 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
             seed=settings.seed,
             clip_norm=settings.clip_norm,
             accumulate=settings.accumulate,
+            fills=replays.fills(settings.index - 1),
             average=average,
             task=course.task,
             runtime=runtime,
@@ -251,6 +268,7 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
         )
     if average is not None:
         average.settle()
+        align_buffers(handle, runtime)
     return _Trained(epochs=epochs, optimizer=optimizer, scheduler=scheduler, watch=watch, replay=loaders.lines)
 
 

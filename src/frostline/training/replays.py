@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from frostline.data import Split
-from frostline.freezing import FreezePlan, PlanHandle, apply
+from frostline.freezing import FreezePlan, PlanHandle, apply, trained_batchnorm
 from frostline.replaying import ReplayLoader, Survey, replay, survey
 from frostline.tasks import ImageTask
 from frostline.training.halves import held_in
@@ -88,6 +88,10 @@ class Replays:
         self._runtime = runtime
         self._seed = seed
         self._plans = plans
+        # With fewer than two samples in a process its statistics are none.
+        self._shares = [
+            runtime.share(least=2 if trained_batchnorm(model, plan) is None else 2 * runtime.count) for plan in plans
+        ]
         self._off = self._reason()
         self._surveys: list[Survey | None] = [None] * len(plans)
         if settings is not None and self._off is None and len(plans) > 1:
@@ -97,6 +101,8 @@ class Replays:
                         self._surveys[index] = survey(handle, self.plain(index), autocast=runtime.autocast)
 
     def _reason(self) -> str | None:
+        if self._runtime.shards:
+            return "the weights are sharded, so that no part of the network runs alone"
         if self._task.mix is not None:
             return "mixup and cutmix mix images before the network"
         if self._task.augment is not None and self._task.views is None:
@@ -111,7 +117,11 @@ class Replays:
 
     def plain(self, index: int) -> DataLoader[Any]:
         """Make the training loader of a phase, from 0 on, as it is without replay."""
-        return self._task.loader(self._data.train, seed=self._seed + index + 1)
+        return self._task.loader(self._data.train, seed=self._seed + index + 1, share=self._shares[index])
+
+    def fills(self, index: int) -> bool:
+        """Whether this process's last batch in a phase is another's, and does not count."""
+        return self._shares[index].fills(len(self._data.train), batch_size=self._task.batch_size)
 
     def loaders(
         self,
@@ -142,9 +152,9 @@ class Replays:
 
         train = self.plain(index)
         for _ in range(done):
-            for _ in train.sampler:
+            for _ in train.batch_sampler or ():
                 pass
-        val = None if self._data.val is None else self._task.loader(self._data.val)
+        val = None if self._data.val is None else self._task.loader(self._data.val, share=self._runtime.share())
         if decided is not None:
             return self._as_decided(handle, train, val, decided=decided, index=index, show=display.recorded)
         found = self._loaders(handle, train, val, index=index, epochs=epochs, say=say, show=display.recorded)

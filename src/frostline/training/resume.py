@@ -154,15 +154,23 @@ class PhaseState:
 
 
 def beginning(runtime: Runtime) -> State:
-    """Give what is to be known where a phase begins: random numbers, and the scale of fp16 gradients."""
-    drawn = random_state()
-    return State(tensors=drawn.tensors, words={"random": drawn.words, "scaler": runtime.scaler_state()})
+    """Give what is to be known where a phase begins: random numbers of all processes, the scale of fp16 gradients."""
+    drawn = runtime.gathered(random_state())
+    tensors = {_of(number, name): one for number, state in enumerate(drawn) for name, one in state.tensors.items()}
+    return State(tensors=tensors, words={"random": [state.words for state in drawn], "scaler": runtime.scaler_state()})
 
 
 def take_up_beginning(state: State, runtime: Runtime) -> None:
     """Take up what `beginning` gave, or what a phase knows of it; right before the next epoch."""
     runtime.load_scaler(state.words["scaler"])
-    load_random(State(tensors=state.tensors, words=state.words["random"]))
+    mine = _of(runtime.number, "")
+    if runtime.number < len(state.words["random"]):
+        tensors = {name.removeprefix(mine): one for name, one in state.tensors.items() if name.startswith(mine)}
+        load_random(State(tensors=tensors, words=state.words["random"][runtime.number]))
+
+
+def _of(process: int, name: str) -> str:
+    return f"process {process}/{name}"
 
 
 def _advance(scheduler: Any, *, steps: int) -> None:

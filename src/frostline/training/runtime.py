@@ -1,31 +1,46 @@
 """Devices, precision and processes: the only file that knows Accelerate."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from frostline.errors import UserError
+from frostline.data import Share
+from frostline.errors import FrostlineError, UserError
 from frostline.training.allocator import keep_freed_memory
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
+COMPILER = "inductor"
+T = TypeVar("T")
 
 
 class Runtime:
-    """Where a run computes, and in which precision.
+    """Where a run computes, in which precision, and in which processes: those that `accelerate launch` started.
+
+    `shards` says that each of them keeps a part of every weight (FSDP2).
 
     Raises:
         UserError: a GPU was asked for and there is none, or a precision that this device does not have.
     """
 
-    def __init__(self, *, precision: Precision = "fp32", device: Device = "auto", seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        precision: Precision = "fp32",
+        device: Device = "auto",
+        seed: int = 0,
+        compiles: bool = False,
+        shards: bool = False,
+    ) -> None:
         has_gpu = torch.cuda.is_available()
         if device == "cuda" and not has_gpu:
             raise UserError(
@@ -37,7 +52,17 @@ class Runtime:
         # Accelerate keeps its state for the whole process, and a second run may want another precision or device.
         AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         GradientState._reset_state()
-        self._accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device == "cpu")
+        # Accelerate takes processes without a GPU for one another's strangers unless it is told that this is meant.
+        without = device == "cpu" or (not has_gpu and int(os.environ.get("WORLD_SIZE", "1")) > 1)
+        # Whether somebody asked `accelerate launch` for it; the sharding itself is torch's, which a CPU has too.
+        launched = os.environ.pop("ACCELERATE_USE_FSDP", None)
+        try:
+            self._accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=without)
+        finally:
+            if launched is not None:
+                os.environ["ACCELERATE_USE_FSDP"] = launched
+        self.shards = self.count > 1 and (shards or str(launched).lower() == "true")
+        self._compiles = compiles
         set_seed(seed)
 
     @property
@@ -54,34 +79,60 @@ class Runtime:
         """Put a network on the device, its convolutions in the order of memory that they are fastest in.
 
         Channels last (N × H × W × C) is worth a fifth of the time of convolutions on a CPU, and more on a GPU; sums are
-        rounded in another order, so every network of a run is placed alike.
+        rounded in another order, so every network of a run is placed alike. What is sharded lies as it is written.
         """
         model.to(self.device)
-        if any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        if any(isinstance(module, nn.Conv2d) for module in model.modules()) and not self.shards:
             model.to(memory_format=torch.channels_last)
         return model
 
     def loader(self, loader: DataLoader[Any]) -> DataLoader[Any]:
-        """Give this process its part of a loader, batches on its device."""
-        prepared: DataLoader[Any] = self._accelerator.prepare_data_loader(loader)
+        """Put the batches of a loader on the device; it gives this process its own already."""
+        prepared: DataLoader[Any] = prepare_data_loader(
+            loader, self.device, num_processes=1, process_index=0, put_on_device=True
+        )
         return prepared
 
     @contextmanager
-    def wrapped(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Module, Any]]:
-        """Wrap a network and its optimizer for one phase, and give the network back unwrapped at its end."""
+    def wrapped(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, regions: Sequence[str] = ("",)
+    ) -> Iterator[tuple[nn.Module, Any]]:
+        """Wrap a network and its optimizer for one phase, and give the network back unwrapped at its end.
+
+        What is compiled is compiled anew in each phase: torch compiles a network again where something else is trained,
+        a few times, and then runs it as it is written, without a word.
+
+        Args:
+            model: the network.
+            optimizer: of it.
+            regions: names of what is compiled, where that is asked for.
+        """
         forward = model.__dict__.get("forward")
-        prepared, prepared_optimizer = self._accelerator.prepare(model, optimizer)
+        compiled = [model.get_submodule(name) for name in regions] if self._compiles else []
+        if compiled:
+            torch.compiler.reset()
+        for module in compiled:
+            module.compile(backend=COMPILER)
+        # What is sharded is no network to wrap, but runs under autocast like all.
+        prepared = self._accelerator.prepare_model(model, evaluation_mode=self.shards)
+        prepared_optimizer = self._accelerator.prepare_optimizer(optimizer)
         try:
             yield prepared, prepared_optimizer
         finally:
             self._accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
             self._accelerator.free_memory()
+            for module in compiled:
+                module._compiled_call_impl = None
             # Accelerate leaves a method bound by itself, also where there was none, or where replay's stood; and a
             # mark, with which it would give the network of the next phase back as it is, without autocast.
             model.__dict__.pop("_is_accelerate_prepared", None)
             model.__dict__.pop("forward", None)
             if forward is not None:
                 model.__dict__["forward"] = forward
+
+    def local(self, network: nn.Module) -> AbstractContextManager[Any]:
+        """Let a wrapped network keep its gradients to itself: batches of a step follow, after which they are shared."""
+        return self._accelerator.no_sync(network) if self.count > 1 else nullcontext()
 
     def backward(self, loss: Tensor) -> None:
         """Run backward, scaled where the precision needs it."""
@@ -108,6 +159,85 @@ class Runtime:
         """Whether the optimizer left out its last step, because fp16 gradients had overflowed."""
         return bool(self._accelerator.optimizer_step_was_skipped)
 
-    def gather(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Gather predictions of all processes, without the samples that pad the last batch."""
-        return tuple(self._accelerator.gather_for_metrics(tensors))
+    @property
+    def number(self) -> int:
+        """The number of this process, from 0."""
+        return int(self._accelerator.process_index)
+
+    @property
+    def count(self) -> int:
+        """How many processes train together."""
+        return int(self._accelerator.num_processes)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and speaks to a person; one of all does."""
+        return self.number == 0
+
+    def share(self, *, least: int = 2) -> Share:
+        """Say what of every batch is this process's; `least` as in `Share`."""
+        return Share(number=self.number, count=self.count, least=least)
+
+    def seed_apart(self, seed: int) -> None:
+        """Let every process draw other numbers from here on: of dropout, not of weights, which are the same in all."""
+        if self.number:
+            set_seed(seed + self.number)
+
+    def gathered(self, value: T) -> list[T]:
+        """Wait for all, and give what each of them has, in their order."""
+        return list(gather_object([value])) if self.count > 1 else [value]
+
+    def summed(self, value: float) -> float:
+        """Wait for all, and give the sum of what they have."""
+        if self.count == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=self.device)
+        return float(self._accelerator.reduce(total, reduction="sum"))
+
+    def from_main(self, value: T) -> T:
+        """Wait for the main process, and give what it has."""
+        if self.count == 1:
+            return value
+        found: list[T] = broadcast_object_list([value])
+        return found[0]
+
+    def align(self, tensors: Iterable[Tensor]) -> None:
+        """Give tensors the values that they have in the main process."""
+        if self.count == 1:
+            return
+        with torch.no_grad():
+            for tensor in tensors:
+                tensor.copy_(broadcast(tensor.detach().clone(memory_format=torch.contiguous_format)))
+
+    def on_main(self, act: Callable[[], T]) -> T:
+        """Do something in the main process alone, and give to all what it gives; its error, too."""
+        found = self.together(lambda: act() if self.is_main else None)
+        return cast(T, self.from_main(found))
+
+    def together(self, act: Callable[[], T]) -> T:
+        """Do something in every process, and wait for all; an error in one of them is raised in every one."""
+        if self.count == 1:
+            return act()
+        try:
+            found = act()
+        except FrostlineError as error:
+            self.agree(error)
+            raise
+        self.agree(None)
+        return found
+
+    def agree(self, error: FrostlineError | None) -> None:
+        """Wait for all; an error in one of them is raised in every one.
+
+        Args:
+            error: what went wrong in this process, or None.
+        """
+        if self.count == 1:
+            if error is not None:
+                raise error
+            return
+        if not self.summed(float(error is not None)):
+            return
+        first = next(one for one in self.gathered(error) if one is not None)
+        first.in_every_process = True
+        raise first

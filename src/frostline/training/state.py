@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frostline.freezing import whole
+from frostline.training.sharding import put
+
 Words = dict[str, Any]
 OPTIMIZER, RANDOM = "optimizer", "random"
 # Of steps; it stays on the CPU, where torch keeps it.
@@ -34,7 +37,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
     for name, parameter in _named(optimizer).items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                tensors[f"{OPTIMIZER}/{name}/{key}"] = value.detach().to("cpu", copy=True)
+                tensors[f"{OPTIMIZER}/{name}/{key}"] = whole(value).detach().to("cpu", copy=True)
             else:
                 plain.setdefault(name, {})[key] = value
     groups = [
@@ -93,7 +96,9 @@ def _named(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def _placed(key: str, value: Tensor, *, like: Tensor) -> Tensor:
     if key == _COUNT:
         return value.clone()
-    return torch.empty_like(like, dtype=value.dtype).copy_(value)
+    placed = torch.empty_like(like, dtype=value.dtype)
+    put({key: placed}, {key: value})
+    return placed
 
 
 def random_state() -> State:

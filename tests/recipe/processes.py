@@ -1,0 +1,100 @@
+"""Runs in several processes (gloo, CPU), as `torchrun` starts them: a recipe in each, and what each of them found."""
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from frostline.errors import FrostlineError
+from frostline.freezing import digests
+from frostline.recipe import finetune, load_recipe, run
+
+PATIENCE_SECONDS = 120
+
+
+def several(folder: Path, recipes: Sequence[tuple[Path, Path]], *, count: int, **words: Any) -> list[list[dict]]:
+    """Run recipes one after another in several processes.
+
+    Args:
+        folder: of its own, for what they exchange.
+        recipes: files, each with the run's folder.
+        count: of processes.
+        words: for `finetune`.
+
+    Returns:
+        For each process, for each recipe: `error` (its text, or ""), and `digests` of the network that it ended with.
+    """
+    processes = started(folder, recipes, count=count, **words)
+    wait(processes)
+    return [json.loads((folder / f"found {number}.json").read_text()) for number in range(count)]
+
+
+def started(folder: Path, recipes: Sequence[tuple[Path, Path]], *, count: int, **words: Any) -> list[Any]:
+    """Start what `several` waits for."""
+    folder.mkdir(parents=True)
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["frostline.recipe.run", "torch.utils.tensorboard.writer"])
+    texts = [(str(recipe), str(out)) for recipe, out in recipes]
+    processes = [
+        server.Process(target=_work, args=(number, count, str(folder), texts, words)) for number in range(count)
+    ]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def wait(processes: Sequence[Any], *, until: Callable[[], bool] = lambda: False) -> bool:
+    """Wait until all have ended, or until something else; whatever is left after minutes is killed.
+
+    Returns:
+        Whether all have ended by themselves.
+    """
+    end = time.monotonic() + PATIENCE_SECONDS
+    try:
+        while any(process.is_alive() for process in processes):
+            if until():
+                return False
+            assert time.monotonic() < end, "the processes wait for each other"
+            time.sleep(0.005)
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+            process.join()
+    assert all(process.exitcode == 0 for process in processes), [process.exitcode for process in processes]
+    return True
+
+
+def _work(number: int, count: int, folder: str, recipes: Sequence[tuple[str, str]], words: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    own = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    # Nobody asks for an address where they meet by a file, but Accelerate wants one.
+    os.environ |= {"MASTER_ADDR": "localhost", **{name: str(value) for name, value in own.items()}}
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=number, world_size=count)
+    ended: list[dict[str, str]] = []
+    judge = run.evaluate
+
+    def evaluate(model: Any, *args: Any, **keys: Any) -> Any:
+        ended.append(digests(model, model.state_dict()))
+        return judge(model, *args, **keys)
+
+    run.evaluate = evaluate
+    found = []
+    for recipe, out in recipes:
+        ended.clear()
+        error = ""
+        try:
+            finetune(load_recipe(recipe), out=Path(out), **words)
+        except FrostlineError as one:
+            error = f"{type(one).__name__} {one}"
+        found.append({"error": error, "digests": ended[0] if ended else {}})
+    (Path(folder) / f"found {number}.json").write_text(json.dumps(found))
+    distributed.barrier()
+    # Of torch's threads one in twenty aborts while the interpreter ends; all is written.
+    os._exit(0)
