@@ -12,7 +12,7 @@ SURFACE = {
     "load_weights read_weights refill save_huggingface unfilled_norms",
     "frostline.cli": "main",
     "frostline.data": "Augment Fault Mix Samples Share Split Words class_weights find_faults harmless_flip "
-    "list_pictures open_picture policy read_picture read_samples refuse split",
+    "least_samples list_pictures open_picture policy read_picture read_samples refuse split",
     "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder",
     "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "
     "across against_record apply check_free "

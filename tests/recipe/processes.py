@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed.tensor import DTensor
 
 from frostline.errors import FrostlineError
 from frostline.freezing import digests
@@ -28,7 +29,8 @@ def several(folder: Path, recipes: Sequence[tuple[Path, Path]], *, count: int, *
         words: for `finetune`.
 
     Returns:
-        For each process, for each recipe: `error` (its text, or ""), and `digests` of the network that it ended with.
+        For each process, for each recipe: `error` (its text, or ""), `digests` of the network that it ended with, and
+        `parts`, the numbers of its parameters that lie in this process.
     """
     processes = started(folder, recipes, count=count, **words)
     wait(processes)
@@ -77,11 +79,12 @@ def _work(number: int, count: int, folder: str, recipes: Sequence[tuple[str, str
     # Nobody asks for an address where they meet by a file, but Accelerate wants one.
     os.environ |= {"MASTER_ADDR": "localhost", **{name: str(value) for name, value in own.items()}}
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=number, world_size=count)
-    ended: list[dict[str, str]] = []
+    ended: list[dict[str, Any]] = []
     judge = run.evaluate
 
     def evaluate(model: Any, *args: Any, **keys: Any) -> Any:
-        ended.append(digests(model, model.state_dict()))
+        own = [one.to_local() if isinstance(one, DTensor) else one for one in model.parameters()]
+        ended.append({"digests": digests(model, model.state_dict()), "parts": sum(one.numel() for one in own)})
         return judge(model, *args, **keys)
 
     run.evaluate = evaluate
@@ -93,7 +96,7 @@ def _work(number: int, count: int, folder: str, recipes: Sequence[tuple[str, str
             finetune(load_recipe(recipe), out=Path(out), **words)
         except FrostlineError as one:
             error = f"{type(one).__name__} {one}"
-        found.append({"error": error, "digests": ended[0] if ended else {}})
+        found.append({"error": error, **(ended[0] if ended else {})})
     (Path(folder) / f"found {number}.json").write_text(json.dumps(found))
     distributed.barrier()
     # Of torch's threads one in twenty aborts while the interpreter ends; all is written.

@@ -114,6 +114,16 @@ def test_all_processes_have_the_same_network_after_each_unfreezing(pairs: Any, w
 
 
 @pytest.mark.recipe
+@pytest.mark.parametrize("count", [2, 3])
+def test_what_is_sharded_lies_in_parts(pairs: Any, count: int) -> None:
+    alone, _, found = pairs["sharded", count]
+    total = read_record(alone).parameters["total"]
+    assert sum(mine["parts"] for mine in found) == total
+    assert max(mine["parts"] for mine in found) < total
+    assert [mine["parts"] for mine in pairs["replayed", count][2]] == [total] * count
+
+
+@pytest.mark.recipe
 def test_one_process_writes_what_one_alone_would(pairs: Any) -> None:
     alone, apart, _ = pairs["replayed", 2]
     files = [{path.relative_to(run).parts[0] for path in run.rglob("*")} for run in (alone, apart)]
@@ -222,3 +232,6 @@ def test_the_command_under_torchrun_speaks_once(tmp_path: Path) -> None:
     assert ended.stdout.count("proof: the freeze held") == 1
     assert ended.stderr.count("phase 1 of 1") == 1
     assert "8 claims hold" in ended.stdout
+    failed = subprocess.run([*launch, "train", str(file), "phases.0.lr=0"], capture_output=True, text=True, timeout=120)
+    assert failed.returncode != 0
+    assert failed.stderr.count("frostline: recipe ") == 1

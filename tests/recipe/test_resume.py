@@ -231,10 +231,12 @@ def test_with_another_number_of_processes_it_is_another_run(tmp_path: Path) -> N
     snapshot = read_snapshot(stopped(tmp_path))
     assert snapshot is not None
     assembly = assemble(load_recipe(str(tmp_path / "tiny.yaml")))
-    assert Interrupted.of(snapshot, assembly, processes=1).same
-    found = Interrupted.of(snapshot, assembly, processes=2)
+    assert Interrupted.of(snapshot, assembly, processes=1, shards=False).same
+    found = Interrupted.of(snapshot, assembly, processes=2, shards=True)
     assert not found.same
-    assert found.remarks[0].startswith("resumed; changed since: the processes (1 then, 2 now); 14 of 14 tensors")
+    assert found.remarks[0].startswith(
+        "resumed; changed since: the processes (1 then, 2, sharded now); 14 of 14 tensors"
+    )
 
 
 @pytest.mark.recipe

@@ -307,7 +307,7 @@ def test_refused_where_it_stands(key: str, value: Any) -> None:
         pytest.param(
             {"compile": True, "gradient_checkpointing": True},
             "gradient_checkpointing",
-            "a compiled network decides that by itself",
+            "what is compiled is not computed in blocks",
             id="compile-and-checkpointing",
         ),
     ],

@@ -1,17 +1,22 @@
 """Gradient checkpointing: the same numbers as without, in less memory, also behind what is frozen."""
 
+import random
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from frostline.recipe import finetune
+from frostline.training import recomputing
 from frostline.training.recomputing import recomputed
 from training.tiny import tiny_recipe
 
 BLOCKS = ["0", "1"]
+STEPS = 5  # of an epoch: 18 pictures in batches of 4
 
 
 def block() -> nn.Sequential:
@@ -110,20 +115,64 @@ def test_arguments_by_keyword_and_several_outputs_pass() -> None:
     assert torch.equal(model[0].inner.bias.grad, torch.full((2,), 3.0))
 
 
+class Stateful(nn.Module):
+    """A block that draws from Python and numpy, and whose weight iterates with every pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen.copy_(x.detach().mean(0))
+        return self.inner(x) * (1 + random.random() + np.random.rand())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_draws_of_python_and_numpy_and_what_iterates_are_as_in_forward() -> None:
+    def found(names: list[str]) -> tuple[Tensor, dict[str, Tensor], float]:
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+        model = nn.Sequential(nn.Linear(4, 4), Stateful(), nn.Linear(4, 1))
+        with recomputed(model, names):
+            for _ in range(2):
+                model(torch.ones(3, 4)).sum().backward()
+        return model[0].weight.grad, model.state_dict(), random.random() + np.random.rand()
+
+    (gradient, state, after), (expected, plain, before) = found(["1"]), found([])
+    assert torch.equal(gradient, expected)
+    assert all(torch.equal(state[name], plain[name]) for name in plain)
+    assert after == before
+
+
+def test_a_block_that_changes_its_input_is_an_error_and_no_wrong_gradient() -> None:
+    class Adds(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.add_(1.0).sigmoid())
+
+    model = nn.Sequential(nn.Linear(2, 2), Adds(2, 2))
+    with recomputed(model, ["1"]), pytest.raises(RuntimeError, match="inplace operation"):
+        model(torch.ones(1, 2)).sum().backward()
+
+
 NETWORK = """
 def begin(self):
     self.conv2 = nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=False), nn.Dropout2d(0.2))
-    self.conv2[0].register_forward_hook(self.count)
-    self.runs = [0]
-
-def count(self, *_):
-    self.runs[0] += self.training and torch.is_grad_enabled()
 """
 
 
 @pytest.mark.recipe
 @pytest.mark.parametrize("replay", ["off", "auto"])
-def test_a_recipe_trains_to_the_same_bits_with_it(replay: str, tmp_path: Path) -> None:
+def test_a_recipe_trains_to_the_same_bits_with_it(replay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counted(*args: Any, **keys: Any) -> Any:
+        calls.append(1)
+        return checkpoint(*args, **keys)
+
+    monkeypatch.setattr(recomputing, "checkpoint", counted)
     phases = [
         {"epochs": 1, "freeze": "all", "lr": 0.05},
         {"epochs": 2, "freeze": {"through": "stem"}, "lr": 0.05},
@@ -133,8 +182,13 @@ def test_a_recipe_trains_to_the_same_bits_with_it(replay: str, tmp_path: Path) -
     recipe = tiny_recipe(
         tmp_path, network=NETWORK, phases=phases, replay={"use": replay, "dir": str(tmp_path / "store")}
     )
-    again = recipe.model_copy(update={"gradient_checkpointing": True})
-    records = [finetune(one, out=tmp_path / str(number)) for number, one in enumerate((recipe, again))]
+    records = [finetune(recipe, out=tmp_path / "plain")]
+    assert not calls
+    records.append(finetune(recipe.model_copy(update={"gradient_checkpointing": True}), out=tmp_path / "again"))
+    # The last three phases train conv2, for four epochs; replay tries it beforehand.
+    assert len(calls) == 4 * STEPS if replay == "off" else len(calls) > 4 * STEPS
+    replayed = ["bn1: " in " ".join(phase.replay) for phase in records[1].phases]
+    assert replayed == [False, replay == "auto", False, False]  # one epoch does not pay
     assert [record.proof["ok"] for record in records] == [True, True]
     assert records[0].digests == records[1].digests
     assert [one.train_loss for one in records[0].epochs] == [one.train_loss for one in records[1].epochs]

@@ -15,7 +15,7 @@ from frostline.cli.outline import outline
 from frostline.cli.predict import predict
 from frostline.cli.recipe import app as recipe_app
 from frostline.cli.report import report
-from frostline.cli.show import speaks
+from frostline.cli.show import is_told_by_another
 from frostline.cli.store import app as store_app
 from frostline.cli.train import train
 from frostline.cli.verify import verify
@@ -63,7 +63,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except FrostlineError as error:
-        if speaks() or not error.in_every_process:
+        if not is_told_by_another(error):
             print(f"frostline: {_text(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
     except ModuleNotFoundError as error:

@@ -8,15 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from frostline.errors import FrostlineError
     from frostline.record import Evaluation, Proof, RunRecord, StageRow
     from frostline.selection import Outline
 
 MARKS = {"holds": "holds", "fails": "FAILS", "not applicable": "n/a"}
 
 
+def is_one_of_several() -> bool:
+    """Whether `torchrun` or `accelerate launch` started this process, and others."""
+    return "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 def speaks() -> bool:
-    """Whether this process tells a person what happened: of those that `accelerate launch` started, the main one."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this process tells a person what happened: of several the main one."""
+    return not is_one_of_several() or os.environ.get("RANK", "0") == "0"
+
+
+def is_told_by_another(error: "FrostlineError") -> bool:
+    """Whether another process tells of an error: it is raised in all, or came before they met, in all alike."""
+    distributed = sys.modules.get("torch.distributed")
+    have_met = distributed is not None and distributed.is_initialized()
+    return not speaks() and (error.in_every_process or not have_met)
 
 
 def as_json(content: Any) -> None:

@@ -66,7 +66,7 @@ def run(
     from frostline.recipe import check_free, finetune
     from frostline.training import display
 
-    if not resume and show.speaks():  # before the terminal is asked for
+    if not resume and not show.is_one_of_several():  # before the terminal is asked for
         check_free(out)
     try:
         record = finetune(

@@ -5,9 +5,23 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+from torch import nn
 from torch.utils.data import Sampler
 
+from frostline.freezing import FreezePlan, trained_batchnorm
+
 T = TypeVar("T")
+
+
+def least_samples(model: nn.Module, plan: FreezePlan, *, processes: int) -> int:
+    """Say how many samples a last batch has at least: BatchNorm that is trained takes no statistics of one.
+
+    Args:
+        model: the network.
+        plan: of the phase.
+        processes: that share the batch.
+    """
+    return 2 if trained_batchnorm(model, plan) is None else 2 * processes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from frostline.freezing.digests import combined, digests
+from frostline.freezing.digests import combined, digests, named_tensors
 from frostline.freezing.plan import FreezePlan
 from frostline.record import Claim, Json
 from frostline.selection import undisturbed
@@ -147,7 +147,10 @@ def processes_claim(model: nn.Module, plan: FreezePlan) -> Claim:
     wrong = [
         f"{tensor} differs between processes" for tensor in names if len({theirs.get(tensor) for theirs in every}) > 1
     ]
-    summary = f"{len(mine)} trained tensors are equal in {len(every)} processes"
+    tensors = named_tensors(model)
+    parts = sum(hasattr(tensors[tensor], "full_tensor") for tensor in mine if tensor in tensors)
+    gathered = f", {parts} of them gathered from their parts" if parts else ""
+    summary = f"{len(mine)} trained tensors are equal in {len(every)} processes{gathered}"
     return claim(name, wrong, summary, {"processes": len(every), "digests": [combined(theirs) for theirs in every]})
 
 

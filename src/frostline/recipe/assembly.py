@@ -9,7 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from frostline.backbones import Backbone, InputSpec, build, classifier_name, refill, unfilled_norms
-from frostline.data import Augment, Fault, Mix, Samples, Share, Split, Words, class_weights, harmless_flip, policy
+from frostline.data import (
+    Augment,
+    Fault,
+    Mix,
+    Samples,
+    Share,
+    Split,
+    Words,
+    class_weights,
+    harmless_flip,
+    least_samples,
+    policy,
+)
 from frostline.errors import DataError, NetworkError, UserError
 from frostline.freezing import FreezePlan, make_plan, trained_batchnorm
 from frostline.heads import replace_classifier
@@ -17,7 +29,7 @@ from frostline.recipe.data import gather
 from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
-from frostline.selection import Outline, outline, parents_of, undisturbed
+from frostline.selection import HEAD, Outline, outline, parents_of, undisturbed
 from frostline.tasks import ImageTask, scores
 
 # Statistics of a channel are steady after some tens of images.
@@ -81,9 +93,10 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     task, remarks = image_task(recipe, data.train, spec)
     read = outline(model, example_input=spec.example(), head=head)
     _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name, head=head)
-    _check_schedules(recipe, task, data.train, processes=processes)
     before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
+    leasts = [least_samples(model, plan, processes=processes) for plan in plans]
+    _check_schedules(recipe, task, data.train, shares=[Share(count=processes, least=least) for least in leasts])
     warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
     warnings += [*gathered.notes, *remarks, *_apart(model, plans, processes)]
     warnings += mend_norms(recipe, model, plans, task=task, samples=data.train)
@@ -101,15 +114,14 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     )
 
 
-def _check_schedules(recipe: Recipe, task: ImageTask, samples: Samples, *, processes: int) -> None:
+def _check_schedules(recipe: Recipe, task: ImageTask, samples: Samples, *, shares: Sequence[Share]) -> None:
     """See that every phase has room for its warm-up: before the first, and not hours later.
 
     Raises:
         RatesError: one has none.
     """
-    loader = task.loader(samples, seed=recipe.seed, share=Share(count=processes))
-    steps = ceil(len(loader) / recipe.accumulate)
-    for phase in recipe.phases:
+    for phase, share in zip(recipe.phases, shares, strict=True):
+        steps = ceil(len(task.loader(samples, seed=recipe.seed, share=share)) / recipe.accumulate)
         rate_schedule(recipe, phase).check(epochs=phase.epochs, epoch_steps=steps)
 
 
@@ -155,19 +167,21 @@ def always_held(assembly: Assembly) -> list[str]:
 
 
 def blocks(assembly: Assembly, trained: Collection[str] | None = None) -> tuple[str, ...]:
-    """Name the blocks of a network, such as `layer4.0`: layers of several modules, none of which is in another.
+    """Name the blocks of a network below its head, such as `layer4.0`: layers of several modules, none in another.
 
     Args:
         assembly: with the network.
-        trained: names of parameters; only blocks that have some of them. None: all.
+        trained: names of parameters; only blocks whose own are all among them. None: all blocks.
     """
     inner = {name for name, module in assembly.model.named_modules() if any(True for _ in module.children())}
-    found = [layer for layer in assembly.outline.layers if layer.name in inner]
+    body = [stage for stage in assembly.outline if stage.name != HEAD]
+    found = [layer for stage in body for layer in stage.layers if layer.name in inner]
+    listed = {name: entry.name for name, entry in assembly.outline.entries.items()}
     around = {parent for layer in found for parent in parents_of(layer.name)}
     return tuple(
         layer.name
         for layer in found
-        if layer.name not in around and (trained is None or not set(trained).isdisjoint(layer.parameters))
+        if layer.name not in around and (trained is None or all(listed[name] in trained for name in layer.parameters))
     )
 
 

@@ -54,7 +54,7 @@ class Interrupted:
     _model: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, snapshot: Snapshot, assembly: Assembly, *, processes: int) -> Self:
+    def of(cls, snapshot: Snapshot, assembly: Assembly, *, processes: int, shards: bool) -> Self:
         """Read where a run was, and compare its recipe, data, network and processes with those of now.
 
         Raises:
@@ -66,7 +66,7 @@ class Interrupted:
             raise RunError(
                 "resume", found="another version of frostline began that run", do="go on with that one, or begin anew"
             )
-        differ = _differences(snapshot, assembly, processes=processes)
+        differ = _differences(snapshot, assembly, processes=[processes, shards])
         inner = State(tensors=snapshot.beside.tensors, words=words["phase_state"])
         return cls(
             same=not differ,
@@ -112,7 +112,7 @@ def _fitting(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str
     return [name for name, tensor in own.items() if name in found and found[name].shape == tensor.shape]
 
 
-def _differences(snapshot: Snapshot, assembly: Assembly, *, processes: int) -> list[str]:
+def _differences(snapshot: Snapshot, assembly: Assembly, *, processes: list[Any]) -> list[str]:
     """Name what is not as it was: keys of the recipe, the data, the network, the processes."""
     words = snapshot.beside.words
     then, now = words["recipe"], assembly.recipe.model_dump(mode="json")
@@ -123,7 +123,8 @@ def _differences(snapshot: Snapshot, assembly: Assembly, *, processes: int) -> l
     if not differ and (own.keys() != snapshot.model.keys() or len(_fitting(own, snapshot.model)) < len(own)):
         differ.append("the network")
     if (before := words["processes"]) != processes:
-        differ.append(f"the processes ({before} then, {processes} now)")
+        said = [f"{count}{', sharded' if shards else ''}" for count, shards in (before, processes)]
+        differ.append(f"the processes ({said[0]} then, {said[1]} now)")
     return differ
 
 

@@ -23,6 +23,7 @@ class Journal:
     started: str
     begun: float
     processes: int = 1
+    shards: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     epochs: list[EpochRecord] = field(default_factory=list)
     phases: list[PhaseRecord] = field(default_factory=list)
@@ -53,7 +54,7 @@ class Journal:
         words = {
             "format": FORMAT,
             "recipe": self.assembly.recipe.model_dump(mode="json"),
-            "processes": self.processes,
+            "processes": [self.processes, self.shards],
             "phase": phase,
             "begun": begun,
             "data": data_of(self.assembly),

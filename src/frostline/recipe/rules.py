@@ -55,9 +55,10 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     if words.get("patience") is not None and not validates:
         yield ("patience",), _NOTHING_TO_WAIT_FOR
     if words.get("compile") is True and words.get("gradient_checkpointing") is True:
-        yield ("gradient_checkpointing",), "true, and a compiled network decides that by itself; leave one of them out"
-    if words.get("shard") is True and words.get("amp") == "O2":
-        yield ("amp",), "O2, and what is sharded is not cast for a whole phase; write O1"
+        yield (
+            ("gradient_checkpointing",),
+            "true, and what is compiled is not computed in blocks; leave one out",
+        )
 
 
 def _own_transforms(augment: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

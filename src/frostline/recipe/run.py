@@ -88,25 +88,23 @@ def finetune(
             written.
         NonFiniteLossError: the loss became NaN or infinite; record and last good checkpoint are kept.
         ProofError: the freeze did not hold; record and proof are kept.
-        RunFailure: the network's own code or the machine failed; the record is kept.
+        RunFailure: the network's own code or the machine failed; the record is kept. Where that happens in one of
+            several processes, the launcher ends the others, and may do so before the main one has written it.
     """
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    runtime = Runtime(
-        precision=recipe.precision,
-        device=recipe.device,
-        seed=recipe.seed,
-        compiles=recipe.compile,
-        shards=recipe.shard,
-    )
+    runtime = Runtime(precision=recipe.precision, device=recipe.device, seed=recipe.seed, shards=recipe.shard)
     if runtime.shards and recipe.amp == "O2":
-        raise UserError("amp: O2", found="sharded weights, which are not cast for a whole phase", do="write `amp: O1`")
+        cast = UserError("amp: O2", found="sharded weights, which are not cast for a whole phase", do="write `amp: O1`")
+        runtime.agree(cast)
     finished = runtime.on_main(lambda: _found(out, recipe, resume=resume))
     if finished is not None:
         return finished
     snapshot = runtime.on_main(lambda: read_snapshot(out) if resume else None)
     assembly = runtime.together(lambda: assemble(recipe, processes=runtime.count))
     recipe = assembly.recipe
-    journal = Journal(assembly=assembly, out=out, started=started, begun=begun, processes=runtime.count)
+    journal = Journal(
+        assembly=assembly, out=out, started=started, begun=begun, processes=runtime.count, shards=runtime.shards
+    )
     journal.seconds["preparation"] = time.perf_counter() - begun
     interrupted = runtime.together(lambda: _interrupted(journal, snapshot))
     runtime.on_main(lambda: _open(out, recipe))
@@ -146,7 +144,11 @@ def _found(out: Path, recipe: Recipe, *, resume: bool) -> RunRecord | None:
 
 
 def _interrupted(journal: Journal, snapshot: Snapshot | None) -> Interrupted | None:
-    return None if snapshot is None else Interrupted.of(snapshot, journal.assembly, processes=journal.processes)
+    return (
+        None
+        if snapshot is None
+        else Interrupted.of(snapshot, journal.assembly, processes=journal.processes, shards=journal.shards)
+    )
 
 
 def _finished(out: Path, recipe: Recipe) -> RunRecord | None:
@@ -212,7 +214,7 @@ def _train(
         interrupted.take_up(model, best=best)
         journal.go_on(interrupted)
     if runtime.shards:
-        shard(model, blocks(assembly), processes=runtime.count)
+        runtime.together(lambda: shard(model, blocks(assembly), processes=runtime.count))
     keeper = Keeper(
         model, out / CHECKPOINTS, least_seconds=save_seconds, writes=runtime.is_main, gathers=runtime.shards
     )
@@ -229,6 +231,7 @@ def _train(
             runtime=runtime,
             seed=recipe.seed,
             half=recipe.amp == "O2",
+            compiles=recipe.compile,
         )
     metrics = assembly.task.metric_names if assembly.data.val is not None else ()
     logging = Logs(out, metrics=metrics, epochs=journal.epochs) if runtime.is_main else nullcontext()
@@ -293,6 +296,7 @@ def _train(
                         clip_norm=recipe.clip_norm,
                         accumulate=recipe.accumulate,
                         recomputed=blocks(assembly, plan.trained_names) if recipe.gradient_checkpointing else (),
+                        compiles=recipe.compile,
                         half=recipe.amp == "O2",
                         average_decay=recipe.ema,
                         patience=phase.patience or recipe.patience,

@@ -274,15 +274,16 @@ class Recipe(Strict):
     )
     gradient_checkpointing: bool = Field(
         default=False,
-        description="do not keep what trained blocks compute but compute it again in backward: less memory, more time",
+        description="what blocks compute that are trained as a whole is not kept but computed again in backward: less "
+        "memory, more time",
     )
     compile: bool = Field(
         default=False, description="compile the network with torch.compile, anew in each phase: worth it in long runs"
     )
     shard: bool = Field(
         default=False,
-        description="in several processes each keeps a part of every weight (FSDP2): for networks too large for one "
-        "device; nothing is replayed then",
+        description="in several processes each keeps a part of every weight, gradient and average (FSDP2); the network "
+        "itself must fit; nothing is replayed then",
     )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,

@@ -111,7 +111,12 @@ class Keeper:
         return {key: tensor.detach().clone() for key, tensor in self._model.state_dict().items() if key in moving}
 
     def _gathered(self) -> dict[str, Tensor]:
-        return {key: whole(tensor).detach().to("cpu", copy=True) for key, tensor in self._model.state_dict().items()}
+        every: dict[str, Tensor] = {}
+        for name, tensor in self._model.state_dict().items():
+            one = whole(tensor)  # in every process, or the others would wait
+            if self._writes:
+                every[name] = one.detach().to("cpu", copy=True)
+        return every
 
     def _is_due(self, name: str) -> bool:
         return time.monotonic() - self._written.get(name, -self._least_seconds) >= self._least_seconds
@@ -140,9 +145,16 @@ class Keeper:
         return (self._folder / name).read_bytes()
 
     def weights(self, name: str) -> dict[str, Tensor]:
-        """Write what is kept, and give the tensors of a file."""
+        """Write what is kept, and give the tensors of a file.
+
+        Raises:
+            RunError: they are not those of the network.
+        """
         self.flush()
-        return read_weights(self._folder / name)
+        found = read_weights(self._folder / name)
+        if found.keys() != self._model.state_dict().keys():
+            raise RunError(f"checkpoint {name}", found="it is of another network", do="choose another name with --out")
+        return found
 
     def _write(self, name: str) -> None:
         waiting = self._waiting.pop(name)

@@ -32,6 +32,7 @@ class PhaseSettings:
         clip_norm: to which gradients are cut, all together; None: they are not.
         accumulate: batches whose gradients make one step.
         recomputed: names of blocks whose activations are not kept but computed again in backward.
+        compiles: the network is compiled for the phase.
         half: what is held has half weights while the phase is trained (AMP O2).
         average_decay: of the moving average of the weights, which is what is judged and kept; None: the weights are.
         patience: the phase ends after so many epochs without a better metric; None: never.
@@ -50,6 +51,7 @@ class PhaseSettings:
     clip_norm: float | None = None
     accumulate: int = 1
     recomputed: tuple[str, ...] = ()
+    compiles: bool = False
     half: bool = False
     average_decay: float | None = None
     patience: int | None = None

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,56 +72,80 @@ def train_epoch(gear: Gear, *, number: int) -> Trained:
         ProofError: after the first step the plan is found not to be in force.
     """
     begun = time.perf_counter()
-    runtime = gear.runtime
     first_rate = gear.optimizer.param_groups[0]["lr"]
-    # Of each batch: the loss, how much it counts, scores, labels.
-    seen: list[tuple[float, float, Tensor, Tensor]] = []
+    seen: list[_Seen] = []
     gear.handle.model.train()
     batches, step, count = iter(gear.loader), 0, 0
     while together := list(islice(batches, gear.accumulate)):
         step += 1
         rate = gear.optimizer.param_groups[0]["lr"]
+        place = count * gear.runtime.count + gear.runtime.number + 1  # of the first batch among those of all processes
         together = [
-            gear.task.mixed(batch, seed=(gear.seed, number, (count + place) * runtime.count + runtime.number + 1))
-            for place, batch in enumerate(together)
+            gear.task.mixed(batch, seed=(gear.seed, number, place + later * gear.runtime.count))
+            for later, batch in enumerate(together)
         ]
         count += len(together)
-        gear.stepper.zero_grad()
-        broken = None
-        weights = _weights(gear, together, count=count)
-        shares = _shares(weights, runtime)
-        for place, (batch, weight, share) in enumerate(zip(together, weights, shares, strict=True), 1):
-            with runtime.local(gear.network) if place < len(together) else nullcontext():
-                output_NK = scores(gear.network(batch[0]))
-                loss = gear.task.loss(output_NK, batch[1])
-                value = loss.item()
-                runtime.backward(loss if share is None else loss * share)
-            last = partial(_not_finite, epoch=number, step=step, rate=rate, batch=batch, samples=gear.samples)
-            if not math.isfinite(value):
-                broken = broken or last(f"the loss is {value}")
-            if weight:
-                seen.append((value, weight, output_NK.detach().float(), gear.task.labels(batch)))
-        runtime.agree(broken)
-        if gear.clip_norm is not None:
-            runtime.clip(gear.network, norm=gear.clip_norm)
-        gear.stepper.step()
-        if not runtime.step_was_skipped:
-            _watch_step(gear)
-            gear.scheduler.step()
-            if gear.average is not None:
-                gear.average.update()
-        gear.display.step(epoch=number, loss=value)
-    if runtime.count > 1:
-        mine = [(value, weight, logits_NK.cpu(), labels_N.cpu()) for value, weight, logits_NK, labels_N in seen]
-        seen = list(chain.from_iterable(runtime.gathered(mine)))
-    losses, counts, logits, labels = zip(*seen, strict=True)
+        broken = partial(_not_finite, epoch=number, step=step, rate=rate, samples=gear.samples)
+        seen += _step(gear, together, count=count, broken=broken)
+        last = partial(broken, batch=together[-1])
+        gear.display.step(epoch=number, loss=seen[-1].loss)
+    if gear.runtime.count > 1:
+        mine = [one._replace(logits=one.logits.cpu(), labels=one.labels.cpu()) for one in seen]
+        seen = list(chain.from_iterable(gear.runtime.gathered(mine)))
+    seen = [one for one in seen if one.weight]
     return Trained(
-        loss=sum(loss * weight for loss, weight in zip(losses, counts, strict=True)) / sum(counts),
-        metrics=gear.task.metrics(torch.cat(logits), torch.cat(labels)),
+        loss=sum(one.loss * one.weight for one in seen) / sum(one.weight for one in seen),
+        metrics=gear.task.metrics(torch.cat([one.logits for one in seen]), torch.cat([one.labels for one in seen])),
         lr=first_rate,
         begun=begun,
         last=last,
     )
+
+
+class _Seen(NamedTuple):
+    """What a batch gave: its loss, how much it counts, scores N × K and labels N."""
+
+    loss: float
+    weight: float
+    logits: Tensor
+    labels: Tensor
+
+
+def _step(
+    gear: Gear, together: Sequence[Batch], *, count: int, broken: Callable[..., NonFiniteLossError]
+) -> list[_Seen]:
+    """Take one step by the gradients of some batches, and give what each of them showed.
+
+    Args:
+        gear: of the phase.
+        together: the batches.
+        count: batches of the epoch until then, with these.
+        broken: gives the error of a batch whose loss is not finite.
+    """
+    runtime = gear.runtime
+    gear.stepper.zero_grad()
+    seen, error = [], None
+    weights = _weights(gear, together, count=count)
+    shares = _shares(weights, runtime)
+    for place, (batch, weight, share) in enumerate(zip(together, weights, shares, strict=True), 1):
+        with runtime.local(gear.network) if place < len(together) else nullcontext():
+            output_NK = scores(gear.network(batch[0]))
+            loss = gear.task.loss(output_NK, batch[1])
+            value = loss.item()
+            runtime.backward(loss if share is None else loss * share)
+        if not math.isfinite(value):
+            error = error or broken(f"the loss is {value}", batch=batch)
+        seen.append(_Seen(value, weight, output_NK.detach().float(), gear.task.labels(batch)))
+    runtime.agree(error)
+    if gear.clip_norm is not None:
+        runtime.clip(gear.network, norm=gear.clip_norm)
+    gear.stepper.step()
+    if not runtime.step_was_skipped:
+        _watch_step(gear)
+        gear.scheduler.step()
+        if gear.average is not None:
+            gear.average.update()
+    return seen
 
 
 def _weights(gear: Gear, together: Sequence[Batch], *, count: int) -> list[float]:
@@ -197,12 +221,13 @@ def _check_first_step(gear: Gear) -> None:
     if failing:
         unused = failing[0].name == GRADIENTS
         cure = "hold what the network's forward does not use" if unused else "mend the forward that changes it"
-        raise ProofError(
+        broken = ProofError(
             f"freeze: {handle.plan.selector}",
             found=f"after the first step: {failing[0].evidence['summary']}",
             do=f"{cure}; `frostline verify` shows all claims",
             proof=proof,
         )
+        gear.runtime.agree(broken)
 
 
 def _broken(model: nn.Module, val_loss: float | None) -> str | None:

@@ -16,6 +16,7 @@ from frostline.optimization import carry_state, make_optimizer, param_groups
 from frostline.record import EpochRecord
 from frostline.training.average import WeightAverage
 from frostline.training.checkpoint import BEST, LAST
+from frostline.training.compiling import WHOLE, compiled, trained_regions
 from frostline.training.course import Course, PhaseResult, PhaseSettings
 from frostline.training.epoch import Gear, align_buffers, judge_epoch, train_epoch
 from frostline.training.halves import held_in
@@ -177,14 +178,20 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
     steps = ceil(len(runtime.loader(replays.plain(settings.index - 1))) / settings.accumulate)
     course.display.phase(settings.title, epochs=settings.epochs, steps=steps)
     epochs: list[EpochRecord] = [] if resumed is None else list(resumed.epochs)
-    loaders = replays.loaders(
-        handle,
-        index=settings.index - 1,
-        epochs=settings.epochs,
-        display=course.display,
-        done=len(epochs),
-        decided=None if resumed is None else resumed.decided,
-    )
+    regions = trained_regions(plan) if settings.compiles else ()
+    with compiled(model, regions):  # so that nothing is watched within them
+        loaders = replays.loaders(
+            handle,
+            index=settings.index - 1,
+            epochs=settings.epochs,
+            display=course.display,
+            done=len(epochs),
+            decided=None if resumed is None else resumed.decided,
+        )
+    if settings.compiles and not loaders.decided.train:
+        regions = WHOLE
+    if settings.compiles and not regions:
+        course.remark(f"{settings.title}: nothing to compile: what is frozen is looked up, and a head is quick")
     scheduler = settings.schedule.over(optimizer, epochs=settings.epochs, epoch_steps=steps)
     watch = GradientWatch(model, plan)
     moving = model.state_dict().keys() - plan.held_everywhere
@@ -192,9 +199,7 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
     if settings.average_decay is not None:
         average = WeightAverage(model, moving=moving, decay=settings.average_decay)
     waited = 0 if resumed is None else resumed.waited
-    # What is replayed is not computed, and what looks it up is not to be compiled.
-    regions = plan.trained_roots if loaders.decided.train else ("",)
-    with runtime.wrapped(model, optimizer, regions=regions) as (wrapped, stepper):
+    with compiled(model, regions), runtime.wrapped(model, optimizer) as (wrapped, stepper):
         # Not before: Accelerate would bring counts of steps to the device, too.
         if begin.earlier is not None:
             carry_state(begin.earlier, optimizer)
@@ -263,9 +268,10 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
             )
             course.display.epoch(record)
     if not watch.steps and (resumed is None or len(epochs) > len(resumed.epochs)):
-        raise RunFailure(
+        overflowed = RunFailure(
             settings.title, found="every step overflowed and was left out", do="write `precision: bf16`, or `fp32`"
         )
+        runtime.agree(overflowed)
     if average is not None:
         average.settle()
         align_buffers(handle, runtime)

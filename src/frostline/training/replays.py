@@ -9,10 +9,11 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from frostline.data import Split
-from frostline.freezing import FreezePlan, PlanHandle, apply, trained_batchnorm
+from frostline.data import Split, least_samples
+from frostline.freezing import FreezePlan, PlanHandle, apply
 from frostline.replaying import ReplayLoader, Survey, replay, survey
 from frostline.tasks import ImageTask
+from frostline.training.compiling import compiled, trained_regions
 from frostline.training.halves import held_in
 from frostline.training.progress import Display
 from frostline.training.runtime import Runtime
@@ -68,6 +69,7 @@ class Replays:
         runtime: device and precision.
         seed: of the run.
         half: what is held has half weights while a phase is trained.
+        compiles: what trains is compiled then.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Replays:
         runtime: Runtime,
         seed: int,
         half: bool = False,
+        compiles: bool = False,
     ) -> None:
         self._settings = settings
         self._task = task
@@ -88,16 +91,15 @@ class Replays:
         self._runtime = runtime
         self._seed = seed
         self._plans = plans
-        # With fewer than two samples in a process its statistics are none.
-        self._shares = [
-            runtime.share(least=2 if trained_batchnorm(model, plan) is None else 2 * runtime.count) for plan in plans
-        ]
+        self._shares = [runtime.share(least=least_samples(model, plan, processes=runtime.count)) for plan in plans]
         self._off = self._reason()
         self._surveys: list[Survey | None] = [None] * len(plans)
         if settings is not None and self._off is None and len(plans) > 1:
             for index, plan in enumerate(plans):
                 if plan.held_roots:
-                    with apply(model, plan) as handle, held_in(runtime.autocast if half else None, handle):
+                    regions = trained_regions(plan) if compiles else ()
+                    dtype = runtime.autocast if half else None
+                    with apply(model, plan) as handle, held_in(dtype, handle), compiled(model, regions):
                         self._surveys[index] = survey(handle, self.plain(index), autocast=runtime.autocast)
 
     def _reason(self) -> str | None:
@@ -155,7 +157,7 @@ class Replays:
             for _ in train.batch_sampler or ():
                 pass
         val = None if self._data.val is None else self._task.loader(self._data.val, share=self._runtime.share())
-        if decided is not None:
+        if decided is not None and self._off is None:
             return self._as_decided(handle, train, val, decided=decided, index=index, show=display.recorded)
         found = self._loaders(handle, train, val, index=index, epochs=epochs, say=say, show=display.recorded)
         for line in found.lines:

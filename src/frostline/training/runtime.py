@@ -1,7 +1,7 @@
 """Devices, precision and processes: the only file that knows Accelerate."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, TypeVar, cast
 
@@ -19,7 +19,6 @@ from frostline.training.allocator import keep_freed_memory
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
-COMPILER = "inductor"
 T = TypeVar("T")
 
 
@@ -29,7 +28,7 @@ class Runtime:
     `shards` says that each of them keeps a part of every weight (FSDP2).
 
     Raises:
-        UserError: a GPU was asked for and there is none, or a precision that this device does not have.
+        UserError: a GPU was asked for and there is none, a precision that this device does not have, or DeepSpeed.
     """
 
     def __init__(
@@ -38,7 +37,6 @@ class Runtime:
         precision: Precision = "fp32",
         device: Device = "auto",
         seed: int = 0,
-        compiles: bool = False,
         shards: bool = False,
     ) -> None:
         has_gpu = torch.cuda.is_available()
@@ -48,12 +46,19 @@ class Runtime:
             )
         if precision == "fp16" and (device == "cpu" or not has_gpu):
             raise UserError("precision: fp16", found="no GPU", do="write `precision: bf16`, or `fp32`, which is exact")
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+            raise UserError(
+                "accelerate launch with DeepSpeed",
+                found="DeepSpeed, which wraps networks in a way of its own",
+                do="launch without it; `shard: true` keeps a part of every weight in each process",
+            )
         keep_freed_memory()
         # Accelerate keeps its state for the whole process, and a second run may want another precision or device.
         AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         GradientState._reset_state()
         # Accelerate takes processes without a GPU for one another's strangers unless it is told that this is meant.
-        without = device == "cpu" or (not has_gpu and int(os.environ.get("WORLD_SIZE", "1")) > 1)
+        several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+        without = device == "cpu" or (several and not has_gpu)
         # Whether somebody asked `accelerate launch` for it; the sharding itself is torch's, which a CPU has too.
         launched = os.environ.pop("ACCELERATE_USE_FSDP", None)
         try:
@@ -62,7 +67,6 @@ class Runtime:
             if launched is not None:
                 os.environ["ACCELERATE_USE_FSDP"] = launched
         self.shards = self.count > 1 and (shards or str(launched).lower() == "true")
-        self._compiles = compiles
         set_seed(seed)
 
     @property
@@ -94,35 +98,17 @@ class Runtime:
         return prepared
 
     @contextmanager
-    def wrapped(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, regions: Sequence[str] = ("",)
-    ) -> Iterator[tuple[nn.Module, Any]]:
-        """Wrap a network and its optimizer for one phase, and give the network back unwrapped at its end.
-
-        What is compiled is compiled anew in each phase: torch compiles a network again where something else is trained,
-        a few times, and then runs it as it is written, without a word.
-
-        Args:
-            model: the network.
-            optimizer: of it.
-            regions: names of what is compiled, where that is asked for.
-        """
+    def wrapped(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Module, Any]]:
+        """Wrap a network and its optimizer for one phase, and give the network back unwrapped at its end."""
         forward = model.__dict__.get("forward")
-        compiled = [model.get_submodule(name) for name in regions] if self._compiles else []
-        if compiled:
-            torch.compiler.reset()
-        for module in compiled:
-            module.compile(backend=COMPILER)
-        # What is sharded is no network to wrap, but runs under autocast like all.
-        prepared = self._accelerator.prepare_model(model, evaluation_mode=self.shards)
-        prepared_optimizer = self._accelerator.prepare_optimizer(optimizer)
+        prepared = model
         try:
-            yield prepared, prepared_optimizer
+            # What is sharded is no network to wrap, but runs under autocast like all.
+            prepared = self._accelerator.prepare_model(model, device_placement=False, evaluation_mode=self.shards)
+            yield prepared, self._accelerator.prepare_optimizer(optimizer)
         finally:
             self._accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
             self._accelerator.free_memory()
-            for module in compiled:
-                module._compiled_call_impl = None
             # Accelerate leaves a method bound by itself, also where there was none, or where replay's stood; and a
             # mark, with which it would give the network of the next phase back as it is, without autocast.
             model.__dict__.pop("_is_accelerate_prepared", None)
@@ -131,7 +117,10 @@ class Runtime:
                 model.__dict__["forward"] = forward
 
     def local(self, network: nn.Module) -> AbstractContextManager[Any]:
-        """Let a wrapped network keep its gradients to itself: batches of a step follow, after which they are shared."""
+        """Let a network under DDP keep its gradients to itself: batches of a step follow, after which they are shared.
+
+        What is sharded shares them with every batch, which comes to the same.
+        """
         return self._accelerator.no_sync(network) if self.count > 1 else nullcontext()
 
     def backward(self, loss: Tensor) -> None:

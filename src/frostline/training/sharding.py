@@ -20,15 +20,18 @@ def shard(model: nn.Module, blocks: Sequence[str], *, processes: int) -> None:
 
     Args:
         model: placed.
-        blocks: names of modules that are gathered one after another; what is in none of them is gathered together.
+        blocks: names of modules that are gathered one after another; what is in none of them is gathered together, and
+            where tensors are tied, all is.
         processes: how many.
 
     Raises:
         NetworkError: torch cannot shard it.
     """
+    tied = len([*model.named_parameters(remove_duplicate=False)]) > len([*model.parameters()])
+    parts = () if tied else blocks
     mesh = init_device_mesh(next(model.parameters()).device.type, (processes,))
     try:
-        for part in (*(model.get_submodule(name) for name in blocks), model):
+        for part in (*map(model.get_submodule, parts), model):
             # Not the outermost either: between steps parameters are to be those that the optimizer has.
             fully_shard(part, mesh=mesh, reshard_after_forward=True)
     except (ValueError, AssertionError, NotImplementedError) as error:
