@@ -30,10 +30,10 @@ SURFACE = {
     "Selector resolve Stage Words all_tensors call first_tensor outline parents_of parse role_of undisturbed",
     "frostline.tasks": "Batch ImageTask scores worst_mistakes",
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
-    "frostline.training": "BEST LAST SAVE_SECONDS Best Course Device Display Keeper Logs PhaseResult PhaseSettings "
-    "PhaseState Precision ReplaySettings Replays Runtime Silent Snapshot State beginning checkpoint_bytes "
-    "checkpoint_of display evaluate forget_snapshot load_checkpoint machine peak_rss_mb predict put read_snapshot "
-    "run_phase shard take_up_beginning versions",
+    "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
+    "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State beginning "
+    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot is_one_of_several load_checkpoint machine "
+    "peak_rss_mb predict put read_snapshot run_phase shard take_up_beginning versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 

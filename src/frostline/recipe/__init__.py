@@ -13,13 +13,14 @@ from frostline.recipe.techniques import expanded
 
 if TYPE_CHECKING:
     from frostline.recipe.assembly import Assembly, assemble, stage_names
-    from frostline.recipe.run import check_free, finetune
+    from frostline.recipe.folder import check_free
+    from frostline.recipe.run import finetune
     from frostline.recipe.verify import verify_recipe, verify_run
 
 _LAZY = {
     "Assembly": "assembly",
     "assemble": "assembly",
-    "check_free": "run",
+    "check_free": "folder",
     "finetune": "run",
     "stage_names": "assembly",
     "verify_recipe": "verify",

@@ -7,27 +7,24 @@ from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
-from frostline.errors import FrostlineError, ProofError, RunError, RunFailure, UserError
+from frostline.errors import FrostlineError, ProofError, RunFailure, UserError
 from frostline.freezing import across, confirm, digests, merge
 from frostline.optimization import stage_rates
-from frostline.recipe.assembly import always_held, assemble, blocks, stage_names
+from frostline.recipe.assembly import Assembly, always_held, assemble, blocks
+from frostline.recipe.folder import found, write_recipe
 from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.journal import Journal
-from frostline.recipe.load import dump_recipe
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
-from frostline.recipe.techniques import expanded
 from frostline.record import (
     CHECKPOINTS,
     PROOF_FILE,
-    RECIPE_FILE,
     RECORD_FILE,
     EpochRecord,
     PhaseRecord,
     Proof,
     RunRecord,
     read_record,
-    write_atomically,
     write_json,
 )
 from frostline.report import write_report
@@ -39,6 +36,7 @@ from frostline.training import (
     Display,
     Keeper,
     Logs,
+    PhaseResult,
     PhaseSettings,
     PhaseState,
     Replays,
@@ -49,6 +47,7 @@ from frostline.training import (
     beginning,
     evaluate,
     forget_snapshot,
+    is_one_of_several,
     put,
     read_snapshot,
     run_phase,
@@ -91,13 +90,15 @@ def finetune(
         RunFailure: the network's own code or the machine failed; the record is kept. Where that happens in one of
             several processes, the launcher ends the others, and may do so before the main one has written it.
     """
+    alone = not is_one_of_several()
+    if alone and (finished := found(out, recipe, resume=resume)) is not None:
+        return finished
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     runtime = Runtime(precision=recipe.precision, device=recipe.device, seed=recipe.seed, shards=recipe.shard)
     if runtime.shards and recipe.amp == "O2":
         cast = UserError("amp: O2", found="sharded weights, which are not cast for a whole phase", do="write `amp: O1`")
         runtime.agree(cast)
-    finished = runtime.on_main(lambda: _found(out, recipe, resume=resume))
-    if finished is not None:
+    if not alone and (finished := runtime.on_main(lambda: found(out, recipe, resume=resume))) is not None:
         return finished
     snapshot = runtime.on_main(lambda: read_snapshot(out) if resume else None)
     assembly = runtime.together(lambda: assemble(recipe, processes=runtime.count))
@@ -107,7 +108,7 @@ def finetune(
     )
     journal.seconds["preparation"] = time.perf_counter() - begun
     interrupted = runtime.together(lambda: _interrupted(journal, snapshot))
-    runtime.on_main(lambda: _open(out, recipe))
+    runtime.on_main(lambda: write_recipe(out, recipe))
     if warn is not None and runtime.is_main:
         warn([*assembly.warnings, *(interrupted.remarks if interrupted is not None else ())])
     best = Best(metric=recipe.metric)
@@ -135,68 +136,10 @@ def finetune(
     return record
 
 
-def _found(out: Path, recipe: Recipe, *, resume: bool) -> RunRecord | None:
-    """See what is in a run's folder: its record where there is nothing to do any more."""
-    if resume and (out / RECIPE_FILE).exists():
-        return _finished(out, recipe)
-    check_free(out)
-    return None
-
-
 def _interrupted(journal: Journal, snapshot: Snapshot | None) -> Interrupted | None:
-    return (
-        None
-        if snapshot is None
-        else Interrupted.of(snapshot, journal.assembly, processes=journal.processes, shards=journal.shards)
-    )
-
-
-def _finished(out: Path, recipe: Recipe) -> RunRecord | None:
-    """Give the record of a run that is over; None: it is not, or there is none.
-
-    Raises:
-        RunError: one with another recipe is.
-    """
-    record = read_record(out) if (out / RECORD_FILE).is_file() else None
-    if record is None or record.status != "finished":
+    if snapshot is None:
         return None
-    now = expanded(recipe, lambda: stage_names(recipe)).model_dump(mode="json")
-    changed = [key for key in now if record.recipe.get(key) != now[key]]
-    if changed:
-        raise RunError(
-            f"resume {out}",
-            found=f"a run with another recipe is finished there: {', '.join(changed)} differ",
-            do="choose another name with --out",
-        )
-    return record
-
-
-def check_free(out: Path) -> None:
-    """Refuse a folder that holds something already.
-
-    Raises:
-        RunError: it does, or a file is in the way.
-    """
-    try:
-        # A kill may have left the recipe half written.
-        taken = out.exists() and (
-            not out.is_dir() or any(not path.name.startswith(f".{RECIPE_FILE}.") for path in out.iterdir())
-        )
-    except OSError as error:
-        raise RunError(f"run {out}", found=f"{error.strerror}", do="choose another name with --out") from None
-    if taken:
-        what = "a run of that name is there already" if (out / RECIPE_FILE).exists() else "something is there already"
-        raise RunError(f"run {out}", found=what, do="choose another name with --out, or move it away")
-
-
-def _open(out: Path, recipe: Recipe) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / RECIPE_FILE, dump_recipe(recipe))
-    except OSError as error:
-        raise RunError(
-            f"run {out}", found=f"it cannot be written ({error.strerror})", do="choose another folder"
-        ) from None
+    return Interrupted.of(snapshot, journal.assembly, processes=journal.processes, shards=journal.shards)
 
 
 def _train(
@@ -263,7 +206,7 @@ def _train(
         )
         earlier = None
         for index in range(1 if interrupted is None else interrupted.phase, len(recipe.phases) + 1):
-            phase, plan, factors = recipe.phases[index - 1], assembly.plans[index - 1], assembly.factors[index - 1]
+            phase, plan = recipe.phases[index - 1], assembly.plans[index - 1]
             here = interrupted if interrupted is not None and interrupted.phase == index else None
             resumed = None if here is None else here.phase_state
             if phase.start_from == "best" and best.value is not None and here is None:
@@ -283,25 +226,7 @@ def _train(
                     model,
                     plan,
                     course,
-                    settings=PhaseSettings(
-                        title=f"phase {index} of {len(recipe.phases)}, freeze {plan.selector}",
-                        index=index,
-                        epochs=phase.epochs,
-                        lr=phase.lr,
-                        factors=factors,
-                        optimizer=recipe.optimizer.name,
-                        momentum=recipe.optimizer.momentum or 0.0,
-                        weight_decay=recipe.optimizer.weight_decay,
-                        schedule=rate_schedule(recipe, phase),
-                        clip_norm=recipe.clip_norm,
-                        accumulate=recipe.accumulate,
-                        recomputed=blocks(assembly, plan.trained_names) if recipe.gradient_checkpointing else (),
-                        compiles=recipe.compile,
-                        half=recipe.amp == "O2",
-                        average_decay=recipe.ema,
-                        patience=phase.patience or recipe.patience,
-                        seed=recipe.seed,
-                    ),
+                    settings=_settings(assembly, index),
                     first_epoch=len(journal.epochs) + 1 - (0 if resumed is None else len(resumed.epochs)),
                     save=save,
                     earlier=earlier,
@@ -309,20 +234,7 @@ def _train(
                 )
             earlier = result.optimizer
             journal.proofs.append(result.proof)
-            journal.phases.append(
-                PhaseRecord(
-                    index=index,
-                    freeze=plan.selector.words(),
-                    lr=phase.lr,
-                    epochs_asked=phase.epochs,
-                    epochs_done=len(result.epochs),
-                    start_from=phase.start_from,
-                    stages=result.proof.stages,
-                    rates=stage_rates(plan, lr=phase.lr, factors=factors),
-                    stopped_early=result.stopped_early,
-                    replay=result.replay,
-                )
-            )
+            journal.phases.append(_phase_record(assembly, index, result))
             journal.proof = merge(journal.proofs)
         if best.value is not None:
             restore()
@@ -333,6 +245,47 @@ def _train(
         for name, samples in (("val", assembly.data.val), ("test", assembly.data.test)):
             if samples is not None:
                 journal.evaluations.append(evaluate(model, samples, task=assembly.task, runtime=runtime, split=name))
+
+
+def _settings(assembly: Assembly, index: int) -> PhaseSettings:
+    """Say what a phase, from 1 on, is asked to do."""
+    recipe, plan = assembly.recipe, assembly.plans[index - 1]
+    phase = recipe.phases[index - 1]
+    return PhaseSettings(
+        title=f"phase {index} of {len(recipe.phases)}, freeze {plan.selector}",
+        index=index,
+        epochs=phase.epochs,
+        lr=phase.lr,
+        factors=assembly.factors[index - 1],
+        optimizer=recipe.optimizer.name,
+        momentum=recipe.optimizer.momentum or 0.0,
+        weight_decay=recipe.optimizer.weight_decay,
+        schedule=rate_schedule(recipe, phase),
+        clip_norm=recipe.clip_norm,
+        accumulate=recipe.accumulate,
+        recomputed=blocks(assembly, plan.trained_names) if recipe.gradient_checkpointing else (),
+        compiles=recipe.compile,
+        half=recipe.amp == "O2",
+        average_decay=recipe.ema,
+        patience=phase.patience or recipe.patience,
+        seed=recipe.seed,
+    )
+
+
+def _phase_record(assembly: Assembly, index: int, result: PhaseResult) -> PhaseRecord:
+    plan, phase = assembly.plans[index - 1], assembly.recipe.phases[index - 1]
+    return PhaseRecord(
+        index=index,
+        freeze=plan.selector.words(),
+        lr=phase.lr,
+        epochs_asked=phase.epochs,
+        epochs_done=len(result.epochs),
+        start_from=phase.start_from,
+        stages=result.proof.stages,
+        rates=stage_rates(plan, lr=phase.lr, factors=assembly.factors[index - 1]),
+        stopped_early=result.stopped_early,
+        replay=result.replay,
+    )
 
 
 def _replay_settings(recipe: Recipe) -> ReplaySettings | None:

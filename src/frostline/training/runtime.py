@@ -22,6 +22,11 @@ Device = Literal["auto", "cpu", "cuda"]
 T = TypeVar("T")
 
 
+def is_one_of_several() -> bool:
+    """Whether `torchrun` or `accelerate launch` started this process, and others."""
+    return "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 class Runtime:
     """Where a run computes, in which precision, and in which processes: those that `accelerate launch` started.
 
@@ -57,8 +62,7 @@ class Runtime:
         AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         GradientState._reset_state()
         # Accelerate takes processes without a GPU for one another's strangers unless it is told that this is meant.
-        several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
-        without = device == "cpu" or (several and not has_gpu)
+        without = device == "cpu" or (is_one_of_several() and not has_gpu)
         # Whether somebody asked `accelerate launch` for it; the sharding itself is torch's, which a CPU has too.
         launched = os.environ.pop("ACCELERATE_USE_FSDP", None)
         try:

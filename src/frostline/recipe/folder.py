@@ -1,0 +1,75 @@
+"""A run's folder before the run begins: free, or with a run to go on with, or with one that is finished."""
+
+from pathlib import Path
+
+from frostline.errors import RunError
+from frostline.recipe.assembly import stage_names
+from frostline.recipe.load import dump_recipe
+from frostline.recipe.schema import Recipe
+from frostline.recipe.techniques import expanded
+from frostline.record import RECIPE_FILE, RECORD_FILE, RunRecord, read_record, write_atomically
+
+
+def found(out: Path, recipe: Recipe, *, resume: bool) -> RunRecord | None:
+    """See what is in a run's folder: its record where there is nothing to do any more, else None.
+
+    Raises:
+        RunError: something else is there, or a run that was not to be resumed, or a finished one of another recipe.
+    """
+    if resume and (out / RECIPE_FILE).exists():
+        return _finished(out, recipe)
+    check_free(out)
+    return None
+
+
+def _finished(out: Path, recipe: Recipe) -> RunRecord | None:
+    """Give the record of a run that is over; None: it is not, or there is none.
+
+    Raises:
+        RunError: one with another recipe is.
+    """
+    record = read_record(out) if (out / RECORD_FILE).is_file() else None
+    if record is None or record.status != "finished":
+        return None
+    now = expanded(recipe, lambda: stage_names(recipe)).model_dump(mode="json")
+    changed = [key for key in now if record.recipe.get(key) != now[key]]
+    if changed:
+        raise RunError(
+            f"resume {out}",
+            found=f"a run with another recipe is finished there: {', '.join(changed)} differ",
+            do="choose another name with --out",
+        )
+    return record
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder that holds something already.
+
+    Raises:
+        RunError: it does, or a file is in the way.
+    """
+    try:
+        # A kill may have left the recipe half written.
+        taken = out.exists() and (
+            not out.is_dir() or any(not path.name.startswith(f".{RECIPE_FILE}.") for path in out.iterdir())
+        )
+    except OSError as error:
+        raise RunError(f"run {out}", found=f"{error.strerror}", do="choose another name with --out") from None
+    if taken:
+        what = "a run of that name is there already" if (out / RECIPE_FILE).exists() else "something is there already"
+        raise RunError(f"run {out}", found=what, do="choose another name with --out, or move it away")
+
+
+def write_recipe(out: Path, recipe: Recipe) -> None:
+    """Make a run's folder, with its recipe.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / RECIPE_FILE, dump_recipe(recipe))
+    except OSError as error:
+        raise RunError(
+            f"run {out}", found=f"it cannot be written ({error.strerror})", do="choose another folder"
+        ) from None
