@@ -8,7 +8,7 @@ BENCH := .venv-bench
 BENCH_ENV := $(BENCH)/.made-from-requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-outlines table-replay-families table-predict-speed sheet-odd-pictures bench bench-env clean
+.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-predict-speed sheet-odd-pictures bench bench-env clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -65,6 +65,9 @@ table-augmentation: $(ENV)  ## Make the table of docs/studies/augmentation.md ag
 
 table-views: $(ENV)  ## Make the table of docs/studies/views.md again (half an hour; needs ../shared/data)
 	OMP_NUM_THREADS=1 $(BIN)/python studies/views.py
+
+table-step: $(ENV)  ## Make the table of docs/studies/step.md again (minutes)
+	$(BIN)/python studies/step.py
 
 table-outlines: $(ENV)  ## Make the table of docs/studies/outlines.md again (minutes)
 	$(BIN)/python studies/outlines.py
