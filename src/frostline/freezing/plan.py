@@ -1,7 +1,7 @@
 """The plan: what a selector became on one network, every parameter, buffer and module by name, held or trained."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -88,20 +88,14 @@ class FreezePlan:
     @cached_property
     def held_roots(self) -> tuple[str, ...]:
         """Names of the largest held modules: those that lie in no other held module."""
-        held = set(self.held_modules)
-        return tuple(name for name in self.held_modules if not any(parent in held for parent in parents_of(name)))
+        return _largest(self.held_modules)
 
     @cached_property
     def trained_roots(self) -> tuple[str, ...]:
         """Names of the largest trained modules: those that lie in no other one, and have parameters."""
-        trained = {module.name for module in self.modules if module.state == "trained"}
-        roots = [name for name in trained if not any(parent in trained for parent in parents_of(name))]
-        return tuple(
-            module.name
-            for module in self.modules
-            if module.name in roots
-            and any(name.startswith(f"{module.name}." if module.name else "") for name in self.trained_names)
-        )
+        roots = _largest([module.name for module in self.modules if module.state == "trained"])
+        around = {parent for name in self.trained_names for parent in parents_of(name)}
+        return tuple(name for name in roots if name in around)
 
     @cached_property
     def held_buffers(self) -> tuple[str, ...]:
@@ -147,6 +141,12 @@ class FreezePlan:
             "held_modules": list(self.held_roots),
             "notes": list(self.notes),
         }
+
+
+def _largest(names: Sequence[str]) -> tuple[str, ...]:
+    """Give the names of modules that lie in no other one of them."""
+    every = set(names)
+    return tuple(name for name in names if not any(parent in every for parent in parents_of(name)))
 
 
 def stage_rows(plan: FreezePlan, *, held: Collection[str], norms_in_eval: Collection[str]) -> tuple[StageRow, ...]:

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from frostline.errors import RunError
 from frostline.recipe.assembly import Assembly
 from frostline.record import EpochRecord, PhaseRecord, Proof
-from frostline.training import Best, PhaseState, Snapshot, State
+from frostline.training import Best, PhaseState, Snapshot, State, put
 
 _EPOCHS: TypeAdapter[tuple[EpochRecord, ...]] = TypeAdapter(tuple[EpochRecord, ...])
 _PHASES: TypeAdapter[tuple[PhaseRecord, ...]] = TypeAdapter(tuple[PhaseRecord, ...])
@@ -94,9 +93,7 @@ class Interrupted:
             best: of the run; it begins anew where something is another: it might be of another network.
         """
         own = model.state_dict()
-        with torch.no_grad():
-            for name in _fitting(own, self._model):
-                own[name].copy_(self._model[name])
+        put(own, {name: self._model[name] for name in _fitting(own, self._model)})
         if self.same:
             best.put_back(Best(**self._best))
 

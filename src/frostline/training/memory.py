@@ -4,7 +4,6 @@ It does but for rounding, and for what is drawn at random within it: a dropout d
 """
 
 import gc
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -91,11 +90,3 @@ def copied(model: nn.Module, plan: FreezePlan) -> dict[str, Tensor]:
     """Copy what a phase may change, to begin it once more; on the CPU, where there is more room."""
     every = model.state_dict()
     return {name: every[name].detach().to("cpu", copy=True) for name in every.keys() - plan.held_everywhere}
-
-
-@torch.no_grad()
-def put_back(model: nn.Module, copies: Mapping[str, Tensor]) -> None:
-    """Give a network what was copied."""
-    own = model.state_dict()
-    for name, tensor in copies.items():
-        own[name].copy_(tensor)

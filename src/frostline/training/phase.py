@@ -20,9 +20,10 @@ from frostline.training.compiling import WHOLE, compiled, trained_regions
 from frostline.training.course import Course, PhaseResult, PhaseSettings
 from frostline.training.epoch import Gear, align_buffers, judge_epoch, train_epoch
 from frostline.training.halves import held_in
-from frostline.training.memory import copied, freed, halved, is_out_of_memory, put_back
+from frostline.training.memory import copied, freed, halved, is_out_of_memory
 from frostline.training.recomputing import recomputed
 from frostline.training.resume import PhaseState, beginning, take_up_beginning
+from frostline.training.sharding import put
 
 PROOF_BATCHES = 1
 # More names than this nobody reads.
@@ -95,7 +96,7 @@ def run_phase(
         )
         course = replace(course, task=task, replays=course.replays.with_task(task))
         settings = replace(settings, accumulate=accumulate)
-        put_back(model, start)
+        put(model.state_dict(), start)
         course.best.put_back(best)
         take_up_beginning(drawn, course.runtime)
         course.remark(
