@@ -65,7 +65,7 @@ def test_recipe_error_lists_all_mistakes_in_order():
         ("qqq", ["stem", "head"], "there is stem, head"),
         ("qqq", [], "there is nothing to choose from"),
         ("qqq", ["a", "a", "b"], "there is a, b"),
-        ("qqq", map(str, range(14)), "there is 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 … (14 in all)"),
+        ("qqq", map(str, range(14)), "there is 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more"),
     ],
     ids=["one near", "two near", "none near", "none known", "twice", "many"],
 )

@@ -19,7 +19,7 @@ FrostlineError
 
 import copyreg
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -130,17 +130,26 @@ def nearest(name: str, known: Iterable[str], *, most: int = 3) -> str:
     close = difflib.get_close_matches(name, names, n=most, cutoff=0.5)
     if close:
         return f"the nearest {'is' if len(close) == 1 else 'are'} {', '.join(close)}"
-    shown = ", ".join(names[:12]) + (f" … ({len(names)} in all)" if len(names) > 12 else "")
-    return f"there is {shown}" if names else "there is nothing to choose from"
+    return f"there is {first_of(names, most=12)}" if names else "there is nothing to choose from"
+
+
+def first_of(names: Sequence[str], *, most: int) -> str:
+    """Name the first of many, and count the others.
+
+    >>> first_of(["conv1", "bn1", "fc"], most=2)
+    'conv1, bn1 and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def missing(asked: str, error: ModuleNotFoundError) -> str:
     """Say what to install where a package is not there; what is missing of frostline itself is raised as it is.
 
     >>> missing("frostline.finetune", ModuleNotFoundError(name="ruamel"))
-    'frostline.finetune: ruamel is not installed. `pip install frostline` installs all that it needs'
+    'frostline.finetune: ruamel is not installed. `pip install frostline` installs what frostline needs'
     """
     package = (error.name or "").partition(".")[0]
     if package in ("", "frostline"):
         raise error
-    return f"{asked}: {package} is not installed. `pip install frostline` installs all that it needs"
+    return f"{asked}: {package} is not installed. `pip install frostline` installs what frostline needs"

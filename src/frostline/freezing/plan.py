@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from frostline.errors import SelectorError
+from frostline.errors import SelectorError, first_of
 from frostline.record import StageRow
 from frostline.selection import ModuleEntry, Outline, ParameterEntry, Resolution, Selector, parents_of, resolve
 
@@ -217,10 +217,7 @@ def make_plan(
         )
     notes = list(resolution.notes)
     if before:
-        notes.append(
-            f"{len(before)} tensors were frozen beforehand and stay so: {', '.join(sorted(before)[:3])}"
-            + (" …" if len(before) > 3 else "")
-        )
+        notes.append(f"{len(before)} tensors were frozen beforehand and stay so: {first_of(sorted(before), most=3)}")
     return FreezePlan(
         selector=selector,
         norm=norm,

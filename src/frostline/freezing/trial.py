@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frostline.errors import first_of
 from frostline.freezing.claims import claim, not_applicable
 from frostline.freezing.digests import digest, whole
 from frostline.freezing.plan import FreezePlan
@@ -113,7 +114,7 @@ class GradientWatch:
         """Name the trained tensors whose gradient was zero in every step."""
         if not self.steps or not self._zero:
             return ()
-        names = ", ".join(sorted(self._zero)[:5]) + (" …" if len(self._zero) > 5 else "")
+        names = first_of(sorted(self._zero), most=5)
         return (
             f"the gradient of {len(self._zero)} trained tensors was zero in all {self.steps} steps watched: {names}",
         )

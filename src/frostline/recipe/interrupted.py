@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from frostline.errors import RunError
+from frostline.errors import RunError, first_of
 from frostline.recipe.assembly import Assembly
 from frostline.record import EpochRecord, PhaseRecord, Proof
 from frostline.training import Best, PhaseState, Snapshot, State, put
@@ -156,9 +156,9 @@ def _remarks(snapshot: Snapshot, assembly: Assembly, differ: Sequence[str]) -> t
 def _named(names: list[str], own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
     shown = [
         f"{name} ({_shape(own[name])}" + (f", {_shape(found[name])} in that run)" if name in found else ")")
-        for name in names[:NAMED]
+        for name in names
     ]
-    return ", ".join(shown) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return first_of(shown, most=NAMED)
 
 
 def _shape(tensor: Tensor) -> str:

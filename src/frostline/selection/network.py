@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from frostline.errors import NetworkError
+from frostline.errors import NetworkError, first_of
 from frostline.selection.conventions import convention_of
 from frostline.selection.inputs import ExampleInput
 from frostline.selection.layer_list import by_layer_list, find_layer_list
@@ -149,7 +149,7 @@ def _parameters(model: nn.Module) -> tuple[ParameterEntry, ...]:
     if lazy:
         raise NetworkError(
             f"outline of {type(model).__name__}",
-            found=f"tensors without a shape yet ({', '.join(lazy[:3])})",
+            found=f"tensors without a shape yet ({first_of(lazy, most=3)})",
             do="run one batch through the network first",
         )
     listed = {id(parameter) for parameter in by_name.values()}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from frostline.errors import first_of
 from frostline.selection.parts import HEAD, STEM, Stage
 from frostline.selection.regions import Regions
 from frostline.selection.units import GENERIC, Unit, count_weight_layers, is_below
@@ -48,6 +49,5 @@ def remarks_on_what_did_not_run(units: Sequence[Unit]) -> list[str]:
     idle = [unit.name for unit in units if not unit.ran and unit.kind is not None and not issubclass(unit.kind, lists)]
     if not idle:
         return []
-    more = f" and {len(idle) - MOST_NAMES} more" if len(idle) > MOST_NAMES else ""
     they = "it is" if len(idle) == 1 else "they are"
-    return [f"{', '.join(idle[:MOST_NAMES])}{more} did not run; {they} counted with the stage {they} written in"]
+    return [f"{first_of(idle, most=MOST_NAMES)} did not run; {they} counted with the stage {they} written in"]

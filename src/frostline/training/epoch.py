@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from frostline.data import Samples
-from frostline.errors import NonFiniteLossError, ProofError
+from frostline.errors import NonFiniteLossError, ProofError, first_of
 from frostline.freezing import GRADIENTS, GradientWatch, PlanHandle, across, verify, whole
 from frostline.record import EpochRecord
 from frostline.tasks import Batch, ImageTask, scores
@@ -245,7 +245,7 @@ def _not_finite(
     what: str, *, epoch: int, step: int, rate: float, batch: Sequence[Tensor], samples: Samples
 ) -> NonFiniteLossError:
     places = batch[2].tolist()
-    shown = ", ".join(samples.name(place) for place in places[:4]) + (" …" if len(places) > 4 else "")
+    shown = first_of([samples.name(place) for place in places], most=4)
     kept = "the last good checkpoint is kept" if epoch > 1 else "no epoch was done, so there is no checkpoint"
     return NonFiniteLossError(
         "training",

@@ -6,6 +6,7 @@ from typing import Any, overload
 
 from torch.utils._pytree import tree_map, tree_structure
 
+from frostline.errors import first_of
 from frostline.replaying.fingerprint import OpenedFiles, RandomWatch, known_random
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.samples.feed import Feed
@@ -66,8 +67,7 @@ def steady_samples(feed: Feed, entries: Sequence[int]) -> tuple[Fresh, float]:
     if known and views:
         raise Refusal(f"{known[0]} is random: a generator of its own, which `views` does not reach")
     if known:
-        more = f" and {len(known) - 1} more" if len(known) > 1 else ""
-        raise Refusal(f"{known[0]}{more} is random: say `views`, how many draws of each sample to keep")
+        raise Refusal(f"{first_of(known, most=1)} is random: say `views`, how many draws of each sample to keep")
     with OpenedFiles(whole), RandomWatch() as watch, feed.reading() as left:
         samples = Fresh([feed.dataset[entry] for entry in entries])
     if left:
