@@ -32,7 +32,7 @@ SURFACE = {
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State beginning "
-    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot is_one_of_several load_checkpoint machine "
+    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot load_checkpoint machine "
     "peak_rss_mb predict put read_snapshot run_phase shard take_up_beginning versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }

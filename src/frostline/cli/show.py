@@ -1,11 +1,12 @@
 """What several commands print: the outline, the proof, the outcome of a run; tables for people, JSON for programs."""
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from frostline.processes import is_main
 
 if TYPE_CHECKING:
     from frostline.errors import FrostlineError
@@ -15,21 +16,11 @@ if TYPE_CHECKING:
 MARKS = {"holds": "holds", "fails": "FAILS", "not applicable": "n/a"}
 
 
-def is_one_of_several() -> bool:
-    """Whether `torchrun` or `accelerate launch` started this process, and others."""
-    return "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
-
-
-def speaks() -> bool:
-    """Whether this process tells a person what happened: of several the main one."""
-    return not is_one_of_several() or os.environ.get("RANK", "0") == "0"
-
-
 def is_told_by_another(error: "FrostlineError") -> bool:
     """Whether another process tells of an error: it is raised in all, or came before they met, in all alike."""
     distributed = sys.modules.get("torch.distributed")
     have_met = distributed is not None and distributed.is_initialized()
-    return not speaks() and (error.in_every_process or not have_met)
+    return not is_main() and (error.in_every_process or not have_met)
 
 
 def as_json(content: Any) -> None:

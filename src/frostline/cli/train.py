@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from frostline.processes import is_main, is_one_of_several
+
 RECIPE = typer.Argument(
     metavar="RECIPE", help="A recipe file, or the name of one in the library (frostline recipe list)."
 )
@@ -66,7 +68,7 @@ def run(
     from frostline.recipe import check_free, finetune
     from frostline.training import display
 
-    if not resume and not show.is_one_of_several():  # before the terminal is asked for
+    if not resume and not is_one_of_several():  # before the terminal is asked for
         check_free(out)
     try:
         record = finetune(
@@ -78,10 +80,10 @@ def run(
             warn=show.warn,
         )
     except RunFailure:
-        if show.speaks():
+        if is_main():
             show.warn([f"the run failed; what it left is in {out}, and its page is {out / 'report.html'}"])
         raise
-    if not show.speaks():
+    if not is_main():
         return
     if as_json:
         show.as_json(record.to_json())

@@ -10,6 +10,7 @@ from pathlib import Path
 from frostline.errors import FrostlineError, ProofError, RunFailure, UserError
 from frostline.freezing import across, confirm, digests, merge
 from frostline.optimization import stage_rates
+from frostline.processes import is_one_of_several
 from frostline.recipe.assembly import Assembly, always_held, assemble, blocks
 from frostline.recipe.folder import found, write_recipe
 from frostline.recipe.interrupted import Interrupted
@@ -47,7 +48,6 @@ from frostline.training import (
     beginning,
     evaluate,
     forget_snapshot,
-    is_one_of_several,
     put,
     read_snapshot,
     run_phase,

@@ -20,7 +20,7 @@ from frostline.training.phase import run_phase
 from frostline.training.progress import Display, Silent, display
 from frostline.training.replays import Replays, ReplaySettings
 from frostline.training.resume import PhaseState, beginning, take_up_beginning
-from frostline.training.runtime import Device, Precision, Runtime, is_one_of_several
+from frostline.training.runtime import Device, Precision, Runtime
 from frostline.training.sharding import put, shard
 from frostline.training.state import State
 
@@ -50,7 +50,6 @@ __all__ = [
     "display",
     "evaluate",
     "forget_snapshot",
-    "is_one_of_several",
     "load_checkpoint",
     "machine",
     "peak_rss_mb",

@@ -15,16 +15,12 @@ from torch.utils.data import DataLoader
 
 from frostline.data import Share
 from frostline.errors import FrostlineError, UserError
+from frostline.processes import is_one_of_several
 from frostline.training.allocator import keep_freed_memory
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
 T = TypeVar("T")
-
-
-def is_one_of_several() -> bool:
-    """Whether `torchrun` or `accelerate launch` started this process, and others."""
-    return "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 class Runtime:
