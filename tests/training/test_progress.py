@@ -87,6 +87,17 @@ def test_a_second_phase_begins_a_bar_of_its_own() -> None:
     assert written.index("phase 1 of 2") < written.index("phase 2 of 2")
 
 
+def test_a_resumed_phase_begins_where_it_was() -> None:
+    plain, console = a_console(terminal=False), a_console(terminal=True)
+    for shown in (display(plain), display(console)):
+        shown.phase("phase 1 of 1", epochs=3, steps=4, done=2)
+        shown.step(epoch=3, loss=1.0)
+        shown.close()
+    assert plain.file.getvalue() == "phase 1 of 1: 3 epochs of 4 steps, resumed after 2\n"
+    assert "8/12" in console.file.getvalue()
+    assert "9/12" in console.file.getvalue()
+
+
 def test_a_log_counts_what_is_recorded_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)

@@ -33,7 +33,7 @@ class Heard(Silent):
         self.held: list[bool] = []
         self._store = store
 
-    def phase(self, title: str, *, epochs: int, steps: int) -> None:
+    def phase(self, title: str, *, epochs: int, steps: int, done: int = 0) -> None:
         self._hear("phase", title)
 
     def say(self, line: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from frostline.errors import RunFailure
+from frostline.errors import RunFailure, first_of
 from frostline.freezing import FreezePlan, GradientWatch, PlanHandle, across, apply, verify
 from frostline.optimization import carry_state, make_optimizer, param_groups
 from frostline.record import EpochRecord
@@ -177,8 +177,8 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
     groups = param_groups(model, plan, lr=settings.lr, weight_decay=settings.weight_decay, factors=settings.factors)
     optimizer = make_optimizer(settings.optimizer, groups, momentum=settings.momentum)
     steps = ceil(len(runtime.loader(replays.plain(settings.index - 1))) / settings.accumulate)
-    course.display.phase(settings.title, epochs=settings.epochs, steps=steps)
     epochs: list[EpochRecord] = [] if resumed is None else list(resumed.epochs)
+    course.display.phase(settings.title, epochs=settings.epochs, steps=steps, done=len(epochs))
     regions = trained_regions(plan) if settings.compiles else ()
     with compiled(model, regions):  # so that nothing is watched within them
         loaders = replays.loaders(
@@ -287,6 +287,5 @@ def _judged(average: WeightAverage | None) -> AbstractContextManager[None]:
 def _taken_up(known: Sequence[str], *, trained: Collection[str]) -> str:
     """Say of which trained tensors the optimizer knows something, where the recipe is another one."""
     without = sorted(set(trained) - set(known))
-    names = ", ".join(without[:NAMED]) + (" …" if len(without) > NAMED else "")
-    begins = f"; it begins anew for {names}" if without else ""
+    begins = f"; it begins anew for {first_of(without, most=NAMED)}" if without else ""
     return f"resumed: optimizer state of {len(known)} of {len(trained)} trained tensors{begins}"

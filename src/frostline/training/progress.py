@@ -12,8 +12,8 @@ from frostline.record import EpochRecord
 class Display(Protocol):
     """Told of every phase, step and epoch."""
 
-    def phase(self, title: str, *, epochs: int, steps: int) -> None:
-        """A phase of so many epochs of so many steps begins."""
+    def phase(self, title: str, *, epochs: int, steps: int, done: int = 0) -> None:
+        """A phase of so many epochs of so many steps begins; of a resumed one some epochs are done."""
 
     def say(self, line: str) -> None:
         """Something that a person should know about the phase to come."""
@@ -42,9 +42,9 @@ class Lines:
         self._console = console
         self._told = time.monotonic()
 
-    def phase(self, title: str, *, epochs: int, steps: int) -> None:
+    def phase(self, title: str, *, epochs: int, steps: int, done: int = 0) -> None:
         self._told = time.monotonic()
-        self._console.print(f"{title}: {epochs} epochs of {steps} steps", highlight=False, markup=False, soft_wrap=True)
+        self.say(_heading(title, epochs=epochs, steps=steps, done=done))
 
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -86,17 +86,18 @@ class Bars:
         self._recording: TaskID | None = None
         self._begun = time.monotonic()
         self._steps = 0
+        self._steps_before = 0
 
-    def phase(self, title: str, *, epochs: int, steps: int) -> None:
+    def phase(self, title: str, *, epochs: int, steps: int, done: int = 0) -> None:
         if self._task is not None:
             self._progress.remove_task(self._task)
         # Not earlier: who fails before the first phase has no terminal to give back.
         self._progress.start()
-        self._progress.console.print(
-            f"{title}: {epochs} epochs of {steps} steps", highlight=False, markup=False, soft_wrap=True
+        self.say(_heading(title, epochs=epochs, steps=steps, done=done))
+        self._begun, self._steps, self._steps_before = time.monotonic(), 0, done * steps
+        self._task = self._progress.add_task(
+            "epoch …", completed=done * steps, total=epochs * steps, loss="loss …", rate="", metric=""
         )
-        self._task = self._progress.add_task("epoch 1", total=epochs * steps, loss="loss …", rate="", metric="")
-        self._begun, self._steps = time.monotonic(), 0
 
     def say(self, line: str) -> None:
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -129,7 +130,7 @@ class Bars:
         if self._recording is not None:
             self._progress.remove_task(self._recording)
             self._recording = None
-        self._progress.reset(task, visible=True)
+        self._progress.reset(task, completed=self._steps_before, visible=True)
         self._begun = time.monotonic()
 
     def epoch(self, record: EpochRecord) -> None:
@@ -145,7 +146,7 @@ class Bars:
 class Silent:
     """Says nothing, for programs."""
 
-    def phase(self, title: str, *, epochs: int, steps: int) -> None:
+    def phase(self, title: str, *, epochs: int, steps: int, done: int = 0) -> None:
         pass
 
     def say(self, line: str) -> None:
@@ -167,6 +168,11 @@ class Silent:
 def display(console: Console) -> Display:
     """Choose bars for a terminal and lines for anything else."""
     return Bars(console) if console.is_terminal else Lines(console)
+
+
+def _heading(title: str, *, epochs: int, steps: int, done: int = 0) -> str:
+    resumed = f", resumed after {done}" if done else ""
+    return f"{title}: {epochs} epoch{'s'[: epochs != 1]} of {steps} step{'s'[: steps != 1]}{resumed}"
 
 
 def _line(record: EpochRecord) -> str:
