@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from frostline.errors import FrostlineError
 from frostline.freezing import digests
 from frostline.recipe import finetune, load_recipe, run
+from frostline.training import compiling
 
 PATIENCE_SECONDS = 120
 
@@ -29,8 +30,8 @@ def several(folder: Path, recipes: Sequence[tuple[Path, Path]], *, count: int, *
         words: for `finetune`.
 
     Returns:
-        For each process, for each recipe: `error` (its text, or ""), `digests` of the network that it ended with, and
-        `parts`, the numbers of its parameters that lie in this process.
+        For each process, for each recipe: `error` (its text, or ""), `programs`, how often compiled ones ran, `digests`
+        of the network that it ended with, and `parts`, the numbers of its parameters that lie in this process.
     """
     processes = started(folder, recipes, count=count, **words)
     wait(processes)
@@ -73,8 +74,28 @@ def wait(processes: Sequence[Any], *, until: Callable[[], bool] = lambda: False)
     return True
 
 
+class Programs:
+    """Torch's compiler but for its code, which takes a minute to make; it counts how often a program ran."""
+
+    def __init__(self) -> None:
+        self.ran = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        from torch._dynamo import lookup_backend  # not at the top: it takes seconds
+
+        program = lookup_backend("aot_eager")(graph, inputs)
+
+        def run(*args: Any) -> Any:
+            self.ran += 1
+            return program(*args)
+
+        return run
+
+
 def _work(number: int, count: int, folder: str, recipes: Sequence[tuple[str, str]], words: dict[str, Any]) -> None:
     torch.set_num_threads(1)
+    programs = Programs()
+    compiling.COMPILER = programs
     own = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     # Nobody asks for an address where they meet by a file, but Accelerate wants one.
     os.environ |= {"MASTER_ADDR": "localhost", **{name: str(value) for name, value in own.items()}}
@@ -91,12 +112,13 @@ def _work(number: int, count: int, folder: str, recipes: Sequence[tuple[str, str
     found = []
     for recipe, out in recipes:
         ended.clear()
+        programs.ran = 0
         error = ""
         try:
             finetune(load_recipe(recipe), out=Path(out), **words)
         except FrostlineError as one:
             error = f"{type(one).__name__} {one}"
-        found.append({"error": error, **(ended[0] if ended else {})})
+        found.append({"error": error, "programs": programs.ran, **(ended[0] if ended else {})})
     (Path(folder) / f"found {number}.json").write_text(json.dumps(found))
     distributed.barrier()
     # Of torch's threads one in twenty aborts while the interpreter ends; all is written.

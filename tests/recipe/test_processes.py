@@ -52,6 +52,8 @@ WAYS: dict[str, dict[str, Any]] = {
         "shard": True, "optimizer": "adamw", "clip_norm": 0.5, "ema": 0.9, "accumulate": 2,
         "gradient_checkpointing": True, "network": BLOCK,
     },
+    "compiled": {"compile": True, "network": BLOCK},
+    "compiled, sharded": {"compile": True, "shard": True, "replay": "off"},
 }  # fmt: skip
 
 
@@ -85,7 +87,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], tup
     data, alone, found = photos(folder), {}, {}
     for number, (way, keys) in enumerate(WAYS.items()):
         file = recipe_file(folder / f"alone {number}", data, batch_size=6, **keys)
-        finetune(load_recipe(str(file)), out=file.parent / "run")
+        finetune(load_recipe(str(file)).model_copy(update={"compile": False}), out=file.parent / "run")
         alone[way] = file.parent / "run"
     for count, ways in ((2, tuple(WAYS)), (3, OF_THREE)):
         files = [
@@ -129,6 +131,14 @@ def test_what_is_sharded_lies_in_parts(pairs: Any, count: int) -> None:
     assert sum(mine["parts"] for mine in found) == total
     assert max(mine["parts"] for mine in found) < total
     assert [mine["parts"] for mine in pairs["class weights, checkpointing", count][2]] == [total] * count
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_to_be_compiled_runs_compiled_in_every_process(pairs: Any, way: str) -> None:
+    steps = 3 * 3 * 2
+    for mine in pairs[way, 2][2]:
+        assert (mine["programs"] >= steps) if WAYS[way].get("compile") else mine["programs"] == 0
 
 
 @pytest.mark.recipe
