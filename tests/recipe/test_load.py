@@ -70,6 +70,7 @@ task: images
 data: {train: both, val: only_here, test: nowhere}
 model: {name: "nets/net.py:build", weights: ../w.safetensors}
 phases: [{epochs: 1, freeze: all, lr: 1}]
+replay: {dir: store}
 """
     (there / "r.yaml").write_text(text, encoding="utf-8")
     recipe = load_recipe("../there/r.yaml")
@@ -78,10 +79,14 @@ phases: [{epochs: 1, freeze: all, lr: 1}]
     assert recipe.data.test == str(there / "nowhere")
     assert recipe.model.name == f"{there / 'nets/net.py'}:build"
     assert recipe.model.weights == str(tmp_path / "w.safetensors")
+    assert recipe.replay.dir == str(there / "store")
     # What an override names is meant from here, whatever lies beside the recipe.
     recipe = load_recipe("../there/r.yaml", overrides=["data.train=both", "model={name: 'a.py:f', weights: w}"])
     assert recipe.data.train == str(here / "both")
     assert (recipe.model.name, recipe.model.weights) == (f"{here / 'a.py'}:f", str(here / "w"))
+    # A folder that timm's way of saving wrote, too.
+    recipe = load_recipe("../there/r.yaml", overrides=["model.name=timm/local-dir:mine"])
+    assert recipe.model.name == f"timm/local-dir:{here / 'mine'}"
 
 
 def test_words_and_absolute_paths_stay(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from frostline.recipe import finetune, load_recipe
@@ -175,6 +176,11 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, li
         phases = WITH_NORMS if name == "norms" else THAWING[1:2]
         file = recipe_file(folder / name, data, batch_size=4, phases=phases, network=body, replay="off")
         runs[name] = (file, folder / name / "run")
+    small = photos(folder / "with a small one")
+    Image.new("RGB", (8, 8)).save(Path(small["train"]) / "red/3.png")
+    crop = {"transforms": [{"RandomCrop": {"size": 12}}, {"Resize": {"size": [16, 16]}}]}
+    file = recipe_file(folder / "small", small, batch_size=4, phases=THAWING[1:2], augment=crop, replay="off")
+    runs["small"] = (file, folder / "small/run")
     (folder / "taken").mkdir()
     (folder / "taken/notes.txt").write_text("mine")
     runs["taken"] = (runs["norms"][0], folder / "taken")
@@ -202,6 +208,7 @@ def test_statistics_that_each_process_took_of_its_own_batches_become_the_same(fa
         pytest.param(
             "moves", "ProofError freeze: match: [conv1, bn1, bn2]: after the first step: process 1", id="moves"
         ),
+        pytest.param("small", "UserError augment: ", id="a picture that cannot be augmented"),
         pytest.param("taken", "RunError run ", id="taken"),
     ],
 )

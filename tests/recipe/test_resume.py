@@ -224,6 +224,8 @@ def test_what_had_been_thawed_stays_as_it_was_trained_where_it_is_frozen_again(t
     assert torch.equal(last["conv2.weight"], left["conv2.weight"])
     assert record.proof is not None
     assert record.proof["ok"]
+    # Not before the run, when they were others.
+    assert record.proof["claims"][5]["evidence"]["summary"].endswith("held are as before the run was resumed")
 
 
 @pytest.mark.recipe
@@ -285,6 +287,48 @@ def test_the_best_of_another_network_is_not_the_best_of_this_one(tmp_path: Path)
     assert record.proof["ok"]
 
 
+class StopsAtOnce(Silent):
+    """Stops in the first step."""
+
+    def step(self, *, epoch: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.recipe
+def test_a_recipe_that_was_mistaken_for_a_moment_ends_no_run(tmp_path: Path) -> None:
+    """It takes the best epoch's file away, which what there is to go on from still names."""
+    stopped(tmp_path)
+    other = tiny_recipe(tmp_path, phases=[{"epochs": 4, "freeze": "all", "lr": 0.05}], replay="off")
+    with pytest.raises(KeyboardInterrupt):
+        finetune(other, out=tmp_path / "run", resume=True, show=StopsAtOnce())
+    record, said = resumed(tmp_path, freeze={"through": "stage1"})
+    assert any("the file of the best epoch" in line and "the best begins anew" in line for line in said)
+    assert record.best["epoch"] in (3, 4)
+    assert record.status == "finished"
+
+
+@pytest.mark.recipe
+def test_a_best_epoch_of_another_life_is_not_taken_for_this_one_s(tmp_path: Path) -> None:
+    file = stopped(tmp_path) / "checkpoints/best.safetensors"
+    strange = {name: torch.zeros_like(tensor) for name, tensor in load_file(file).items()}
+    save_file(strange, file)
+    record, said = resumed(tmp_path, freeze={"through": "stage1"})
+    assert not any("best epoch" in line for line in said)
+    assert record.best["epoch"] in (3, 4)
+    assert load_file(file)["fc.weight"].any()
+
+
+@pytest.mark.recipe
+def test_without_a_best_epoch_the_next_phase_says_that_it_begins_with_the_last_weights(tmp_path: Path) -> None:
+    stopped(tmp_path, after=3)
+    two = [
+        {"epochs": 3, "freeze": {"through": "stage1"}, "lr": 0.05},
+        {"epochs": 1, "freeze": "none", "lr": 0.01, "start_from": "best"},
+    ]
+    record = finetune(tiny_recipe(tmp_path, phases=two, replay="off"), out=tmp_path / "run", resume=True)
+    assert any(line.startswith("phase 2 begins with the last weights") for line in record.warnings)
+
+
 @pytest.mark.recipe
 def test_another_optimizer_begins_anew(tmp_path: Path) -> None:
     stopped(tmp_path)
@@ -300,6 +344,18 @@ def test_another_class_in_the_same_folder_is_noticed(tmp_path: Path) -> None:
     record, said = resumed(tmp_path, freeze={"through": "stage1"})
     assert any(line.startswith("resumed; changed since: the pictures; 12 of 14 tensors") for line in said)
     assert any("fc.weight (4 × 8, 3 × 8 in that run)" in line for line in said)
+    assert record.status == "finished"
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("what", ["the pictures", "the network"])
+def test_another_picture_or_another_forward_under_the_same_name_is_noticed(what: str, tmp_path: Path) -> None:
+    stopped(tmp_path)
+    if what == "the pictures":
+        write_pictures(tmp_path / "photos", seed=8)
+    body = "def between(self, x):\n    return 2 * x" if what == "the network" else ""
+    record, said = resumed(tmp_path, freeze={"through": "stage1"}, network=body)
+    assert any(line.startswith(f"resumed; changed since: {what}; 14 of 14 tensors") for line in said)
     assert record.status == "finished"
 
 

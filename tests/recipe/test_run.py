@@ -139,8 +139,8 @@ def test_tensorboard_has_every_epoch(finished: tuple[Path, RunRecord]) -> None:
 @pytest.mark.recipe
 def test_the_recipe_of_a_run_runs_it_again_to_the_bit(finished: tuple[Path, RunRecord], tmp_path: Path) -> None:
     run, record = finished
-    again = finetune(load_recipe(str(run / "recipe.yaml")), out=tmp_path / "again")
-    other = finetune(load_recipe(str(run / "recipe.yaml"), overrides=["seed=4"]), out=tmp_path / "other")
+    again = finetune(str(run / "recipe.yaml"), out=str(tmp_path / "again"))
+    other = finetune(load_recipe(run / "recipe.yaml", overrides=["seed=4"]), out=tmp_path / "other")
     for name in ("best", "last"):
         bits = [(out / f"checkpoints/{name}.safetensors").read_bytes() for out in (run, tmp_path / "again")]
         assert bits[0] == bits[1]

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from frostline.errors import WeightsError
-from frostline.training import Keeper, checkpoint_bytes, load_checkpoint
+from frostline.record import CHECKPOINTS
+from frostline.training import BEST, Keeper, State, checkpoint_bytes, load_checkpoint, read_snapshot
 from networks import TiedLanguageModel
 from training.tiny import Twin
 
@@ -101,18 +102,18 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_states_are_kept_at_once_and_written_now_and_then(tmp_path: Path) -> None:
     network = Twin()
     keeper = Keeper(network, tmp_path, least_seconds=3600)
-    keeper.keep("best.safetensors", moving={"fc.bias"})  # the first is written at once
+    keeper.keep("last.safetensors", moving={"fc.bias"})  # the first is written at once
     states = []
     for value in (1.0, 2.0):
         with torch.no_grad():
             network.fc.bias.fill_(value)
-        keeper.keep("best.safetensors", moving={"fc.bias"})
+        keeper.keep("last.safetensors", moving={"fc.bias"})
         states.append(checkpoint_bytes(network))
     with torch.no_grad():
         network.fc.bias.fill_(float("nan"))  # what happens after an epoch is none of the file's business
-    assert (tmp_path / "best.safetensors").read_bytes() not in states
-    assert keeper.read("best.safetensors") == states[-1]
-    network.load_state_dict(keeper.weights("best.safetensors"))
+    assert (tmp_path / "last.safetensors").read_bytes() not in states
+    assert keeper.read("last.safetensors") == states[-1]
+    network.load_state_dict(keeper.weights("last.safetensors"))
     assert checkpoint_bytes(network) == states[-1]
 
 
@@ -134,3 +135,30 @@ def test_closing_writes_what_is_kept(tmp_path: Path) -> None:
     keeper.keep("last", moving={"fc.bias"})
     keeper.close()
     assert (tmp_path / "last").read_bytes() == checkpoint_bytes(network)
+
+
+def test_the_best_is_written_no_earlier_than_what_there_is_to_go_on_from(tmp_path: Path) -> None:
+    network = Twin()
+    keeper = Keeper(network, tmp_path / CHECKPOINTS, least_seconds=0)
+    best = tmp_path / CHECKPOINTS / BEST
+    assert read_snapshot(tmp_path) is None
+
+    def found() -> tuple[bool, bool]:
+        snapshot = read_snapshot(tmp_path)
+        assert snapshot is not None
+        return snapshot.has_best, snapshot.knows_best
+
+    keeper.keep_to_resume(State(tensors={}, words={}))
+    assert found() == (True, True)  # there is none, and was none
+    keeper.keep(BEST, moving=network.state_dict())
+    assert not best.exists()
+    keeper.keep_to_resume(State(tensors={}, words={}))
+    assert found() == (True, True)
+    with torch.no_grad():
+        network.fc.bias.add_(1)
+    keeper.keep(BEST, moving=network.state_dict())
+    assert found() == (True, True)
+    keeper.close()
+    assert found() == (True, False)
+    best.unlink()
+    assert found() == (False, False)

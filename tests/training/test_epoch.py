@@ -45,6 +45,13 @@ def test_losses_and_metrics_are_those_of_the_samples(tmp_path: Path) -> None:
     assert epoch.train_loss == pytest.approx(sum(sums) / 18, rel=1e-5)
 
 
+@pytest.mark.recipe
+def test_a_mask_of_infinities_is_no_fault(tmp_path: Path) -> None:
+    network = "def begin(self):\n    self.register_buffer('mask', torch.full((3, 3), -torch.inf).triu(1))"
+    record = finetune(tiny_recipe(tmp_path, network=network, phases=phases(epochs=1)), out=tmp_path / "run")
+    assert record.status == "finished"
+
+
 AUGMENTED: dict[str, Any] = {
     "augment": {"policy": "standard", "mixup": 0.3, "cutmix": 1.0},
     "sampling": "balanced",

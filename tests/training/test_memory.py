@@ -49,6 +49,30 @@ def test_the_result_is_that_of_the_batch_that_was_asked_for(most: int, tmp_path:
     assert found.proof["ok"]
 
 
+@pytest.mark.recipe
+def test_a_dropout_that_draws_for_fewer_images_is_told(tmp_path: Path) -> None:
+    record = run(tmp_path, "run", batch_size=8, network=greedy(4), head="few_shot")
+    (said,) = [line for line in record.warnings if "out of memory" in line]
+    assert said.endswith("2 batches to a step; fc.2, which is random, draws for fewer images at once")
+
+
+def greedy_in_proof(most: int) -> str:
+    """A network that has no room for so many images where the proof compares train and eval mode."""
+    return greedy(most).replace("self.training", "torch.is_grad_enabled() and not self.training")
+
+
+@pytest.mark.recipe
+def test_the_proof_takes_few_images(tmp_path: Path) -> None:
+    assert run(tmp_path, "run", batch_size=16, network=greedy_in_proof(8)).proof["ok"]
+
+
+@pytest.mark.recipe
+def test_memory_that_the_proof_lacks_is_not_taken_for_that_of_training(tmp_path: Path) -> None:
+    with pytest.raises(RunFailure, match="it is trained, and memory did not suffice to prove that the freeze held"):
+        run(tmp_path, "run", network=greedy_in_proof(0))
+    assert len(read_record(tmp_path / "run").epochs) == 3
+
+
 CHANGES = {
     "a trained BatchNorm": ({"freeze": {"through": "stem"}}, "with 4 the trained bn2 would take statistics of 4"),
     "mixing": ({"augment": {"mixup": 0.2}}, "with 4 other images would be mixed"),

@@ -69,6 +69,16 @@ def test_a_metric_thaws_earlier():
         metrics.append(metric)
 
 
+def test_what_was_lifted_in_between_is_brought_into_force_again():
+    network = SmallResNet()
+    with unfreeze(network, {0: ["head"]}) as schedule:
+        for epoch in range(3):
+            with schedule.step(epoch):
+                assert trained(network) == below(network, "fc")
+                assert schedule.changed
+            assert trained(network) == below(network, "")
+
+
 def test_the_handle_is_the_same_until_the_phase_changes():
     with unfreeze(mlp(nn.ReLU()), {0: ["2"], 2: ["0"]}) as schedule:
         first = schedule.step(0)

@@ -1,6 +1,9 @@
 """Labelled samples and how they are split: train, validation and test out of what was read."""
 
+import hashlib
+import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,8 @@ from frostline.data.faults import Fault
 from frostline.data.pictures import open_picture
 from frostline.data.stored import StoredPictures
 from frostline.errors import DataError
+
+END_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,18 @@ class Samples:
         if self.paths:
             return str(self.paths[index])
         return f"{self.source}[{index if self.stored is None else self.stored.rows[index]}]"
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of which samples these are: names, labels, and of each file its size and how it begins and ends."""
+        every = hashlib.sha256(self.labels.tobytes())
+        if self.pixels is not None:
+            every.update(np.ascontiguousarray(self.pixels).tobytes())
+        for index in range(len(self)):
+            every.update(self.name(index).encode(errors="surrogateescape"))
+            if self.paths:
+                every.update(_ends(self.paths[index]))
+        return every.hexdigest()
 
     def picture(self, index: int) -> Path | bytes:
         """Give one encoded picture: its file, or what one would hold.
@@ -90,6 +107,13 @@ class Samples:
         )
 
 
+def _ends(path: Path) -> bytes:
+    with path.open("rb") as file:
+        begins, size = file.read(END_BYTES), os.fstat(file.fileno()).st_size
+        file.seek(max(len(begins), size - END_BYTES))
+        return begins + file.read(END_BYTES) + size.to_bytes(8, "little")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """The samples by what they are for; `val` and `test` may be absent."""
@@ -97,6 +121,11 @@ class Split:
     train: Samples
     val: Samples | None
     test: Samples | None
+
+    def by_name(self) -> dict[str, Samples]:
+        """Give the parts that are there, by name."""
+        every = {"train": self.train, "val": self.val, "test": self.test}
+        return {part: samples for part, samples in every.items() if samples is not None}
 
 
 def split(

@@ -99,7 +99,7 @@ def predict_folder(trained: Trained, source: Path, *, follow_links: bool = False
 
 
 def _runtime(trained: Trained) -> Runtime:
-    """Compute here as there, but for a GPU: a run that had one may be used where there is none."""
+    """Compute in fp32, as every run is judged in the end; on a GPU if there is one, but for runs on `device: cpu`."""
     return Runtime(device="cpu" if trained.recipe.device == "cpu" else "auto", seed=trained.recipe.seed)
 
 

@@ -90,7 +90,8 @@ def freeze(
         model: any network.
         words: `all` (everything but the head), `backbone` (neck and head train) or `none`.
         norm: what norm layers of held parts do: stay in eval, or keep their statistics moving (`train`).
-        strict: make an error of what is otherwise only noted (fewer stages than `frozen_stages` asks for).
+        strict: make an error of what is otherwise only noted: fewer stages than `frozen_stages` asks for, and words
+            that go by the order of layers where no forward pass could tell it.
         example_input: what the network's forward takes, where its first layer does not tell.
         head: dotted name of the module that classifies, where it is more than the last layer (a head of your own).
         optimizer: an optimizer that already exists; held tensors leave its groups and its state.

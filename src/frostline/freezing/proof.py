@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from frostline.errors import first_of
 from frostline.freezing import claims, trial
 from frostline.freezing.apply import PlanHandle
 from frostline.freezing.digests import digests
@@ -69,7 +70,7 @@ def _moved_beside(handle: PlanHandle) -> tuple[str, ...]:
     moved = [name for name in now if now[name] != handle.beside[name]]
     if not moved:
         return ()
-    shown = ", ".join(moved[: claims.SHOWN]) + (" …" if len(moved) > claims.SHOWN else "")
+    shown = first_of(moved, most=claims.SHOWN)
     return (
         f"{len(moved)} buffers on modules that are held in part moved, and what is held may depend on them: {shown}",
     )
@@ -132,13 +133,14 @@ def _across(same: Sequence[Claim]) -> Claim:
     return replace(worst, evidence={**worst.evidence, "summary": f"process {number}: {worst.evidence['summary']}"})
 
 
-def confirm(proof: Proof, model: nn.Module, *, before: Mapping[str, str]) -> Proof:
+def confirm(proof: Proof, model: nn.Module, *, before: Mapping[str, str], since: str = "the run") -> Proof:
     """Check the network that a run ends with: what every phase held has the bits it had before the first.
 
     Args:
         proof: of the run's phases.
         model: the final network, as it was loaded from its checkpoint.
         before: digests of what every phase holds, taken before the run.
+        since: when they were taken: before what.
 
     Returns:
         The proof, whose claim about digests says so too, or fails.
@@ -149,9 +151,9 @@ def confirm(proof: Proof, model: nn.Module, *, before: Mapping[str, str]) -> Pro
     moved = [name for name in before if now[name] != before[name]]
     old = next(claim for claim in proof.claims if claim.name == claims.DIGESTS)
     if moved:
-        wrong = [f"{name} is not what it was before the run" for name in moved]
+        wrong = [f"{name} is not what it was before {since}" for name in moved]
         return _with_digests(proof, claims.claim(claims.DIGESTS, wrong, "", old.evidence))
-    final = f"in the final network {len(before)} tensors that every phase held are as before the run"
+    final = f"in the final network {len(before)} tensors that every phase held are as before {since}"
     return _with_digests(
         proof, replace(old, evidence={**old.evidence, "summary": f"{old.evidence['summary']}; {final}"})
     )

@@ -139,10 +139,10 @@ def usable(samples: Samples, *, skip: bool) -> tuple[Samples, tuple[Fault, ...]]
 def _check_overlap(parts: Split) -> None:
     """Refuse a picture file in two parts: a network knows by heart what it was trained on."""
     seen: dict[str, str] = {}
-    for part, samples in (("train", parts.train), ("val", parts.val), ("test", parts.test)):
-        real = [] if samples is None else [os.path.realpath(path) for path in samples.paths]
+    for part, samples in parts.by_name().items():
+        real = [os.path.realpath(path) for path in samples.paths]
         twice = [path for path in real if path in seen]
-        if twice and samples is not None:
+        if twice:
             raise DataError(
                 f"data.{part}: {samples.source}",
                 found=f"{len(twice):,} of its {len(samples):,} pictures are in data.{seen[twice[0]]} too",

@@ -1,7 +1,9 @@
 """A run that was interrupted: where it was, what of it fits the recipe of now, and what does not, by name."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import TypeAdapter
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 
 from frostline.errors import RunError, first_of
 from frostline.recipe.assembly import Assembly
+from frostline.recipe.words import is_local
 from frostline.record import EpochRecord, PhaseRecord, Proof
 from frostline.training import Best, PhaseState, Snapshot, State, put
 
@@ -16,7 +19,7 @@ _EPOCHS: TypeAdapter[tuple[EpochRecord, ...]] = TypeAdapter(tuple[EpochRecord, .
 _PHASES: TypeAdapter[tuple[PhaseRecord, ...]] = TypeAdapter(tuple[PhaseRecord, ...])
 _PROOFS: TypeAdapter[tuple[Proof, ...]] = TypeAdapter(tuple[Proof, ...])
 # Of what is kept to go on from.
-FORMAT = 2
+FORMAT = 3
 # More names than this nobody reads.
 NAMED = 8
 
@@ -33,6 +36,7 @@ class Interrupted:
         epochs, phases, proofs, gathered: what there was of the run; `gathered` are remarks for a person.
         started, seconds, total_seconds: of the run until then.
         start_digests: of what every phase holds, before the first.
+        since: before what they were taken.
         remarks: what of it is taken up, and what is not, where something is another.
     """
 
@@ -48,8 +52,9 @@ class Interrupted:
     seconds: Mapping[str, float]
     total_seconds: float
     start_digests: dict[str, str]
+    since: str
     remarks: tuple[str, ...]
-    _best: Mapping[str, Any]
+    _best: Mapping[str, Any] | None
     _model: Mapping[str, Tensor]
 
     @classmethod
@@ -80,8 +85,9 @@ class Interrupted:
             seconds=words["seconds"],
             total_seconds=words["total_seconds"],
             start_digests=words["start_digests"],
-            remarks=_remarks(snapshot, assembly, differ) if differ else (),
-            _best=words["best"],
+            since=words["since"],
+            remarks=_remarks(snapshot, assembly, differ) if differ else _lost(snapshot),
+            _best=words["best"] if snapshot.knows_best else None,
             _model=snapshot.model,
         )
 
@@ -94,15 +100,20 @@ class Interrupted:
         """
         own = model.state_dict()
         put(own, {name: self._model[name] for name in _fitting(own, self._model)})
-        if self.same:
+        if self.same and self._best is not None:
             best.put_back(Best(**self._best))
 
 
 def data_of(assembly: Assembly) -> dict[str, Any]:
     """Give what of the data decides whether a run is still the same."""
-    data = {"train": assembly.data.train, "val": assembly.data.val, "test": assembly.data.test}
-    counts = {part: len(samples) for part, samples in data.items() if samples is not None}
-    return {"classes": list(assembly.task.classes), "samples": counts}
+    digests = {part: samples.digest for part, samples in assembly.data.by_name().items()}
+    return {"classes": list(assembly.task.classes), "samples": digests}
+
+
+def code_of(assembly: Assembly) -> str:
+    """Give a digest of a user's own file with the network; nothing for what a library publishes."""
+    file, _, _ = assembly.recipe.model.name.rpartition(":")
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if is_local(assembly.recipe.model.name) else ""
 
 
 def _fitting(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
@@ -117,12 +128,21 @@ def _differences(snapshot: Snapshot, assembly: Assembly, *, processes: list[Any]
     if words["data"] != data_of(assembly) and "data" not in differ:
         differ.append("the pictures")
     own = assembly.model.state_dict()
-    if not differ and (own.keys() != snapshot.model.keys() or len(_fitting(own, snapshot.model)) < len(own)):
+    unlike = own.keys() != snapshot.model.keys() or len(_fitting(own, snapshot.model)) < len(own)
+    if not differ and (unlike or words["code"] != code_of(assembly)):
         differ.append("the network")
     if (before := words["processes"]) != processes:
         said = [f"{count}{', sharded' if shards else ''}" for count, shards in (before, processes)]
         differ.append(f"the processes ({said[0]} then, {said[1]} now)")
     return differ
+
+
+def _lost(snapshot: Snapshot) -> tuple[str, ...]:
+    """Say where the best epoch's file is gone; where it is of a later epoch, this comes again."""
+    if snapshot.has_best:
+        return ()
+    epoch = snapshot.beside.words["best"]["epoch"]
+    return (f"resumed; the file of the best epoch, {epoch}, is not there any more: the best begins anew",)
 
 
 def _remarks(snapshot: Snapshot, assembly: Assembly, differ: Sequence[str]) -> tuple[str, ...]:

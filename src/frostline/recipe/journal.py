@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from frostline.recipe.assembly import Assembly
-from frostline.recipe.interrupted import FORMAT, Interrupted, data_of
+from frostline.recipe.interrupted import FORMAT, Interrupted, code_of, data_of
 from frostline.record import EpochRecord, Evaluation, PhaseRecord, Proof, RunRecord, Skipped, StageOutline
 from frostline.tasks import ImageTask
 from frostline.training import Best, State, machine, peak_rss_mb, versions
@@ -32,6 +33,12 @@ class Journal:
     remarks: list[str] = field(default_factory=list)
     proof: Proof | None = None
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
+    since: str = "the run"
+    data: dict[str, Any] = field(init=False)
+    code: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.data, self.code = data_of(self.assembly), code_of(self.assembly)  # now: they may change while it runs
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -57,7 +64,8 @@ class Journal:
             "processes": [self.processes, self.shards],
             "phase": phase,
             "begun": begun,
-            "data": data_of(self.assembly),
+            "data": self.data,
+            "code": self.code,
             "phase_state": inner.words,
             "best": dataclasses.asdict(best),
             "epochs": [dataclasses.asdict(one) for one in self.epochs],
@@ -68,6 +76,7 @@ class Journal:
             "total_seconds": time.perf_counter() - self.begun,
             "started": self.started,
             "start_digests": self.digests["start"],
+            "since": self.since,
         }
         return State(tensors=inner.tensors, words=words)
 
@@ -81,6 +90,7 @@ class Journal:
         self.begun -= interrupted.total_seconds
         for part, seconds in interrupted.seconds.items():
             self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+        self.since = interrupted.since if interrupted.same else "the run was resumed"
         if interrupted.same:
             self.digests["start"] = interrupted.start_digests
 
@@ -94,7 +104,7 @@ class Journal:
             recipe=assembly.recipe.model_dump(mode="json"),
             network=assembly.recipe.model.name,
             classes=assembly.task.classes,
-            samples=data_of(assembly)["samples"],
+            samples={part: len(samples) for part, samples in assembly.data.by_name().items()},
             outline=tuple(
                 StageOutline(
                     name=stage.name,

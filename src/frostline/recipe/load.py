@@ -20,9 +20,10 @@ from frostline.recipe.source import TOP, Mistake, Source, read, writable
 from frostline.recipe.words import BUILTIN, NO_FILE, is_local
 
 MOST_BYTES = 256 * 1024
+SAVED_BY_TIMM = "local-dir:"
 
 
-def load_recipe(path_or_name: str, *, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path_or_name: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """Load a recipe.
 
     Args:
@@ -40,6 +41,7 @@ def load_recipe(path_or_name: str, *, overrides: Sequence[str] = ()) -> Recipe:
     >>> load_recipe("digits", overrides=["phases.0.lr=0.5"]).phases[0].lr
     0.5
     """
+    path_or_name = os.fspath(path_or_name)
     text, folder = _text(path_or_name)
     source = read(text)
     if source.content is None or not isinstance(source.content, dict):
@@ -149,9 +151,16 @@ def _located(recipe: Recipe, source: Source, folder: Path | None) -> Recipe:
     if model.weights not in NO_FILE:
         network["weights"] = absolute(model.weights, "model", "weights")
     hub, _, place = model.name.partition("/")
+    if place.startswith(SAVED_BY_TIMM):
+        folder_of_network = absolute(place.removeprefix(SAVED_BY_TIMM), "model", "name")
+        network["name"] = f"{hub}/{SAVED_BY_TIMM}{folder_of_network}"
     if hub == "hf" and os.path.isdir(folder_of_network := absolute(place, "model", "name")):
         network["name"] = f"hf/{folder_of_network}"
     if is_local(model.name):
         file, _, attribute = model.name.rpartition(":")
         network["name"] = f"{absolute(file, 'model', 'name')}:{attribute}"
-    return recipe.model_copy(update={"data": data.model_copy(update=found), "model": model.model_copy(update=network)})
+    located = {"data": data.model_copy(update=found), "model": model.model_copy(update=network)}
+    if recipe.replay.dir is not None:
+        store = {"dir": absolute(recipe.replay.dir, "replay", "dir")}
+        located["replay"] = recipe.replay.model_copy(update=store)
+    return recipe.model_copy(update=located)

@@ -15,6 +15,7 @@ from frostline.recipe.assembly import Assembly, always_held, assemble, blocks
 from frostline.recipe.folder import found, write_recipe
 from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.journal import Journal
+from frostline.recipe.load import load_recipe
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
 from frostline.record import (
@@ -57,9 +58,9 @@ from frostline.training import (
 
 
 def finetune(
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     *,
-    out: Path,
+    out: Path | str,
     resume: bool = False,
     save_seconds: float = SAVE_SECONDS,
     show: Display | None = None,
@@ -71,7 +72,7 @@ def finetune(
     the main one writes and speaks.
 
     Args:
-        recipe: what to do.
+        recipe: what to do, or the file that says it, or its name in the library.
         out: the run's folder; it is made, and must not hold a run already, unless that is to be resumed.
         resume: go on where the run in that folder was interrupted, to the same bits on a CPU; where there is none,
             begin. With another recipe what fits is taken up, and `warn` is told what was not.
@@ -90,30 +91,30 @@ def finetune(
         RunFailure: the network's own code or the machine failed; the record is kept. Where that happens in one of
             several processes, the launcher ends the others, and may do so before the main one has written it.
     """
+    asked, folder = recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Path(out)
     alone = not is_one_of_several()
-    if alone and (finished := found(out, recipe, resume=resume)) is not None:
+    if alone and (finished := found(folder, asked, resume=resume)) is not None:
         return finished
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    runtime = Runtime(precision=recipe.precision, device=recipe.device, seed=recipe.seed, shards=recipe.shard)
-    if runtime.shards and recipe.amp == "O2":
+    runtime = Runtime(precision=asked.precision, device=asked.device, seed=asked.seed, shards=asked.shard)
+    if runtime.shards and asked.amp == "O2":
         cast = UserError("amp: O2", found="sharded weights, which are not cast for a whole phase", do="write `amp: O1`")
         runtime.agree(cast)
-    if not alone and (finished := runtime.on_main(lambda: found(out, recipe, resume=resume))) is not None:
+    if not alone and (finished := runtime.on_main(lambda: found(folder, asked, resume=resume))) is not None:
         return finished
-    snapshot = runtime.on_main(lambda: read_snapshot(out) if resume else None)
-    assembly = runtime.together(lambda: assemble(recipe, processes=runtime.count))
-    recipe = assembly.recipe
+    snapshot = runtime.on_main(lambda: read_snapshot(folder) if resume else None)
+    assembly = runtime.together(lambda: assemble(asked, processes=runtime.count))
     journal = Journal(
-        assembly=assembly, out=out, started=started, begun=begun, processes=runtime.count, shards=runtime.shards
+        assembly=assembly, out=folder, started=started, begun=begun, processes=runtime.count, shards=runtime.shards
     )
     journal.seconds["preparation"] = time.perf_counter() - begun
     interrupted = runtime.together(lambda: _interrupted(journal, snapshot))
-    runtime.on_main(lambda: write_recipe(out, recipe))
+    runtime.on_main(lambda: write_recipe(folder, assembly.recipe))
     if warn is not None and runtime.is_main:
         warn([*assembly.warnings, *(interrupted.remarks if interrupted is not None else ())])
-    best = Best(metric=recipe.metric)
+    best = Best(metric=asked.metric)
     show = show if show is not None and runtime.is_main else Silent()
-    runtime.seed_apart(recipe.seed)
+    runtime.seed_apart(asked.seed)
     try:
         _train(journal, runtime=runtime, best=best, show=show, interrupted=interrupted, save_seconds=save_seconds)
     except (FrostlineError, KeyboardInterrupt) as stop:
@@ -121,6 +122,8 @@ def finetune(
             journal.proof = merge([*journal.proofs, stop.proof])
         if runtime.is_main:
             _close(journal, best, failure=str(stop) or "stopped by hand")
+        if isinstance(stop, FrostlineError) and stop.in_every_process:
+            runtime.from_main(None)  # the first that leaves takes the others with it, and the record is not written yet
         raise
     except Exception as error:  # whatever a stranger's forward raises, or a full disk or memory
         crash = _crashed(error)
@@ -129,10 +132,10 @@ def finetune(
         raise crash from error
     finally:
         show.close()
-    failure = _unproven(journal.proof, recipe)
+    failure = _unproven(journal.proof, assembly.recipe)
     record = runtime.on_main(lambda: _close(journal, best, failure=str(failure) if failure is not None else None))
     runtime.agree(failure)
-    runtime.on_main(lambda: forget_snapshot(out))
+    runtime.on_main(lambda: forget_snapshot(folder))
     return record
 
 
@@ -209,7 +212,11 @@ def _train(
             phase, plan = recipe.phases[index - 1], assembly.plans[index - 1]
             here = interrupted if interrupted is not None and interrupted.phase == index else None
             resumed = None if here is None else here.phase_state
-            if phase.start_from == "best" and best.value is not None and here is None:
+            if phase.start_from == "best" and best.value is None and here is None:
+                remark(
+                    f"phase {index} begins with the last weights: no epoch of this recipe is known to be the best yet"
+                )
+            elif phase.start_from == "best" and here is None:
                 restore()
                 earlier = None  # what it knows is of the last weights
                 # Before the best epoch of this phase takes the place of the one that it starts from.
@@ -238,12 +245,12 @@ def _train(
             journal.proof = merge(journal.proofs)
         if best.value is not None:
             restore()
-    confirmed = confirm(merge(journal.proofs), model, before=journal.digests["start"])
+    confirmed = confirm(merge(journal.proofs), model, before=journal.digests["start"], since=journal.since)
     journal.proof = across(runtime.gathered(confirmed))
     journal.digests["final"] = digests(model, model.state_dict())
     with journal.timed("evaluation"):
-        for name, samples in (("val", assembly.data.val), ("test", assembly.data.test)):
-            if samples is not None:
+        for name, samples in assembly.data.by_name().items():
+            if name != "train":
                 journal.evaluations.append(evaluate(model, samples, task=assembly.task, runtime=runtime, split=name))
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: safetensors files, written at once or not at all."""
 
+import hashlib
 import json
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -21,7 +22,7 @@ BEST = "best.safetensors"
 LAST = "last.safetensors"
 # All that a run needs to go on where it was, while it runs.
 RESUME = "resume.safetensors"
-_MODEL, _WORDS = "model/", "frostline"
+_MODEL, _WORDS, _BEST = "model/", "frostline", "best file"
 
 
 # An epoch whose frozen part is looked up takes less time than to write a network.
@@ -64,6 +65,8 @@ class Keeper:
     def keep(self, name: str, *, moving: Collection[str]) -> None:
         """Keep the state of this moment.
 
+        The best is written no earlier than what there is to go on from, so that a kill leaves the one that this means.
+
         Args:
             name: of the file.
             moving: parameters and buffers that the phase may change; all others stay as they are until `flush`.
@@ -72,7 +75,7 @@ class Keeper:
         if not self._writes:
             return
         self._waiting[name] = copies
-        if self._is_due(name):
+        if name != BEST and self._is_due(name):
             self._write(name)
 
     @contextmanager
@@ -105,7 +108,8 @@ class Keeper:
         if BEST in self._waiting:
             self._write(BEST)  # whoever goes on is told which epoch was the best, and takes it from its file
         every = {_MODEL + name: tensor for name, tensor in own.items()}
-        self._put(RESUME, _bytes({**every, **state.tensors}, {_WORDS: json.dumps(state.words)}))
+        words = {**state.words, _BEST: _digest(self._folder / BEST)}
+        self._put(RESUME, _bytes({**every, **state.tensors}, {_WORDS: json.dumps(words)}))
 
     def _copied(self, moving: Collection[str]) -> dict[str, Tensor]:
         return {key: tensor.detach().clone() for key, tensor in self._model.state_dict().items() if key in moving}
@@ -171,10 +175,19 @@ class Keeper:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What a run needs to go on: the weights by name, and what is known beside them."""
+    """What a run needs to go on.
+
+    Attributes:
+        model: the weights by name.
+        beside: what is known beside them.
+        has_best: whether the file of the best epoch is there, if there was one.
+        knows_best: whether it is the one of then: it may be of a later epoch, which comes again.
+    """
 
     model: Mapping[str, Tensor]
     beside: State
+    has_best: bool
+    knows_best: bool
 
 
 def read_snapshot(run: Path) -> Snapshot | None:
@@ -199,7 +212,21 @@ def read_snapshot(run: Path) -> Snapshot | None:
         ) from None
     model = {name.removeprefix(_MODEL): tensor for name, tensor in every.items() if name.startswith(_MODEL)}
     beside = {name: tensor for name, tensor in every.items() if not name.startswith(_MODEL)}
-    return Snapshot(model=model, beside=State(tensors=beside, words=words))
+    now, then = _digest(run / CHECKPOINTS / BEST), words.get(_BEST, "")
+    return Snapshot(
+        model=model,
+        beside=State(tensors=beside, words=words),
+        has_best=bool(now) or not then,
+        knows_best=now == then,
+    )
+
+
+def _digest(path: Path) -> str:
+    """Give the digest of a file; nothing where there is none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def forget_snapshot(run: Path) -> None:

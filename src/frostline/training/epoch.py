@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from frostline.data import Samples
-from frostline.errors import NonFiniteLossError, ProofError, first_of
+from frostline.errors import FrostlineError, NonFiniteLossError, ProofError, first_of
 from frostline.freezing import GRADIENTS, GradientWatch, PlanHandle, across, verify, whole
 from frostline.record import EpochRecord
 from frostline.tasks import Batch, ImageTask, scores
@@ -31,7 +31,8 @@ WATCHED_STEPS = 8
 class Gear:
     """What the epochs of one phase run with; `network` and `stepper` are the wrapped network and optimizer.
 
-    `fills` says that this process's last batch is another's, and does not count.
+    `fills` says that this process's last batch is another's, and does not count; `finite` names the buffers without an
+    infinity in them, such as a mask may have.
     """
 
     handle: PlanHandle
@@ -47,6 +48,7 @@ class Gear:
     clip_norm: float | None
     accumulate: int
     fills: bool
+    finite: Collection[str]
     average: WeightAverage | None
     task: ImageTask
     runtime: Runtime
@@ -76,7 +78,7 @@ def train_epoch(gear: Gear, *, number: int) -> Trained:
     seen: list[_Seen] = []
     gear.handle.model.train()
     batches, step, count = iter(gear.loader), 0, 0
-    while together := list(islice(batches, gear.accumulate)):
+    while together := _fetched(batches, gear):
         step += 1
         rate = gear.optimizer.param_groups[0]["lr"]
         place = count * gear.runtime.count + gear.runtime.number + 1  # of the first batch among those of all processes
@@ -90,8 +92,7 @@ def train_epoch(gear: Gear, *, number: int) -> Trained:
         last = partial(broken, batch=together[-1])
         gear.display.step(epoch=number, loss=seen[-1].loss)
     if gear.runtime.count > 1:
-        mine = [one._replace(logits=one.logits.cpu(), labels=one.labels.cpu()) for one in seen]
-        seen = list(chain.from_iterable(gear.runtime.gathered(mine)))
+        seen = list(chain.from_iterable(gear.runtime.gathered(seen)))
     seen = [one for one in seen if one.weight]
     return Trained(
         loss=sum(one.loss * one.weight for one in seen) / sum(one.weight for one in seen),
@@ -102,8 +103,18 @@ def train_epoch(gear: Gear, *, number: int) -> Trained:
     )
 
 
+def _fetched(batches: Iterator[Batch], gear: Gear) -> list[Batch]:
+    """Read the batches of a step; none: the epoch is over. An error of one process ends the step in all of them."""
+    try:
+        return list(islice(batches, gear.accumulate))
+    except FrostlineError as error:
+        gear.runtime.summed(math.nan)  # the others wait there
+        gear.runtime.agree(error)
+        raise
+
+
 class _Seen(NamedTuple):
-    """What a batch gave: its loss, how much it counts, scores N × K and labels N."""
+    """What a batch gave: its loss, how much it counts, scores N × K and labels N, on the CPU."""
 
     loss: float
     weight: float
@@ -131,11 +142,11 @@ def _step(
         with runtime.local(gear.network) if place < len(together) else nullcontext():
             output_NK = scores(gear.network(batch[0]))
             loss = gear.task.loss(output_NK, batch[1])
-            value = loss.item()
+            value, logits_NK = loss.item(), output_NK.detach().float().cpu()  # of a whole epoch they may fill a GPU
             runtime.backward(loss if share is None else loss * share)
         if not math.isfinite(value):
             error = error or broken(f"the loss is {value}", batch=batch)
-        seen.append(_Seen(value, weight, output_NK.detach().float(), gear.task.labels(batch)))
+        seen.append(_Seen(value, weight, logits_NK, gear.task.labels(batch).cpu()))
     runtime.agree(error)
     if gear.clip_norm is not None:
         runtime.clip(gear.network, norm=gear.clip_norm)
@@ -162,6 +173,8 @@ def _shares(weights: Sequence[float], runtime: Runtime) -> list[float | None]:
         return [None]
     # The gradients of the processes are not summed but averaged.
     total = runtime.summed(sum(weights)) / runtime.count
+    if math.isnan(total):
+        runtime.agree(None)  # one of them could not read its batches, and raises its error here in all
     return [weight / total for weight in weights]
 
 
@@ -174,7 +187,7 @@ def judge_epoch(gear: Gear, trained: Trained, *, number: int, phase: int) -> Epo
     align_buffers(gear.handle, gear.runtime)
     val_loss, metrics = _validate(gear)
     # What the last step did, no training loss has seen.
-    broken = _broken(gear.handle.model, val_loss)
+    broken = _broken(gear, val_loss)
     gear.runtime.agree(None if broken is None else trained.last(broken))
     record = EpochRecord(
         epoch=number,
@@ -230,15 +243,24 @@ def _check_first_step(gear: Gear) -> None:
         gear.runtime.agree(broken)
 
 
-def _broken(model: nn.Module, val_loss: float | None) -> str | None:
+def finite_buffers(model: nn.Module) -> frozenset[str]:
+    """Name the buffers of a network that hold finite numbers alone."""
+    return frozenset(name for name, buffer in model.named_buffers() if _is_finite(buffer))
+
+
+def _broken(gear: Gear, val_loss: float | None) -> str | None:
     """Say what of a network that was trained is not finite: it must not become a checkpoint."""
     if val_loss is not None and not math.isfinite(val_loss):
         return f"the validation loss is {val_loss}"
+    model = gear.handle.model
     trained = [item for item in model.named_parameters() if item[1].requires_grad]
-    name = next(
-        (name for name, tensor in [*trained, *model.named_buffers()] if not bool(whole(tensor).isfinite().all())), None
-    )
+    buffers = [item for item in model.named_buffers() if item[0] in gear.finite]
+    name = next((name for name, tensor in [*trained, *buffers] if not _is_finite(tensor)), None)
     return None if name is None else f"{name} is not finite any more"
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(whole(tensor).isfinite().all())
 
 
 def _not_finite(

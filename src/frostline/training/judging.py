@@ -19,7 +19,7 @@ def evaluate(model: nn.Module, samples: Samples, *, task: ImageTask, runtime: Ru
         model: the network, on the runtime's device; its mode is left as it was.
         samples: what to judge it on.
         task: loss and metrics.
-        runtime: device and precision.
+        runtime: the device; what is computed in is the network's own type, unless it is wrapped.
         split: what the samples are, for the record (`val`, `test`).
     """
     loader = runtime.loader(task.loader(samples, share=runtime.share()))
@@ -45,7 +45,7 @@ def predict(model: nn.Module, loader: Iterable[Batch], *, runtime: Runtime) -> t
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        parts = [(scores(model(images_NCHW)).float(), labels_N, places_N) for images_NCHW, labels_N, places_N in loader]
+        parts = runtime.together(lambda: [_on_cpu(scores(model(batch[0])).float(), *batch[1:]) for batch in loader])
     finally:
         for module, training in modes.items():
             module.training = training
@@ -58,6 +58,10 @@ def predict(model: nn.Module, loader: Iterable[Batch], *, runtime: Runtime) -> t
     return logits_NK[first], labels_N[first], places_N[first]
 
 
+def _on_cpu(logits_NK: Tensor, labels_N: Tensor, places_N: Tensor) -> Batch:
+    return logits_NK.cpu(), labels_N.cpu(), places_N.cpu()
+
+
 def _joined(parts: Sequence[Batch]) -> Batch:
     first, second, third = zip(*parts, strict=True)
-    return torch.cat(first).cpu(), torch.cat(second).cpu(), torch.cat(third).cpu()
+    return torch.cat(first), torch.cat(second), torch.cat(third)

@@ -13,19 +13,19 @@ from torch import nn
 from frostline.errors import RunFailure, first_of
 from frostline.freezing import FreezePlan, GradientWatch, PlanHandle, across, apply, verify
 from frostline.optimization import carry_state, make_optimizer, param_groups
-from frostline.record import EpochRecord
+from frostline.record import EpochRecord, Proof
 from frostline.training.average import WeightAverage
 from frostline.training.checkpoint import BEST, LAST
 from frostline.training.compiling import WHOLE, compiled, trained_regions
 from frostline.training.course import Course, PhaseResult, PhaseSettings
-from frostline.training.epoch import Gear, align_buffers, judge_epoch, train_epoch
+from frostline.training.epoch import Gear, align_buffers, finite_buffers, judge_epoch, train_epoch
 from frostline.training.halves import held_in
 from frostline.training.memory import copied, freed, halved, is_out_of_memory
 from frostline.training.recomputing import recomputed
 from frostline.training.resume import PhaseState, beginning, take_up_beginning
 from frostline.training.sharding import put
 
-PROOF_BATCHES = 1
+PROOF_IMAGES = 8
 # More names than this nobody reads.
 NAMED = 8
 
@@ -101,8 +101,14 @@ def run_phase(
         take_up_beginning(drawn, course.runtime)
         course.remark(
             f"{settings.title}: out of memory with {size} images at once ({found}); begun again with "
-            f"{task.batch_size} and {accumulate} batches to a step"
+            f"{task.batch_size} and {accumulate} batches to a step{_drawn_otherwise(plan)}"
         )
+
+
+def _drawn_otherwise(plan: FreezePlan) -> str:
+    """Say what is not as it would have been with fewer images at once."""
+    name = next((one.name for one in plan.modules if one.role == "dropout" and not one.evaluates), None)
+    return "" if name is None else f"; {name}, which is random, draws for fewer images at once"
 
 
 def _also(first: Callable[[EpochRecord], None], second: Callable[[EpochRecord], None]) -> Callable[[EpochRecord], None]:
@@ -133,17 +139,7 @@ def _attempt(model: nn.Module, plan: FreezePlan, course: Course, settings: Phase
             recomputed(model, settings.recomputed),
         ):
             trained = _train(handle, course, settings, begin)
-        mine = verify(
-            handle,
-            optimizer=trained.optimizer,
-            scheduler=trained.scheduler,
-            batches=list(islice(course.task.loader(course.data.train), PROOF_BATCHES)),
-            loss=course.task.batch_loss,
-            rebuild=course.rebuild,
-            saved=_saved(course),
-            # None were left to watch where another recipe is resumed.
-            watch=trained.watch if trained.watch.steps else None,
-        )
+        mine = _proven(handle, course, settings, trained)
     return PhaseResult(
         epochs=tuple(trained.epochs),
         proof=across(course.runtime.gathered(mine)),
@@ -151,6 +147,32 @@ def _attempt(model: nn.Module, plan: FreezePlan, course: Course, settings: Phase
         stopped_early=len(trained.epochs) < settings.epochs,
         replay=trained.replay,
     )
+
+
+def _proven(handle: PlanHandle, course: Course, settings: PhaseSettings, trained: "_Trained") -> Proof:
+    """Prove that the plan held, on a few images: whatever fitted in memory while it trained, they do."""
+    task = replace(course.task, batch_size=min(course.task.batch_size, PROOF_IMAGES))
+    try:
+        return verify(
+            handle,
+            optimizer=trained.optimizer,
+            scheduler=trained.scheduler,
+            batches=list(islice(task.loader(course.data.train), 1)),
+            loss=task.batch_loss,
+            rebuild=course.rebuild,
+            saved=_saved(course),
+            # None were left to watch where another recipe is resumed.
+            watch=trained.watch if trained.watch.steps else None,
+        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        # Not as an error of training, which would begin once more with fewer images.
+        raise RunFailure(
+            settings.title,
+            found=f"it is trained, and memory did not suffice to prove that the freeze held ({error})",
+            do="give it more, and go on with --resume",
+        ) from error
 
 
 def _saved(course: Course) -> bytes | None:
@@ -194,7 +216,7 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
     if settings.compiles and not regions:
         course.remark(f"{settings.title}: nothing to compile: what is frozen is looked up, and a head is quick")
     scheduler = settings.schedule.over(optimizer, epochs=settings.epochs, epoch_steps=steps)
-    watch = GradientWatch(model, plan)
+    watch, finite = GradientWatch(model, plan), finite_buffers(model)
     moving = model.state_dict().keys() - plan.held_everywhere
     average = None
     if settings.average_decay is not None:
@@ -232,6 +254,7 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
             clip_norm=settings.clip_norm,
             accumulate=settings.accumulate,
             fills=replays.fills(settings.index - 1),
+            finite=finite,
             average=average,
             task=course.task,
             runtime=runtime,

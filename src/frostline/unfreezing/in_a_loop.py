@@ -57,13 +57,13 @@ class Unfreezing:
             progress: the epochs that are done; a number where no phase has patience.
 
         Returns:
-            The handle of the plan in force, the same one until the phase changes.
+            The handle of the plan in force, the same one until the phase changes; another where it was lifted.
 
         Raises:
             ScheduleError: a phase has patience, and an epoch has no metric.
         """
         index = phase_at(self.phases, Progress(progress) if isinstance(progress, int) else progress)
-        self.changed = index != self.index or self._handle is None
+        self.changed = index != self.index or self._handle is None or self._handle.lifted
         if self._handle is None or self.changed:
             self.lift()
             self._handle, self.index = apply(self._model, self.plans[index]), index
