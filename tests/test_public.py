@@ -8,8 +8,8 @@ import frostline
 
 SURFACE = {
     "frostline": "finetune freeze load_recipe outline param_groups replay unfreeze verify",
-    "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name elsewhere load_huggingface "
-    "load_weights read_weights refill save_huggingface unfilled_norms",
+    "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name elsewhere load_head "
+    "load_huggingface load_weights read_weights refill save_huggingface unfilled_norms",
     "frostline.cli": "main",
     "frostline.data": "Augment Fault Mix Samples Share Split Words class_weights find_faults harmless_flip "
     "least_samples list_pictures open_picture policy read_picture read_samples refuse split",

@@ -81,6 +81,20 @@ def test_what_timm_publishes_without_a_classifier_gets_one_and_says_so():
     assert backbone.notes == ("timm publishes vit_small_patch14_dinov2 without a classifier: it has a new one",)
 
 
+def test_a_network_that_was_saved_in_timms_way(tmp_path):
+    torch.manual_seed(5)
+    own = timm.create_model("test_resnet", num_classes=7)
+    timm.models.save_for_hf(own, tmp_path / "mine")
+    name = f"timm/local-dir:{tmp_path / 'mine'}"
+    backbone = build(name)
+    wanted = own.state_dict()
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in backbone.model.state_dict().items())
+    assert (backbone.name, classifier_name(backbone.model)) == (name, "fc")
+    assert not torch.equal(build(name, weights="none").model.fc.weight, wanted["fc.weight"])
+    with pytest.raises(NetworkError, match=r"local-dir:\S+/other: .*Config file not found"):
+        build(f"timm/local-dir:{tmp_path / 'other'}")
+
+
 UNKNOWN = {
     "no source": (
         "resnet18",
@@ -150,9 +164,7 @@ def test_a_file_of_weights_is_loaded_into_a_published_network(tmp_path):
     loaded = backbone.model.state_dict()
     for name, tensor in other.features.state_dict(prefix="features.").items():
         assert torch.equal(loaded[name], tensor)
-    assert backbone.notes == (
-        f"{path.name} has no weights that fit classifier.1.weight, classifier.1.bias: they are new",
-    )
+    assert backbone.unfitted == ("classifier.1.weight", "classifier.1.bias")
     with pytest.raises(WeightsError, match="of another architecture than ResNet"):
         build("torchvision/resnet18", weights=str(path))
 

@@ -20,7 +20,7 @@ installed = pytest.mark.skipif(
 def test_without_ultralytics_the_error_names_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ultralytics", None)
     monkeypatch.delitem(__import__("sys").modules, "ultralytics.nn.tasks", raising=False)
-    with pytest.raises(NetworkError, match=r"`pip install frostline\[yolo\]`") as caught:
+    with pytest.raises(NetworkError, match=r"`pip install 'frostline\[yolo\]'`") as caught:
         build("ultralytics/yolo11n", weights="none")
     assert str(caught.value).startswith("network ultralytics/yolo11n: ultralytics cannot be imported")
     assert "\n" not in str(caught.value)

@@ -142,7 +142,7 @@ MISTAKES: dict[str, tuple[Any, type[FrostlineError], str]] = {
     "channels that do not fit": (
         lambda _: {"data": {"train": "photos", "size": SIDE, "channels": "grey"}},
         NetworkError,
-        "it takes 3 channels, and `channels: grey` gives 1",
+        "it takes 3 channels, and `data.channels: grey` gives 1",
     ),
     "values for other channels": (
         lambda _: {
@@ -301,6 +301,21 @@ def test_what_is_assembled(tmp_path: Path) -> None:
     again = assembly.rebuild()
     assert [(name, tensor.shape) for name, tensor in again.state_dict().items()] == [
         (name, tensor.shape) for name, tensor in start.state_dict().items()
+    ]
+
+
+def test_a_phase_that_thaws_nothing_on_this_network_is_told(tmp_path: Path) -> None:
+    freezes = ["all", {"through": "stage1"}, {"through": "stem"}, {"through": "stem"}]
+    phases = [{"epochs": 1, "freeze": words, "lr": 0.1} for words in freezes]
+    assembly = assemble(tiny_recipe(tmp_path, phases=phases))
+    assert assembly.warnings == ("phase 2 (freeze through: stage1) holds here just what phase 1 (all) holds",)
+
+
+def test_settings_that_change_nothing_are_told(tmp_path: Path) -> None:
+    assembly = assemble(tiny_recipe(tmp_path, gradient_checkpointing=True, replay={"views": 4}))
+    assert [line.partition(" changes nothing")[0] for line in assembly.warnings] == [
+        "replay.views",
+        "gradient_checkpointing",
     ]
 
 

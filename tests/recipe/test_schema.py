@@ -63,7 +63,7 @@ def test_defaults_are_the_documented_ones() -> None:
             "channels": None,
             "workers": 0,
         },
-        "model": {"name": "torchvision/mobilenet_v2", "weights": "pretrained"},
+        "model": {"name": "torchvision/mobilenet_v2", "weights": "pretrained", "keep_head": False},
         "head": "linear",
         "norm": "eval",
         "phases": (

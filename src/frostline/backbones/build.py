@@ -70,7 +70,5 @@ def _filled(backbone: Backbone, name: str, weights: str) -> Backbone:
         fresh = load_weights(model, read_weights(path), path=path, free=free)
     # Not before: a file of published weights has them too.
     drop_auxiliary_heads(model)
-    new = [tensor for tensor in fresh if tensor in model.state_dict()]
-    if new:
-        notes = (*notes, f"{Path(weights).name} has no weights that fit {', '.join(new)}: they are new")
-    return replace(backbone, notes=notes)
+    own = model.state_dict()
+    return replace(backbone, notes=notes, unfitted=tuple(tensor for tensor in fresh if tensor in own))

@@ -36,7 +36,7 @@ def from_huggingface(name: str, *, weights: str) -> Backbone:
         weights: `pretrained` (those beside the configuration), `none` (random ones), or a file of weights.
 
     Returns:
-        The network with its own classifier; where its weights have none, with a new one, and a note.
+        The network with its own classifier; where its weights have none, with a new one.
 
     Raises:
         NetworkError: no such folder or network, one that needs code of its own, or that classifies no images.
@@ -48,16 +48,16 @@ def from_huggingface(name: str, *, weights: str) -> Backbone:
         reach = {"local_files_only": not _reachable(where), "trust_remote_code": False}
         config = _config(where, asked, reach)
         kind, notes = _class(config, asked)
+        unfitted: tuple[str, ...] = ()
         if weights == "none":
             try:
                 model = kind._from_config(config)
             except Exception as error:
                 raise NetworkError(asked, found=f"it cannot be built ({first_line(error)})", do=SAVED) from None
         else:
-            model, fresh = _with_weights(kind, config, where=where, weights=weights, asked=asked, reach=reach)
-            notes += fresh
+            model, unfitted = _with_weights(kind, config, where=where, weights=weights, asked=asked, reach=reach)
         spec, unmeasured = _input(where, config, reach)
-    return Backbone(name=name, model=model, input=spec, notes=(*notes, *unmeasured))
+    return Backbone(name=name, model=model, input=spec, notes=(*notes, *unmeasured), unfitted=unfitted)
 
 
 def _place(name: str, asked: str) -> str:
@@ -129,7 +129,11 @@ def _has_one_classifier(kind: Any, config: Any) -> bool:
 def _with_weights(
     kind: Any, config: Any, *, where: str, weights: str, asked: str, reach: dict[str, Any]
 ) -> tuple[nn.Module, tuple[str, ...]]:
-    """Make the network with its weights, in transformers' own way: it knows the names of older versions too."""
+    """Make the network with its weights, in transformers' own way: it knows the names of older versions too.
+
+    Returns:
+        The network, and the tensors of its head that the weights do not have.
+    """
     from_file = weights != "pretrained"
     state = read_weights(Path(weights)) if from_file else None
     source = (
@@ -149,7 +153,6 @@ def _with_weights(
     except Exception as error:
         refused = _refused(error, where, asked)
         raise WeightsError(f"weights {weights}" if from_file else asked, found=refused.found, do=refused.do) from None
-    named = Path(weights).name if from_file else "it"
     missing = sorted({*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])})
     body = [name for name in missing if not _is_head(model, name)]
     if body:
@@ -159,7 +162,7 @@ def _with_weights(
             f"{len(body)} of its tensors are missing or of another shape (such as {body[0]})",
             do="name the network that these weights were trained in",
         )
-    return model, (f"{named} has no weights that fit {', '.join(missing)}: they are new",) if missing else ()
+    return model, tuple(missing)
 
 
 def _is_head(model: Any, name: str) -> bool:

@@ -7,13 +7,16 @@ from frostline.backbones.refusals import not_made, unknown
 from frostline.errors import NetworkError, nearest
 
 FRESH_CLASSES = 1000
+# Where a network lies that is no architecture of timm's, but was saved by `timm.models.save_for_hf`.
+SAVED = ("hf-hub:", "hf_hub:", "local-dir:")
 
 
 def from_timm(name: str, *, pretrained: bool) -> Backbone:
     """Build a network of timm.
 
     Args:
-        name: an architecture, alone or with the tag of its weights: `resnet18`, `resnet18.a1_in1k`.
+        name: an architecture, alone or with the tag of its weights: `resnet18`, `resnet18.a1_in1k`; or a network that
+            somebody saved in timm's own way: `hf-hub:ORG/NAME`, `local-dir:FOLDER`.
         pretrained: fetch its weights; else they are random.
 
     Raises:
@@ -21,16 +24,8 @@ def from_timm(name: str, *, pretrained: bool) -> Backbone:
     """
     import timm
 
-    architecture, _, tag = name.partition(".")
-    if not timm.is_model(architecture):
-        raise unknown(f"timm/{name}", timm.list_models(), "timm.list_models() lists them")
-    tags = [known.partition(".")[2] for known in timm.models.get_arch_pretrained_cfgs(architecture)]
-    if tag and tag not in tags:
-        raise NetworkError(
-            f"network timm/{name}",
-            found=f"no weights {tag} for {architecture}; {nearest(tag, tags)}",
-            do=f"write one of them, or timm/{architecture} alone",
-        )
+    if not name.startswith(SAVED):
+        _check(name)
     try:
         model = timm.create_model(name, pretrained=pretrained)
     except Exception as error:
@@ -47,3 +42,23 @@ def from_timm(name: str, *, pretrained: bool) -> Backbone:
         channels="grey" if published["input_size"][0] == 1 else "rgb",
     )
     return Backbone(name=name, model=model, input=spec, notes=notes)
+
+
+def _check(name: str) -> None:
+    """See that timm has an architecture, and weights of that tag.
+
+    Raises:
+        NetworkError: it has not.
+    """
+    import timm
+
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        raise unknown(f"timm/{name}", timm.list_models(), "timm.list_models() lists them")
+    tags = [known.partition(".")[2] for known in timm.models.get_arch_pretrained_cfgs(architecture)]
+    if tag and tag not in tags:
+        raise NetworkError(
+            f"network timm/{name}",
+            found=f"no weights {tag} for {architecture}; {nearest(tag, tags)}",
+            do=f"write one of them, or timm/{architecture} alone",
+        )

@@ -60,7 +60,7 @@ def _ultralytics(asked: str) -> ModuleType:
         raise NetworkError(
             asked,
             found=f"ultralytics cannot be imported ({first_line(error)})",
-            do="`pip install frostline[yolo]` (ultralytics is licensed under AGPL-3.0)",
+            do="`pip install 'frostline[yolo]'` (ultralytics is licensed under AGPL-3.0)",
         ) from None
 
 

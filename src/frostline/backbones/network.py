@@ -33,12 +33,21 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """A network, its name as asked, the input it publishes, and what a person should be told about it."""
+    """A network and what it publishes.
+
+    Attributes:
+        name: as asked.
+        model: in eval mode, with its own classifier.
+        input: what it takes.
+        notes: what a person should be told about it.
+        unfitted: tensors of its head that its weights do not have, or for another number of classes; they are random.
+    """
 
     name: str
     model: nn.Module
     input: InputSpec
     notes: tuple[str, ...] = ()
+    unfitted: tuple[str, ...] = ()
 
 
 IMAGENET_INPUT = InputSpec(size_px=224, mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -29,7 +29,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     asked = f"weights {path}"
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
-        raise WeightsError(asked, found=found, do="name a .safetensors file or a state dict saved by torch")
+        raise WeightsError(
+            asked, found=found, do="name a .safetensors file or a state dict saved by torch, or write pretrained"
+        )
     if not path.stat().st_size:
         raise WeightsError(asked, found="an empty file", do="download it again")
     if path.suffix == ".safetensors":
@@ -71,7 +73,7 @@ def load_weights(
         model: changed in place.
         state: name → tensor; half-precision tensors are cast to the network's type.
         path: where the state came from, for the error.
-        free: names that may be missing or of another shape (a classifier that is replaced anyway).
+        free: names that may be missing, of another shape, or another module's (a classifier that is replaced anyway).
 
     Returns:
         The free names that were not loaded.
@@ -84,7 +86,8 @@ def load_weights(
     # A counter that older checkpoints lack; BatchNorm uses it only without a momentum.
     counters = {name for name in own if name.endswith("num_batches_tracked")}
     missing = [name for name in own if name not in named and name not in counters and name not in free]
-    strange = [name for name in named if name not in own and name not in free]
+    layers = tuple(f"{name.rpartition('.')[0]}." for name in free)  # where another tool's head may have several layers
+    strange = [name for name in named if name not in own and name not in free and not name.startswith(layers)]
     unfit = [name for name in own if name in named and name not in free and not _fits(named[name], own[name])]
     if missing or strange or unfit:
         parts = [
@@ -107,6 +110,33 @@ def load_weights(
         reason = str(error).strip().splitlines()[-1].strip()
         raise WeightsError(f"weights {path}", found=reason, do="check the file") from None
     return tuple(name for name in free if name in own and name not in fitting)
+
+
+def load_head(model: nn.Module, name: str, state: Mapping[str, Tensor], *, path: Path) -> None:
+    """Load the tensors of a head from the state dict of a whole network; every one must be there and fit.
+
+    Args:
+        model: changed in place.
+        name: dotted name of the head.
+        state: name → tensor.
+        path: where the state came from, for the error.
+
+    Raises:
+        WeightsError: its head is another, or for other classes.
+    """
+    own = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(f"{name}.")}
+    named = {key: tensor for key, tensor in _unwrapped(state, model.state_dict()).items() if key.startswith(f"{name}.")}
+    unfit = [key for key in own if key not in named or not _fits(named[key], own[key])]
+    if unfit or named.keys() != own.keys():
+        there, wanted = (
+            ", ".join(f"{key} {tuple(one[key].shape)}" for key in sorted(one)) or "not there" for one in (named, own)
+        )
+        raise WeightsError(
+            f"weights {path}",
+            found=f"its head is {there}, wanted {wanted}",
+            do="see whether `head` and the classes are those of then, or take `model.keep_head` out",
+        )
+    model.load_state_dict(named, strict=False)
 
 
 def _read_safetensors(path: Path, asked: str) -> dict[str, Tensor]:

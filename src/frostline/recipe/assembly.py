@@ -2,13 +2,24 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frostline.backbones import Backbone, InputSpec, build, classifier_name, refill, unfilled_norms
+from frostline.backbones import (
+    Backbone,
+    InputSpec,
+    build,
+    classifier_name,
+    load_head,
+    read_weights,
+    refill,
+    unfilled_norms,
+)
 from frostline.data import (
     Augment,
     Fault,
@@ -29,6 +40,7 @@ from frostline.recipe.data import gather
 from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
+from frostline.recipe.words import NO_FILE
 from frostline.selection import HEAD, Outline, outline, parents_of, undisturbed
 from frostline.tasks import ImageTask, scores
 
@@ -88,7 +100,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     backbone = build(recipe.model.name, weights=recipe.model.weights)
     spec = input_spec(recipe, backbone)
     classes = data.train.classes
-    model, head = with_head(backbone, recipe, num_classes=len(classes))
+    model, head = with_head(backbone, recipe, num_classes=len(classes), keep=recipe.model.keep_head)
     _check_channels(model, spec, recipe.model.name)
     task, remarks = image_task(recipe, data.train, spec)
     read = outline(model, example_input=spec.example(), head=head)
@@ -97,10 +109,14 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
     leasts = [least_samples(model, plan, processes=processes) for plan in plans]
     _check_schedules(recipe, task, data.train, shares=[Share(count=processes, least=least) for least in leasts])
-    warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
-    warnings += [*gathered.notes, *remarks, *_apart(model, plans, processes)]
+    warnings = [
+        *backbone.notes,
+        *_new_head(backbone, recipe),
+        *dict.fromkeys(note for plan in plans for note in plan.notes),
+    ]
+    warnings += [*_thawing_nothing(plans), *gathered.notes, *remarks, *_apart(model, plans, processes)]
     warnings += mend_norms(recipe, model, plans, task=task, samples=data.train)
-    return Assembly(
+    assembly = Assembly(
         recipe=recipe,
         task=task,
         data=data,
@@ -112,6 +128,10 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
         warnings=tuple(warnings),
         rebuild=lambda: rebuilt(recipe, num_classes=len(classes))[0],
     )
+    if recipe.gradient_checkpointing and not any(blocks(assembly, plan.trained_names) for plan in plans):
+        nothing = "gradient_checkpointing changes nothing: no phase trains a block of several layers as a whole"
+        return replace(assembly, warnings=(*assembly.warnings, nothing))
+    return assembly
 
 
 def _check_schedules(recipe: Recipe, task: ImageTask, samples: Samples, *, shares: Sequence[Share]) -> None:
@@ -123,6 +143,15 @@ def _check_schedules(recipe: Recipe, task: ImageTask, samples: Samples, *, share
     for phase, share in zip(recipe.phases, shares, strict=True):
         steps = ceil(len(task.loader(samples, seed=recipe.seed, share=share)) / recipe.accumulate)
         rate_schedule(recipe, phase).check(epochs=phase.epochs, epoch_steps=steps)
+
+
+def _thawing_nothing(plans: Sequence[FreezePlan]) -> list[str]:
+    """Say of a phase with words of its own that it holds what the phase before held."""
+    return [
+        f"phase {number} (freeze {plan.selector}) holds here just what phase {number - 1} ({before.selector}) holds"
+        for number, (before, plan) in enumerate(pairwise(plans), start=2)
+        if str(plan.selector) != str(before.selector) and plan.held_names == before.held_names
+    ]
 
 
 def _apart(model: nn.Module, plans: Sequence[FreezePlan], processes: int) -> list[str]:
@@ -201,11 +230,45 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
     return replace(spec, size_px=asked.size or spec.size_px)
 
 
-def with_head(backbone: Backbone, recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, str]:
-    """Give the network its new head for so many classes; also gives the head's name."""
-    name = classifier_name(backbone.model)
-    replace_classifier(backbone.model, name, num_classes=num_classes, head=recipe.head)
-    return backbone.model, name
+def with_head(backbone: Backbone, recipe: Recipe, *, num_classes: int, keep: bool = False) -> tuple[nn.Module, str]:
+    """Give the network its head for so many classes: a new one, or the one that its weights have; also gives its name.
+
+    Raises:
+        NetworkError: the network comes with another head than the one that is to be kept.
+        WeightsError: the file of weights has another.
+    """
+    model, weights = backbone.model, recipe.model.weights
+    name = classifier_name(model)
+    if keep and weights in NO_FILE:
+        _check_own_head(backbone, recipe, name, num_classes=num_classes)
+        return model, name
+    replace_classifier(model, name, num_classes=num_classes, head=recipe.head)
+    if keep:
+        load_head(model, name, read_weights(Path(weights)), path=Path(weights))
+    return model, name
+
+
+def _check_own_head(backbone: Backbone, recipe: Recipe, name: str, *, num_classes: int) -> None:
+    own = backbone.model.get_submodule(name)
+    count = own.out_features if isinstance(own, nn.Linear) else own.out_channels
+    if backbone.unfitted or recipe.head != "linear" or count != num_classes:
+        there = "none of its own" if backbone.unfitted else f"one layer for {count} classes"
+        raise NetworkError(
+            f"network {backbone.name}: model.keep_head",
+            found=f"its head is {there}, wanted head: {recipe.head} for {num_classes} classes",
+            do="take `model.keep_head` out, for a new head",
+        )
+
+
+def _new_head(backbone: Backbone, recipe: Recipe) -> list[str]:
+    """Say of a head that does not fit that it is not taken up."""
+    if not backbone.unfitted or recipe.model.keep_head:
+        return []
+    weights = "it" if recipe.model.weights in NO_FILE else Path(recipe.model.weights).name
+    return [
+        f"{weights} has no weights that fit {', '.join(backbone.unfitted)}: the head is new; one for these classes is "
+        "kept by `model.keep_head: true`"
+    ]
 
 
 def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTask, list[str]]:
@@ -240,6 +303,8 @@ def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTa
         label_smoothing=recipe.loss.label_smoothing,
         class_weights=class_weights(recipe.loss.class_weights, train),
     )
+    if recipe.replay.views is not None and augment is None:
+        remarks.append("replay.views changes nothing: without `augment` all draws of a picture are the same")
     if recipe.sampling == "balanced" and recipe.loss.class_weights != "none":
         remarks.append("classes are balanced twice, by `sampling: balanced` and by `loss.class_weights`")
     return task, remarks
@@ -293,11 +358,13 @@ def mend_norms(
 
 def _check_channels(model: nn.Module, spec: InputSpec, name: str) -> None:
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    if first is not None and first.in_channels != spec.num_channels:
+    takes, given = first.in_channels if first is not None else spec.num_channels, spec.num_channels
+    if takes != given:
+        fitting = {1: "grey", 3: "rgb"}.get(takes)
         raise NetworkError(
             f"network {name}",
-            found=f"it takes {first.in_channels} channels, and `channels: {spec.channels}` gives {spec.num_channels}",
-            do=f"write `channels: {'grey' if first.in_channels == 1 else 'rgb'}`, or name another network",
+            found=f"it takes {takes} channels, and `data.channels: {spec.channels}` gives {given}",
+            do=f"write `data.channels: {fitting}`, or name another network" if fitting else "name another network",
         )
     if len(spec.mean) not in (1, spec.num_channels):
         raise DataError(

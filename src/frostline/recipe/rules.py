@@ -45,6 +45,9 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     augment = words.get("augment")
     if isinstance(augment, Mapping) and augment.get("transforms") is not None:
         yield from _own_transforms(augment)
+    model = words.get("model")
+    if isinstance(model, Mapping) and model.get("keep_head") is True and model.get("weights") == "none":
+        yield ("model", "keep_head"), "true, and `weights: none` have no head to keep; leave one out"
     optimizer = words.get("optimizer")
     if isinstance(optimizer, Mapping) and optimizer.get("momentum") is not None:
         name = optimizer.get("name", "adamw")

@@ -74,9 +74,11 @@ class Data(Strict):
     size: Count | None = Field(default=None, description="pixels of the square image; null: what the network publishes")
     normalize: Normalize | None = Field(default=None, description="mean and std; null: what the network publishes")
     channels: Literal["rgb", "bgr", "grey"] | None = Field(
-        default=None, description="the order of the channels; null: what the network publishes"
+        default=None, description="rgb, bgr or grey: what the network is given; null: what it publishes"
     )
-    workers: Annotated[int, Field(ge=0)] = Field(default=0, description="processes that read images; 0: this one")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="processes that read images, such as 4; 0: this one"
+    )
 
 
 class Model(Strict):
@@ -86,6 +88,10 @@ class Model(Strict):
         description="timm/…, torchvision/…, hf/ORG/NAME or hf/FOLDER, frostline/…, or path/to/file.py:callable"
     )
     weights: Weights = Field(default="pretrained", description="pretrained, none, or the path of a file of weights")
+    keep_head: bool = Field(
+        default=False,
+        description="begin with the head that the weights have, for these classes in this order; false: a new one",
+    )
 
 
 class Phase(Strict):
@@ -118,9 +124,9 @@ class Technique(Worded):
         "depth), full (everything at one rate), few_shot (a larger head, strong augmentation, patience), two_stage "
         "(the head, then everything from its best), freeze_out (everything, then less and less)"
     )
-    epochs: Count | None = Field(default=None, description="of all phases together; null: as usual for the technique")
+    epochs: Count | None = Field(default=None, description="of all phases together; null: as usual, see `recipe show`")
     lr: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="the learning rate, above 0; null: as usual for the technique"
+        default=None, description="the learning rate, above 0; null: as usual, see `frostline recipe show`"
     )
     thaw: Thaw | None = Field(
         default=None,
@@ -260,7 +266,7 @@ class Recipe(Strict):
         default="none",
         description="what the rate of each stage is multiplied by; none (1 for all), discriminative (0.01 early, 0.1 "
         "late, 0.5 neck, 1 head), {decay: 0.75} (for each layer below the head; with by: stage for each stage), or "
-        "factors by stage",
+        "factors for all stages, by their names or as early, late, neck and head",
     )
     schedule: Schedule = Field(default=Schedule(), description="the rate over the steps of a phase, or a mapping")
     warmup: Warmup = Field(
@@ -299,7 +305,9 @@ class Recipe(Strict):
         "equally likely)",
     )
     loss: Loss = Field(default=Loss(), description="what an image costs in training: label smoothing, class weights")
-    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="numbers to compute with")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="numbers to train with: fp32, bf16, or fp16 on a GPU"
+    )
     amp: Literal["O1", "O2"] = Field(
         default="O1",
         description="with bf16 or fp16: O1 (weights are cast in every step) or O2 (what is held is cast once, norms "
@@ -310,13 +318,16 @@ class Recipe(Strict):
         default=Replay(), description="computing frozen work once and looking it up: auto, off, or a mapping"
     )
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"] = Field(
-        default="accuracy", description="what the best epoch is best in, on validation"
+        default="accuracy",
+        description="accuracy, balanced_accuracy, macro_f1 or loss: what the best epoch is best in, on validation",
     )
     patience: Count | None = Field(
         default=None, description="end a phase after that many epochs without a better metric; null: never"
     )
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = Field(default=0, description="of every random draw")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to compute; auto: cuda if any")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="where to compute: auto (a GPU if there is one), cpu or cuda"
+    )
 
     @property
     def validates(self) -> bool:

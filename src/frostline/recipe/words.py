@@ -194,7 +194,10 @@ def _rates(value: Any) -> Any:
     if value in RATE_WORDS:
         return value
     if not isinstance(value, dict) or not value:
-        raise wrong(f"{found(value)}, wanted none, discriminative, {{decay: 0.75}}, or factors such as {{stage1: 0.1}}")
+        raise wrong(
+            f"{found(value)}, wanted none, discriminative, {{decay: 0.75}}, or factors for all stages, such as "
+            "{early: 0.1, late: 0.3, head: 1}"
+        )
     if DECAY in value:
         return _decay(value)
     for name, factor in value.items():

@@ -1,0 +1,77 @@
+"""A second training goes on with the head of the first, where that is asked for; else the head is new."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from frostline.errors import NetworkError, RecipeError, WeightsError
+from frostline.recipe import assemble, finetune
+from training.tiny import Twin, tiny_recipe, write_network, write_pictures
+
+THREE = "def begin(self):\n    self.fc = nn.Linear(8, 3)"
+
+
+def going_on(folder: Path, weights: Path | str, *, keep: bool = True, network: str = "", **keys: Any) -> Any:
+    name = write_network(folder, network)
+    model = {"name": name, "weights": str(weights), "keep_head": keep}
+    return tiny_recipe(folder, network=network, model=model, **keys)
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("head", ["linear", "few_shot"])
+def test_a_run_goes_on_from_the_checkpoint_of_another(head: str, tmp_path: Path) -> None:
+    finetune(tiny_recipe(tmp_path, head=head), out=tmp_path / "first")
+    weights = tmp_path / "first/checkpoints/best.safetensors"
+    state = load_file(weights)
+    kept = assemble(going_on(tmp_path, weights, head=head))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in kept.model.state_dict().items())
+    assert not any("head" in line for line in kept.warnings)
+    anew = assemble(going_on(tmp_path, weights, head=head, keep=False))
+    own = anew.model.state_dict()
+    assert [name for name in own if not torch.equal(own[name], state[name])] == [
+        name for name in own if name.startswith("fc.")
+    ]
+    assert any("the head is new" in line and "`model.keep_head: true`" in line for line in anew.warnings)
+    record = finetune(going_on(tmp_path, weights, head=head), out=tmp_path / "second")
+    assert record.proof["ok"]
+
+
+@pytest.mark.parametrize(
+    ("made", "keys", "says"),
+    [
+        ({"num_classes": 77}, {}, r"its head is fc\.bias \(77,\), fc\.weight \(77, 8\), wanted fc\.bias \(3,\)"),
+        ({"num_classes": 3}, {"head": "few_shot"}, r"its head is fc\.bias \(3,\), .*wanted fc\.0\.bias \(256,\)"),
+        (None, {}, r"its head is not there, wanted fc\.bias \(3,\)"),
+    ],
+    ids=["for other classes", "of another kind", "none"],
+)
+def test_a_file_with_another_head_is_an_error(made: Any, keys: Any, says: str, tmp_path: Path) -> None:
+    state = Twin(**(made or {})).state_dict()
+    if made is None:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    save_file(state, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=says) as caught:
+        assemble(going_on(tmp_path, tmp_path / "other.safetensors", **keys))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_network_comes_with_is_kept(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    twin = Twin(num_classes=5)
+    twin.fc = nn.Linear(8, 3)
+    kept = assemble(going_on(tmp_path, "pretrained", network=THREE)).model.state_dict()
+    assert torch.equal(kept["fc.weight"], twin.fc.weight)
+    with pytest.raises(NetworkError, match=r"its head is one layer for 5 classes, wanted head: linear for 3 classes"):
+        assemble(going_on(tmp_path, "pretrained"))
+    with pytest.raises(NetworkError, match=r"one layer for 3 classes, wanted head: few_shot for 3 classes"):
+        assemble(going_on(tmp_path, "pretrained", network=THREE, head="few_shot"))
+
+
+def test_no_weights_have_no_head(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos")
+    with pytest.raises(RecipeError, match="no head to keep"):
+        going_on(tmp_path, "none")
