@@ -8,6 +8,8 @@ import pytest
 
 from frostline.cli.main import app
 from frostline.recipe import load_recipe
+from frostline.recipe.keys import as_markdown, keys
+from training.tiny import write_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,14 +20,25 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_loop_in_the_readme_runs_and_its_proof_has_no_failing_claim(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.recipe
+def test_the_call_in_the_readme_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, *_ = blocks("python")
+    write_recipe(tmp_path).rename(tmp_path / "photos.yaml")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["record"].status == "finished"
+    assert (tmp_path / "runs/photos/report.html").is_file()
+
+
+def test_the_loop_in_the_readme_runs_and_its_proof_has_no_failing_claim(capsys: pytest.CaptureFixture[str]) -> None:
+    _, code, *_ = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.startswith("the freeze held: 240 parameters held, 578 trained;")
 
 
 def test_the_thawing_loop_in_the_readme_runs_and_thaws() -> None:
-    _, code, _ = blocks("python")
+    _, _, code, _ = blocks("python")
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["schedule"].phases[1].freeze.words() == {"train": ["head", "stem"]}
@@ -60,6 +73,11 @@ def test_every_command_is_in_the_readme() -> None:
     names += [str(group.name) for group in app.registered_groups]
     assert names
     assert [name for name in names if f"`frostline {name}" not in README] == []
+
+
+def test_the_page_of_keys_is_the_schema() -> None:
+    page = (ROOT / "docs/recipe.md").read_text(encoding="utf-8")
+    assert page.endswith(f"\n\n{as_markdown(keys())}"), "write it again: see its first lines"
 
 
 def test_every_make_target_in_the_readme_exists() -> None:

@@ -60,7 +60,7 @@ class RecipeError(UserError):
         super().__init__(
             f"recipe {recipe}",
             found=f"{count}: " + "; ".join(self.mistakes),
-            do="`frostline recipe schema` lists every key",
+            do="`frostline recipe keys` lists every key",
         )
 
 

@@ -1,6 +1,7 @@
 """The commands where all is well: what they print, what they write, and how they end when somebody leaves early."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from training.tiny import CLASSES, tiny_recipe, write_pictures, write_recipe
 
 from .commands import FROSTLINE, Call
 
-RECIPES = ("recipe list", "recipe show", "recipe new", "recipe schema")
+RECIPES = ("recipe list", "recipe show", "recipe new", "recipe keys", "recipe schema")
 COMMANDS = (
     "demo",
     "outline",
@@ -296,14 +297,25 @@ def test_ctrl_c(frostline: Call, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run/record.json").read_text())["failure"] == "stopped by hand"
 
 
-def test_a_full_disk_is_told_in_one_line(frostline: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+OF_THE_SYSTEM = {
+    errno.ENOSPC: "No space left on device. make room, or choose another place",
+    errno.EACCES: "Permission denied. choose a place that you may use, or give yourself the right to",
+    errno.EROFS: "Read-only file system. choose a place that you may use, or give yourself the right to",
+    errno.EMFILE: "Too many open files. see to it, and try again",
+}
+
+
+@pytest.mark.parametrize(("number", "says"), OF_THE_SYSTEM.items(), ids=map(errno.errorcode.get, OF_THE_SYSTEM))
+def test_what_the_system_refuses_is_told_in_one_line(
+    number: int, says: str, frostline: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", "runs/a/report.html")
+        raise OSError(number, os.strerror(number), "runs/a/report.html")
 
     monkeypatch.setattr("frostline.record.read_record", fail)
     found = frostline("report", "run", "--json")
     assert found.code == 1
-    assert found.err == "frostline: runs/a/report.html: No space left on device. make room, or choose another place\n"
+    assert found.err == f"frostline: runs/a/report.html: {says}\n"
 
 
 @pytest.mark.recipe

@@ -83,6 +83,19 @@ def test_a_mistake_in_what_is_asked(
     assert not (prepared / "new").exists()
 
 
+def test_of_several_processes_the_others_wait_for_the_one_that_tells_it(
+    frostline: Call, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    for rank in ("0", "1"):
+        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}.items():
+            monkeypatch.setenv(name, value)
+        outcome = frostline("train", "tiny.yaml", "phases.0.lr=0", "--out", "run")
+        assert (outcome.code, bool(outcome.err)) == (2, rank == "0")
+    assert len(waited) == 1
+
+
 def test_all_bad_pictures_at_once_a_line_each(frostline: Call, prepared: Path) -> None:
     bad = [prepared / "photos" / name for name in ("blue/1.png", "green/2.png", "red/3.png")]
     bad[0].write_bytes(b"")
@@ -162,7 +175,7 @@ def test_several_mistakes_all_at_once_with_their_lines(frostline: Call, tmp_path
     assert len(mistakes) == len(starts)
     for mistake, start in zip(mistakes, starts, strict=True):
         assert mistake.startswith(f"  {start}: ")
-    assert "frostline recipe schema" in last
+    assert "frostline recipe keys" in last
     assert not (tmp_path / "run").exists()
 
 

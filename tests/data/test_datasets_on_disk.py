@@ -202,7 +202,7 @@ def test_columns_are_found_by_kind_or_named(tmp_path):
 
 def test_columns_that_are_not_there_or_not_alone_are_an_error(tmp_path):
     plain = saved(tmp_path / "plain", ["a", "b"], datasets.Value("string"), label="kind")
-    with pytest.raises(DataError, match=r"no column of labels, there is image \(.*\), kind \(string\)\. name it"):
+    with pytest.raises(DataError, match=r"no column of labels, there is image \(.*\), kind \(string\)\. name both"):
         read_samples(plain)
     with pytest.raises(DataError, match="no column of labels colour, there is"):
         read_samples(plain, columns={"path": "image", "label": "colour"})
@@ -210,7 +210,7 @@ def test_columns_that_are_not_there_or_not_alone_are_an_error(tmp_path):
         read_samples(plain, columns={"path": "kind", "label": "kind"})
     two = saved(tmp_path / "two", ["a", "b"], datasets.Value("string"), target=["c", "d"])
     with pytest.raises(
-        DataError, match=r"several columns of labels: label, target\. name it: `data\.columns: {label: …}`"
+        DataError, match=r"several columns of labels: label, target\. name both: `data\.columns: {path: …, label: …}`"
     ):
         read_samples(two)
     assert read_samples(two, columns={"path": "image", "label": "target"}).classes == ("c", "d")
@@ -279,5 +279,5 @@ def test_a_damaged_folder_is_an_error(tmp_path):
 def test_without_datasets_the_error_says_what_to_install(tmp_path, monkeypatch):
     folder = saved(tmp_path / "birds", [0, 1], NAMES)
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=re.escape("not installed. pip install frostline[datasets]")):
+    with pytest.raises(DataError, match=re.escape("not installed. `pip install 'frostline[datasets]'`")):
         read_samples(folder)

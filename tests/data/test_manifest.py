@@ -89,8 +89,12 @@ def test_columns_may_be_named(folder):
 HEADERS = {
     "none": ("a.png,cat\nb.png,dog\n", None, "no column for the path (path, file,"),
     "no label": ("path,what\na.png,cat\n", None, "no column for the label (label, class, category, target)"),
-    "shown": ("path,what\na.png,cat\n", None, "in its header: path, what. name it: `data.columns: {label: …}`"),
-    "two paths": ("file,image,label\na,b,c\n", None, "several columns may hold the path: file, image. name it"),
+    "shown": (
+        "path,what\na.png,cat\n",
+        None,
+        "in its header: path, what. name both: `data.columns: {path: …, label: …}`",
+    ),
+    "two paths": ("file,image,label\na,b,c\n", None, "several columns may hold the path: file, image. name both"),
     "not that": (table(), {"path": "photo", "label": "label"}, "no column photo in its header: path, label"),
     "twice": ("path,path,label\na,b,c\n", {"path": "path", "label": "label"}, "two columns path in its header"),
     "empty": ("", None, "no column for the path"),
@@ -129,7 +133,10 @@ def test_every_row_that_cannot_be_used_is_listed_with_its_line(folder):
     path = write(folder, "path,label\n" + "\n".join(rows) + "\n")
     with pytest.raises(DataError) as caught:
         read_samples(path)
-    assert str(caught.value) == f"data {path}: 7 rows cannot be used. mend these rows or take them out"
+    assert (
+        str(caught.value)
+        == f"data {path}: 7 rows cannot be used. mend these rows or take them out; paths count from {folder}"
+    )
     assert caught.value.items == (
         "line 3: gone.png is not there",
         "line 5: b.png has no label",

@@ -201,7 +201,7 @@ def test_a_missing_package_is_named_with_what_installs_it(
     run: Path, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(RunError, match=rf"{package} is not installed. `pip install frostline\[onnx\]`"):
+    with pytest.raises(RunError, match=rf"{package} is not installed. `pip install 'frostline\[onnx\]'`"):
         export_run(run)
     assert not (run / "export").exists()
 

@@ -1,8 +1,10 @@
 """Put the commands together, and turn errors into one line and an exit code: 2 for a mistake, 1 for a failed run."""
 
+import errno
 import os
 import signal
 import sys
+import time
 from importlib import metadata
 from typing import Annotated
 
@@ -22,6 +24,9 @@ from frostline.cli.verify import verify
 from frostline.errors import DataError, FrostlineError, RecipeError, UserError, missing
 
 STOPPED = 128 + signal.SIGINT
+TELLING_SECONDS = 30.0
+# More lines of what is wrong than this nobody reads.
+MOST_ITEMS = 200
 
 
 def _print_version(asked: bool) -> None:
@@ -63,7 +68,10 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except FrostlineError as error:
-        if not is_told_by_another(error):
+        if is_told_by_another(error):
+            # A launcher ends all as soon as one is over, and the one that tells it and writes the record must be first.
+            time.sleep(TELLING_SECONDS)
+        else:
             print(f"frostline: {_text(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
     except ModuleNotFoundError as error:
@@ -75,13 +83,24 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         place = error.filename or "a file"
-        print(f"frostline: {place}: {error.strerror or error}. make room, or choose another place", file=sys.stderr)
+        print(f"frostline: {place}: {error.strerror or error}. {_remedy(error)}", file=sys.stderr)
         sys.exit(1)
     except SystemExit as end:
         # typer turns Ctrl-C into an exit, and says nothing.
         if end.code == STOPPED:
-            print("frostline: stopped; a run that had begun keeps its record and checkpoints", file=sys.stderr)
+            print(
+                "frostline: stopped; a run that had begun keeps its record and checkpoints, and goes on with --resume",
+                file=sys.stderr,
+            )
         raise
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room, or choose another place"
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return "choose a place that you may use, or give yourself the right to"
+    return "see to it, and try again"
 
 
 def _text(error: FrostlineError) -> str:
@@ -89,5 +108,6 @@ def _text(error: FrostlineError) -> str:
     if isinstance(error, RecipeError) and len(error.mistakes) > 1:
         return "\n  ".join([f"{error.asked}: {len(error.mistakes)} mistakes", *error.mistakes, f"{error.do}"])
     if isinstance(error, DataError) and error.items:
-        return "\n  ".join([str(error), *error.items])
+        more = [f"… and {len(error.items) - MOST_ITEMS:,} more"] if len(error.items) > MOST_ITEMS else []
+        return "\n  ".join([str(error), *error.items[:MOST_ITEMS], *more])
     return str(error)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,8 @@ app = typer.Typer(help="List, show, begin and describe recipes.", no_args_is_hel
 NAME = typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in the library.")
 CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
 FOLDER = typer.Argument(metavar="FOLDER", help="Your pictures: one folder a class, or a CSV file.")
+WORD = typer.Argument(metavar="WORD", help="Only keys with that word in their name or their meaning.")
+MARKDOWN = typer.Option("--markdown", help="Print a table in Markdown.")
 TO = typer.Option("--to", metavar="FILE", help="Where to write the recipe.")
 JSON = typer.Option("--json", help="Print JSON.")
 
@@ -96,6 +99,36 @@ def new_recipe(folder: Annotated[str, FOLDER], to: Annotated[Path, TO] = Path("r
             f"recipe {to}", found=f"it cannot be written ({error.strerror})", do="choose another with --to"
         ) from None
     print(f"{to}: look it over, then `frostline train {to}`")
+
+
+@app.command("keys")
+def list_keys(
+    word: Annotated[str, WORD] = "",
+    markdown: Annotated[bool, MARKDOWN] = False,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Print the keys of a recipe: default and meaning.
+
+    Example: frostline recipe keys replay
+    """
+    from dataclasses import asdict
+
+    from frostline.cli import show
+    from frostline.errors import RecipeError, nearest
+    from frostline.recipe.keys import as_markdown, keys
+
+    listed = tuple(key for key in keys() if word in key.name or word in key.meaning)
+    if not listed:
+        near = nearest(word, [key.name for key in keys()])
+        raise RecipeError("keys", mistakes=[f"no key has `{word}` in its name or its meaning; {near}"])
+    if json:
+        show.as_json([asdict(key) for key in listed])
+    elif markdown:
+        print(as_markdown(listed), end="")
+    else:
+        for key in listed:
+            print(f"{key.name}: {key.default or '(needed)'}")
+            print(fill(key.meaning, width=100, initial_indent="    ", subsequent_indent="    "))
 
 
 @app.command("schema")

@@ -32,7 +32,11 @@ def read_class_folders(folder: Path, *, classes: Sequence[str] | None = None, fo
     asked = f"data {folder}"
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
-        raise DataError(asked, found=found, do="name a folder with one folder of pictures a class")
+        raise DataError(
+            asked,
+            found=found,
+            do="name a folder with one folder of pictures a class, or a .csv file of paths and labels",
+        )
     names = _folders_in(folder, asked)
     if classes is not None and set(names) - set(classes):
         strange = sorted(set(names) - set(classes))

@@ -114,7 +114,7 @@ def _library(asked: str) -> Any:
         return import_module("datasets")
     except ImportError:
         found = "a data set of Hugging Face datasets, which is not installed"
-        raise DataError(asked, found=found, do="pip install frostline[datasets]") from None
+        raise DataError(asked, found=found, do="`pip install 'frostline[datasets]'`") from None
 
 
 def _open(folder: Path, library: Any, asked: str) -> Any:
@@ -153,7 +153,9 @@ def _one_of(there: list[str], name: str | None, dataset: Any, asked: str, *, wha
     shown = ", ".join(f"{column} ({getattr(kind, 'dtype', kind)})" for column, kind in dataset.features.items())
     missing = f"no column of {what}{f' {name}' if name else ''}, there is {shown}"
     raise DataError(
-        asked, found=several if name is None and there else missing, do=f"name it: `data.columns: {{{key}: …}}`"
+        asked,
+        found=several if name is None and there else missing,
+        do="name both: `data.columns: {path: …, label: …}`",
     )
 
 

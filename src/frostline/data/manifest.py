@@ -20,6 +20,7 @@ from frostline.errors import DataError
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
 FEWEST_CLASSES = 2
+NOT_THERE = "not there"
 _DELIMITERS = ",;\t|"
 _EXCEL_SAYS = re.compile(r'"?sep=([^"\s]|\t)"?', re.IGNORECASE)
 _NUL = "\0"
@@ -68,7 +69,9 @@ def read_manifest(
     if wrong:
         wrong.sort(key=lambda mistake: int(mistake.split(":")[0].split()[1]))
         count = "one row" if len(wrong) == 1 else f"{len(wrong):,} rows"
-        raise DataError(asked, found=f"{count} cannot be used", do="mend these rows or take them out", items=wrong)
+        where = f"; paths count from {manifest.parent}" if any(one.endswith(NOT_THERE) for one in wrong) else ""
+        do = f"mend these rows or take them out{where}"
+        raise DataError(asked, found=f"{count} cannot be used", do=do, items=wrong)
     if classes is None and len(known) < FEWEST_CLASSES:
         raise DataError(asked, found=f"one class only ({known[0]})", do="give rows of at least two classes")
     return _samples(manifest, rows, known, follow_links=follow_links)
@@ -109,7 +112,7 @@ def _mistakes(row: _Row, classes: Sequence[str] | None) -> Iterator[str]:
     if not row.path:
         yield "no path"
     elif not os.path.isfile(row.real):
-        yield f"{row.path} is {'a folder' if os.path.isdir(row.real) else 'not there'}"
+        yield f"{row.path} is {'a folder' if os.path.isdir(row.real) else NOT_THERE}"
     if not row.label:
         yield f"{row.path or 'the row'} has no label"
     elif classes is not None and row.label not in classes:
@@ -180,7 +183,7 @@ def _real(path: str, folders: dict[str, str]) -> str:
 def _place(header: list[str], name: str | None, usual: Sequence[str], asked: str, *, what: str) -> int:
     """Find a column."""
     shown = ", ".join(name for name in header if name) or "nothing"
-    do = f"name it: `data.columns: {{{what}: …}}`"
+    do = "name both: `data.columns: {path: …, label: …}`"
     if name is not None:
         if header.count(name) != 1:
             found = f"{'no column' if name not in header else 'two columns'} {name} in its header: {shown}"

@@ -152,7 +152,9 @@ def _packages() -> tuple[ModuleType, ModuleType]:
         onnx, runtime, _ = map(importlib.import_module, PACKAGES)
     except ImportError as error:
         raise RunError(
-            "export to ONNX", found=f"{error.name or 'a package'} is not installed", do="`pip install frostline[onnx]`"
+            "export to ONNX",
+            found=f"{error.name or 'a package'} is not installed",
+            do="`pip install 'frostline[onnx]'`",
         ) from None
     return onnx, runtime
 

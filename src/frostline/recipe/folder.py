@@ -55,9 +55,16 @@ def check_free(out: Path) -> None:
         )
     except OSError as error:
         raise RunError(f"run {out}", found=f"{error.strerror}", do="choose another name with --out") from None
+    if taken and (out / RECIPE_FILE).exists():
+        raise RunError(
+            f"run {out}",
+            found="a run of that name is there already",
+            do="go on with it by --resume, or choose another name with --out",
+        )
     if taken:
-        what = "a run of that name is there already" if (out / RECIPE_FILE).exists() else "something is there already"
-        raise RunError(f"run {out}", found=what, do="choose another name with --out, or move it away")
+        raise RunError(
+            f"run {out}", found="something is there already", do="choose another name with --out, or move it away"
+        )
 
 
 def write_recipe(out: Path, recipe: Recipe) -> None:

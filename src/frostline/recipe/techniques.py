@@ -18,7 +18,7 @@ StageNames = Callable[[], Sequence[str]]
 
 @dataclass(frozen=True)
 class _Usual:
-    """How long a technique trains and at which rate, where nobody says so (SYSTEMS.md's table, by size of the data)."""
+    """How long a technique trains, and at which rate, where nobody says so: for some hundred to thousand pictures."""
 
     epochs: int
     lr: float

@@ -9,7 +9,7 @@ from frostline.errors import RecipeError, nearest
 from frostline.recipe.source import writable
 
 _STARTER = """\
-# A recipe of frostline. `frostline recipe schema` explains every key; what is left out has a sensible default.
+# A recipe of frostline. `frostline recipe keys` explains every key; what is left out has a sensible default.
 task: images
 data:
   train: {folder}   # one folder of images for each class, or a CSV file of paths and classes
