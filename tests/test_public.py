@@ -8,7 +8,7 @@ import frostline
 
 SURFACE = {
     "frostline": "finetune freeze load_recipe outline param_groups replay unfreeze verify",
-    "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name elsewhere load_head "
+    "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name elsewhere head_of "
     "load_huggingface load_weights read_weights refill save_huggingface unfilled_norms",
     "frostline.cli": "main",
     "frostline.data": "Augment Fault Mix Samples Share Split Words class_weights find_faults harmless_flip "

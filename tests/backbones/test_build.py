@@ -164,7 +164,8 @@ def test_a_file_of_weights_is_loaded_into_a_published_network(tmp_path):
     loaded = backbone.model.state_dict()
     for name, tensor in other.features.state_dict(prefix="features.").items():
         assert torch.equal(loaded[name], tensor)
-    assert backbone.unfitted == ("classifier.1.weight", "classifier.1.bias")
+    assert backbone.head is not None
+    assert torch.equal(backbone.head["classifier.1.bias"], other.classifier[1].bias)
     with pytest.raises(WeightsError, match="of another architecture than ResNet"):
         build("torchvision/resnet18", weights=str(path))
 

@@ -178,7 +178,7 @@ def test_a_grey_network_takes_one_channel(tmp_path: Path) -> None:
 def test_weights_of_a_body_alone_get_a_new_classifier_and_a_note(tmp_path: Path) -> None:
     folder = save(tmp_path, class_name="ViTModel", processor=PROCESSORS["square"])
     backbone = build(f"hf/{folder}")
-    assert (backbone.notes, backbone.unfitted) == ((), ("classifier.bias", "classifier.weight"))
+    assert (backbone.notes, backbone.head) == ((), {})
     body = transformers.ViTModel.from_pretrained(folder).state_dict()
     kept = backbone.model.vit.state_dict()
     assert all(torch.equal(tensor, body[name]) for name, tensor in kept.items())
@@ -192,7 +192,7 @@ def test_the_network_with_a_teacher_is_loaded_with_one_classifier(tmp_path: Path
         "DeiTForImageClassificationWithTeacher has several classifiers: it is loaded as DeiTForImageClassification, "
         "which has one"
     )
-    assert "classifier.weight" in backbone.unfitted
+    assert backbone.head == {}
     assert classifier_name(backbone.model) == "classifier"
 
 
@@ -229,7 +229,8 @@ def test_a_file_of_weights(saved: bool, tmp_path: Path) -> None:
     assert torch.equal(
         backbone.model.vit.state_dict()["embeddings.cls_token"], other.vit.state_dict()["embeddings.cls_token"]
     )
-    assert backbone.unfitted == ("classifier.bias", "classifier.weight")
+    assert backbone.head is not None
+    assert torch.equal(backbone.head["classifier.weight"], other.classifier.weight)
 
 
 def test_a_file_of_another_network_is_an_error(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from frostline.errors import NetworkError, RecipeError, WeightsError
+from frostline.errors import RecipeError, WeightsError
 from frostline.recipe import assemble, finetune
 from training.tiny import Twin, tiny_recipe, write_network, write_pictures
 
@@ -35,7 +35,7 @@ def test_a_run_goes_on_from_the_checkpoint_of_another(head: str, tmp_path: Path)
     assert [name for name in own if not torch.equal(own[name], state[name])] == [
         name for name in own if name.startswith("fc.")
     ]
-    assert any("the head is new" in line and "`model.keep_head: true`" in line for line in anew.warnings)
+    assert any("`model.keep_head: true` begins with it" in line for line in anew.warnings)
     record = finetune(going_on(tmp_path, weights, head=head), out=tmp_path / "second")
     assert record.proof["ok"]
 
@@ -43,9 +43,9 @@ def test_a_run_goes_on_from_the_checkpoint_of_another(head: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("made", "keys", "says"),
     [
-        ({"num_classes": 77}, {}, r"its head is fc\.bias \(77,\), fc\.weight \(77, 8\), wanted fc\.bias \(3,\)"),
-        ({"num_classes": 3}, {"head": "few_shot"}, r"its head is fc\.bias \(3,\), .*wanted fc\.0\.bias \(256,\)"),
-        (None, {}, r"its head is not there, wanted fc\.bias \(3,\)"),
+        ({"num_classes": 77}, {}, r"their head is fc\.bias \(77,\), fc\.weight \(77, 8\), wanted fc\.bias \(3,\)"),
+        ({"num_classes": 3}, {"head": "few_shot"}, r"their head is fc\.bias \(3,\), .*wanted fc\.0\.bias \(256,\)"),
+        (None, {}, r"their head is not there, wanted fc\.bias \(3,\)"),
     ],
     ids=["for other classes", "of another kind", "none"],
 )
@@ -65,10 +65,18 @@ def test_what_a_network_comes_with_is_kept(tmp_path: Path) -> None:
     twin.fc = nn.Linear(8, 3)
     kept = assemble(going_on(tmp_path, "pretrained", network=THREE)).model.state_dict()
     assert torch.equal(kept["fc.weight"], twin.fc.weight)
-    with pytest.raises(NetworkError, match=r"its head is one layer for 5 classes, wanted head: linear for 3 classes"):
+    with pytest.raises(WeightsError, match=r"weights pretrained: their head is fc\.bias \(5,\)"):
         assemble(going_on(tmp_path, "pretrained"))
-    with pytest.raises(NetworkError, match=r"one layer for 3 classes, wanted head: few_shot for 3 classes"):
+    with pytest.raises(WeightsError, match=r"their head is fc\.bias \(3,\), .*wanted fc\.0\.bias \(256,\)"):
         assemble(going_on(tmp_path, "pretrained", network=THREE, head="few_shot"))
+
+
+@pytest.mark.recipe
+def test_the_head_of_a_run_is_kept_for_its_own_classes_alone(tmp_path: Path) -> None:
+    finetune(tiny_recipe(tmp_path), out=tmp_path / "first")
+    (tmp_path / "photos/blue").rename(tmp_path / "photos/yellow")
+    with pytest.raises(WeightsError, match="their head is for blue, green, red, wanted green, red, yellow"):
+        assemble(going_on(tmp_path, tmp_path / "first/checkpoints/best.safetensors"))
 
 
 def test_no_weights_have_no_head(tmp_path: Path) -> None:

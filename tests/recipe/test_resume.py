@@ -275,11 +275,7 @@ def test_what_is_finished_with_another_recipe_is_not_taken_for_this_one(tmp_path
 def test_the_best_of_another_network_is_not_the_best_of_this_one(tmp_path: Path) -> None:
     """The old best epoch is better than all to come; its file would not load, or would be of another freeze."""
     stopped(tmp_path)
-    file = tmp_path / "run/checkpoints/resume.safetensors"
-    with safe_open(file, framework="pt") as opened:
-        words = json.loads(opened.metadata()["frostline"])
-    words["best"]["value"] = 2.0
-    save_file(load_file(file), file, {"frostline": json.dumps(words)})
+    with_best(tmp_path, value=2.0)
     record, _ = resumed(tmp_path, freeze="all", head="few_shot")
     assert record.status == "finished"
     assert record.best["epoch"] in (3, 4)
@@ -295,27 +291,34 @@ class StopsAtOnce(Silent):
 
 
 @pytest.mark.recipe
-def test_a_recipe_that_was_mistaken_for_a_moment_ends_no_run(tmp_path: Path) -> None:
-    """It takes the best epoch's file away, which what there is to go on from still names."""
-    stopped(tmp_path)
-    other = tiny_recipe(tmp_path, phases=[{"epochs": 4, "freeze": "all", "lr": 0.05}], replay="off")
-    with pytest.raises(KeyboardInterrupt):
-        finetune(other, out=tmp_path / "run", resume=True, show=StopsAtOnce())
-    record, said = resumed(tmp_path, freeze={"through": "stage1"})
-    assert any("the file of the best epoch" in line and "the best begins anew" in line for line in said)
-    assert record.best["epoch"] in (3, 4)
-    assert record.status == "finished"
-
-
-@pytest.mark.recipe
-def test_a_best_epoch_of_another_life_is_not_taken_for_this_one_s(tmp_path: Path) -> None:
+@pytest.mark.parametrize("better", [True, False], ids=["a better one comes", "none is better"])
+@pytest.mark.parametrize("how", ["gone", "of another life"])
+def test_a_best_epoch_whose_file_was_lost(how: str, better: bool, tmp_path: Path) -> None:
+    """Whoever resumes with another recipe for a moment loses it; Ctrl-C leaves one that is ahead."""
     file = stopped(tmp_path) / "checkpoints/best.safetensors"
-    strange = {name: torch.zeros_like(tensor) for name, tensor in load_file(file).items()}
-    save_file(strange, file)
+    if how == "gone":
+        other = tiny_recipe(tmp_path, phases=[{"epochs": 4, "freeze": "all", "lr": 0.05}], replay="off")
+        with pytest.raises(KeyboardInterrupt):
+            finetune(other, out=tmp_path / "run", resume=True, show=StopsAtOnce())
+        assert not file.exists()
+    else:
+        save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(file).items()}, file)
+    with_best(tmp_path, value=-1.0 if better else 2.0)
     record, said = resumed(tmp_path, freeze={"through": "stage1"})
-    assert not any("best epoch" in line for line in said)
-    assert record.best["epoch"] in (3, 4)
-    assert load_file(file)["fc.weight"].any()
+    assert record.status == "finished"
+    assert any("the file of the best epoch" in line for line in said) is not better
+    assert record.best["by"] == ("validation accuracy" if better else "last epoch")
+    assert file.exists() is better
+    assert not better or load_file(file)["fc.weight"].any()
+
+
+def with_best(folder: Path, *, value: float) -> None:
+    """Let what there is to go on from have another value of its best epoch."""
+    file = folder / "run/checkpoints/resume.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        words = json.loads(opened.metadata()["frostline"])
+    words["best"]["value"] = value
+    save_file(load_file(file), file, {"frostline": json.dumps(words)})
 
 
 @pytest.mark.recipe
@@ -348,12 +351,12 @@ def test_another_class_in_the_same_folder_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.recipe
-@pytest.mark.parametrize("what", ["the pictures", "the network"])
+@pytest.mark.parametrize("what", ["the pictures", "the file of the network"])
 def test_another_picture_or_another_forward_under_the_same_name_is_noticed(what: str, tmp_path: Path) -> None:
     stopped(tmp_path)
     if what == "the pictures":
         write_pictures(tmp_path / "photos", seed=8)
-    body = "def between(self, x):\n    return 2 * x" if what == "the network" else ""
+    body = "def between(self, x):\n    return 2 * x" if what == "the file of the network" else ""
     record, said = resumed(tmp_path, freeze={"through": "stage1"}, network=body)
     assert any(line.startswith(f"resumed; changed since: {what}; 14 of 14 tensors") for line in said)
     assert record.status == "finished"

@@ -6,7 +6,7 @@ from frostline.backbones.classifier import classifier_name
 from frostline.backbones.elsewhere import Elsewhere, elsewhere
 from frostline.backbones.network import Backbone, Channels, InputSpec
 from frostline.backbones.to_huggingface import load_huggingface, save_huggingface
-from frostline.backbones.weights import load_head, load_weights, read_weights
+from frostline.backbones.weights import head_of, load_weights, read_weights
 
 __all__ = [
     "Backbone",
@@ -16,7 +16,7 @@ __all__ = [
     "build",
     "classifier_name",
     "elsewhere",
-    "load_head",
+    "head_of",
     "load_huggingface",
     "load_weights",
     "read_weights",

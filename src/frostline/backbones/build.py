@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from frostline.backbones.classifier import classifier_tensors
+from frostline.backbones.classifier import classifier_name, classifier_tensors
 from frostline.backbones.from_file import from_file
 from frostline.backbones.from_frostline import from_frostline
 from frostline.backbones.from_huggingface import from_huggingface
@@ -12,7 +12,7 @@ from frostline.backbones.from_timm import from_timm
 from frostline.backbones.from_torchvision import auxiliary_tensors, drop_auxiliary_heads, from_torchvision
 from frostline.backbones.from_ultralytics import from_ultralytics
 from frostline.backbones.network import Backbone
-from frostline.backbones.weights import load_weights, read_weights
+from frostline.backbones.weights import head_of, load_weights, read_weights, unwrapped
 from frostline.errors import NetworkError, nearest
 
 # Networks whose weights have the names of their layers, and those that read their own kind of files.
@@ -60,15 +60,19 @@ def build(name: str, *, weights: str = "pretrained") -> Backbone:
 
 def _filled(backbone: Backbone, name: str, weights: str) -> Backbone:
     """Load a file of weights, where one is named."""
-    notes, model = backbone.notes, backbone.model
-    if weights == "none" and ".py:" in name:
-        notes = (*notes, f"weights: none leaves what {name} gives as it is: its own weights are its callable's matter")
-    fresh: tuple[str, ...] = ()
-    if weights not in ("pretrained", "none"):
+    notes, head, model = backbone.notes, backbone.head, backbone.model
+    if weights == "none":
+        head = {}
+        if ".py:" in name:
+            notes = (
+                *notes,
+                f"weights: none leaves what {name} gives as it is: its own weights are its callable's matter",
+            )
+    elif weights != "pretrained":
         path = Path(weights)
-        free = (*classifier_tensors(model), *auxiliary_tensors(model))
-        fresh = load_weights(model, read_weights(path), path=path, free=free)
+        state = unwrapped(read_weights(path), model.state_dict())
+        load_weights(model, state, path=path, free=(*classifier_tensors(model), *auxiliary_tensors(model)))
+        head = head_of(state, classifier_name(model))
     # Not before: a file of published weights has them too.
     drop_auxiliary_heads(model)
-    own = model.state_dict()
-    return replace(backbone, notes=notes, unfitted=tuple(tensor for tensor in fresh if tensor in own))
+    return replace(backbone, notes=notes, head=head)

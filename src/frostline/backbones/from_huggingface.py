@@ -6,20 +6,20 @@ Code that comes with a network from the hub is never run, and no weights are unp
 import os
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frostline.backbones.classifier import classifier_name
 from frostline.backbones.network import IMAGENET_INPUT, Backbone, InputSpec
 from frostline.backbones.processor import measured
 from frostline.backbones.refusals import first_line
-from frostline.backbones.weights import read_weights
+from frostline.backbones.weights import head_of, read_weights
 from frostline.errors import NetworkError, WeightsError
 
 CONFIG = "config.json"
@@ -48,16 +48,16 @@ def from_huggingface(name: str, *, weights: str) -> Backbone:
         reach = {"local_files_only": not _reachable(where), "trust_remote_code": False}
         config = _config(where, asked, reach)
         kind, notes = _class(config, asked)
-        unfitted: tuple[str, ...] = ()
+        head: Mapping[str, Tensor] | None = {}
         if weights == "none":
             try:
                 model = kind._from_config(config)
             except Exception as error:
                 raise NetworkError(asked, found=f"it cannot be built ({first_line(error)})", do=SAVED) from None
         else:
-            model, unfitted = _with_weights(kind, config, where=where, weights=weights, asked=asked, reach=reach)
+            model, head = _with_weights(kind, config, where=where, weights=weights, asked=asked, reach=reach)
         spec, unmeasured = _input(where, config, reach)
-    return Backbone(name=name, model=model, input=spec, notes=(*notes, *unmeasured), unfitted=unfitted)
+    return Backbone(name=name, model=model, input=spec, notes=(*notes, *unmeasured), head=head)
 
 
 def _place(name: str, asked: str) -> str:
@@ -128,11 +128,11 @@ def _has_one_classifier(kind: Any, config: Any) -> bool:
 
 def _with_weights(
     kind: Any, config: Any, *, where: str, weights: str, asked: str, reach: dict[str, Any]
-) -> tuple[nn.Module, tuple[str, ...]]:
+) -> tuple[nn.Module, Mapping[str, Tensor] | None]:
     """Make the network with its weights, in transformers' own way: it knows the names of older versions too.
 
     Returns:
-        The network, and the tensors of its head that the weights do not have.
+        The network, and the head that the weights have: none, another one, or the network's (None).
     """
     from_file = weights != "pretrained"
     state = read_weights(Path(weights)) if from_file else None
@@ -162,7 +162,9 @@ def _with_weights(
             f"{len(body)} of its tensors are missing or of another shape (such as {body[0]})",
             do="name the network that these weights were trained in",
         )
-    return model, tuple(missing)
+    if not missing:
+        return model, None
+    return model, head_of(state or {}, classifier_name(model))
 
 
 def _is_head(model: Any, name: str) -> bool:

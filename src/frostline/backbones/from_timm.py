@@ -1,6 +1,8 @@
 """A name in timm → its network, with the input that timm publishes for it."""
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from frostline.backbones.network import Backbone, InputSpec
 from frostline.backbones.refusals import not_made, unknown
@@ -31,9 +33,10 @@ def from_timm(name: str, *, pretrained: bool) -> Backbone:
     except Exception as error:
         raise not_made(f"timm/{name}", error, pretrained=pretrained) from None
     notes: tuple[str, ...] = ()
+    head: Mapping[str, Tensor] | None = None if pretrained else {}
     if isinstance(model.get_classifier(), nn.Identity):
         model.reset_classifier(FRESH_CLASSES)
-        notes = (f"timm publishes {name} without a classifier: it has a new one",)
+        notes, head = (f"timm publishes {name} without a classifier: it has a new one",), {}
     published = timm.data.resolve_model_data_config(model)
     spec = InputSpec(
         size_px=published["input_size"][-1],
@@ -41,7 +44,7 @@ def from_timm(name: str, *, pretrained: bool) -> Backbone:
         std=tuple(published["std"]),
         channels="grey" if published["input_size"][0] == 1 else "rgb",
     )
-    return Backbone(name=name, model=model, input=spec, notes=notes)
+    return Backbone(name=name, model=model, input=spec, notes=notes, head=head)
 
 
 def _check(name: str) -> None:

@@ -1,5 +1,6 @@
 """A pretrained network with what it wants to see: the input it publishes, and the layer that classifies."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,14 +41,14 @@ class Backbone:
         model: in eval mode, with its own classifier.
         input: what it takes.
         notes: what a person should be told about it.
-        unfitted: tensors of its head that its weights do not have, or for another number of classes; they are random.
+        head: of its weights, by name: they may be for another number of classes, or have none; None: the network's own.
     """
 
     name: str
     model: nn.Module
     input: InputSpec
     notes: tuple[str, ...] = ()
-    unfitted: tuple[str, ...] = ()
+    head: Mapping[str, Tensor] | None = None
 
 
 IMAGENET_INPUT = InputSpec(size_px=224, mean=IMAGENET_MEAN, std=IMAGENET_STD)

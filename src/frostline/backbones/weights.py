@@ -82,7 +82,7 @@ def load_weights(
         WeightsError: the weights are of another architecture; the first names that differ are told.
     """
     own = model.state_dict()
-    named = _unwrapped(state, own)
+    named = unwrapped(state, own)
     # A counter that older checkpoints lack; BatchNorm uses it only without a momentum.
     counters = {name for name in own if name.endswith("num_batches_tracked")}
     missing = [name for name in own if name not in named and name not in counters and name not in free]
@@ -112,31 +112,9 @@ def load_weights(
     return tuple(name for name in free if name in own and name not in fitting)
 
 
-def load_head(model: nn.Module, name: str, state: Mapping[str, Tensor], *, path: Path) -> None:
-    """Load the tensors of a head from the state dict of a whole network; every one must be there and fit.
-
-    Args:
-        model: changed in place.
-        name: dotted name of the head.
-        state: name → tensor.
-        path: where the state came from, for the error.
-
-    Raises:
-        WeightsError: its head is another, or for other classes.
-    """
-    own = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(f"{name}.")}
-    named = {key: tensor for key, tensor in _unwrapped(state, model.state_dict()).items() if key.startswith(f"{name}.")}
-    unfit = [key for key in own if key not in named or not _fits(named[key], own[key])]
-    if unfit or named.keys() != own.keys():
-        there, wanted = (
-            ", ".join(f"{key} {tuple(one[key].shape)}" for key in sorted(one)) or "not there" for one in (named, own)
-        )
-        raise WeightsError(
-            f"weights {path}",
-            found=f"its head is {there}, wanted {wanted}",
-            do="see whether `head` and the classes are those of then, or take `model.keep_head` out",
-        )
-    model.load_state_dict(named, strict=False)
+def head_of(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Give the tensors of a state dict that lie below a name."""
+    return {key: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}
 
 
 def _read_safetensors(path: Path, asked: str) -> dict[str, Tensor]:
@@ -172,7 +150,7 @@ def _state_dict(content: Any, asked: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _unwrapped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def unwrapped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Take the prefixes of wrappers off, as long as all names carry one and none of them is the network's own."""
     named = dict(state)
     while named and not named.keys() & own.keys():

@@ -25,8 +25,6 @@ from frostline.errors import DataError, FrostlineError, RecipeError, UserError, 
 
 STOPPED = 128 + signal.SIGINT
 TELLING_SECONDS = 30.0
-# More lines of what is wrong than this nobody reads.
-MOST_ITEMS = 200
 
 
 def _print_version(asked: bool) -> None:
@@ -89,7 +87,7 @@ def main() -> None:
         # typer turns Ctrl-C into an exit, and says nothing.
         if end.code == STOPPED:
             print(
-                "frostline: stopped; a run that had begun keeps its record and checkpoints, and goes on with --resume",
+                "frostline: stopped; a run that had begun is kept, and `frostline train … --resume` goes on with it",
                 file=sys.stderr,
             )
         raise
@@ -108,6 +106,5 @@ def _text(error: FrostlineError) -> str:
     if isinstance(error, RecipeError) and len(error.mistakes) > 1:
         return "\n  ".join([f"{error.asked}: {len(error.mistakes)} mistakes", *error.mistakes, f"{error.do}"])
     if isinstance(error, DataError) and error.items:
-        more = [f"… and {len(error.items) - MOST_ITEMS:,} more"] if len(error.items) > MOST_ITEMS else []
-        return "\n  ".join([str(error), *error.items[:MOST_ITEMS], *more])
+        return "\n  ".join([str(error), *error.items])
     return str(error)

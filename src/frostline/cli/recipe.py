@@ -17,7 +17,7 @@ NAME = typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one 
 CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
 FOLDER = typer.Argument(metavar="FOLDER", help="Your pictures: one folder a class, or a CSV file.")
 WORD = typer.Argument(metavar="WORD", help="Only keys with that word in their name or their meaning.")
-MARKDOWN = typer.Option("--markdown", help="Print a table in Markdown.")
+MARKDOWN = typer.Option("--markdown", help="Print all of them as a page of Markdown.")
 TO = typer.Option("--to", metavar="FILE", help="Where to write the recipe.")
 JSON = typer.Option("--json", help="Print JSON.")
 
@@ -115,16 +115,17 @@ def list_keys(
 
     from frostline.cli import show
     from frostline.errors import RecipeError, nearest
-    from frostline.recipe.keys import as_markdown, keys
+    from frostline.recipe.keys import keys, page
 
+    if markdown:
+        print(page(), end="")
+        return
     listed = tuple(key for key in keys() if word in key.name or word in key.meaning)
     if not listed:
         near = nearest(word, [key.name for key in keys()])
         raise RecipeError("keys", mistakes=[f"no key has `{word}` in its name or its meaning; {near}"])
     if json:
         show.as_json([asdict(key) for key in listed])
-    elif markdown:
-        print(as_markdown(listed), end="")
     else:
         for key in listed:
             print(f"{key.name}: {key.default or '(needed)'}")

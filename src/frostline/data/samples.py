@@ -54,14 +54,14 @@ class Samples:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of which samples these are: names, labels, and of each file its size and how it begins and ends."""
+        """A digest of which samples these are: names, labels, and of each picture how it begins, ends, and its size."""
         every = hashlib.sha256(self.labels.tobytes())
         if self.pixels is not None:
             every.update(np.ascontiguousarray(self.pixels).tobytes())
         for index in range(len(self)):
             every.update(self.name(index).encode(errors="surrogateescape"))
-            if self.paths:
-                every.update(_ends(self.paths[index]))
+            if self.pixels is None:
+                every.update(_ends(self.picture(index)))
         return every.hexdigest()
 
     def picture(self, index: int) -> Path | bytes:
@@ -107,11 +107,17 @@ class Samples:
         )
 
 
-def _ends(path: Path) -> bytes:
-    with path.open("rb") as file:
-        begins, size = file.read(END_BYTES), os.fstat(file.fileno()).st_size
-        file.seek(max(len(begins), size - END_BYTES))
-        return begins + file.read(END_BYTES) + size.to_bytes(8, "little")
+def _ends(picture: Path | bytes) -> bytes:
+    """Give how an encoded picture begins and ends, and its size; nothing of a file that is gone."""
+    if isinstance(picture, bytes):
+        return picture[:END_BYTES] + picture[-END_BYTES:] + len(picture).to_bytes(8, "little")
+    try:
+        with picture.open("rb") as file:
+            begins, size = file.read(END_BYTES), os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - END_BYTES))
+            return begins + file.read(END_BYTES) + size.to_bytes(8, "little")
+    except OSError:
+        return b""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """From a recipe to what a run needs: samples, network, plans. Everything a user can get wrong is found here."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
@@ -15,8 +15,7 @@ from frostline.backbones import (
     InputSpec,
     build,
     classifier_name,
-    load_head,
-    read_weights,
+    head_of,
     refill,
     unfilled_norms,
 )
@@ -33,20 +32,21 @@ from frostline.data import (
     least_samples,
     policy,
 )
-from frostline.errors import DataError, NetworkError, UserError
+from frostline.errors import DataError, NetworkError, UserError, WeightsError, first_of
 from frostline.freezing import FreezePlan, make_plan, trained_batchnorm
 from frostline.heads import replace_classifier
 from frostline.recipe.data import gather
 from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
-from frostline.recipe.words import NO_FILE
+from frostline.record import CHECKPOINTS, RECORD_FILE, read_record
 from frostline.selection import HEAD, Outline, outline, parents_of, undisturbed
 from frostline.tasks import ImageTask, scores
 
 # Statistics of a channel are steady after some tens of images.
 REFILL_IMAGES = 256
 TRIED_DRAWS = 16
+CLASSES_NAMED = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,20 +100,19 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     backbone = build(recipe.model.name, weights=recipe.model.weights)
     spec = input_spec(recipe, backbone)
     classes = data.train.classes
-    model, head = with_head(backbone, recipe, num_classes=len(classes), keep=recipe.model.keep_head)
+    found = _head_of_weights(backbone)
+    model, head = with_head(backbone, recipe, num_classes=len(classes))
+    remarks = _keep_head(model, head, found, recipe=recipe, classes=classes)
     _check_channels(model, spec, recipe.model.name)
-    task, remarks = image_task(recipe, data.train, spec)
+    task, of_task = image_task(recipe, data.train, spec)
+    remarks += of_task
     read = outline(model, example_input=spec.example(), head=head)
     _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name, head=head)
     before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
     leasts = [least_samples(model, plan, processes=processes) for plan in plans]
     _check_schedules(recipe, task, data.train, shares=[Share(count=processes, least=least) for least in leasts])
-    warnings = [
-        *backbone.notes,
-        *_new_head(backbone, recipe),
-        *dict.fromkeys(note for plan in plans for note in plan.notes),
-    ]
+    warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
     warnings += [*_thawing_nothing(plans), *gathered.notes, *remarks, *_apart(model, plans, processes)]
     warnings += mend_norms(recipe, model, plans, task=task, samples=data.train)
     assembly = Assembly(
@@ -230,45 +229,61 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
     return replace(spec, size_px=asked.size or spec.size_px)
 
 
-def with_head(backbone: Backbone, recipe: Recipe, *, num_classes: int, keep: bool = False) -> tuple[nn.Module, str]:
-    """Give the network its head for so many classes: a new one, or the one that its weights have; also gives its name.
+def with_head(backbone: Backbone, recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, str]:
+    """Give the network its new head for so many classes; also gives the head's name."""
+    name = classifier_name(backbone.model)
+    replace_classifier(backbone.model, name, num_classes=num_classes, head=recipe.head)
+    return backbone.model, name
+
+
+def _head_of_weights(backbone: Backbone) -> Mapping[str, Tensor]:
+    """Give the head that a network's weights have, before a new one takes its place."""
+    if backbone.head is not None:
+        return backbone.head
+    return head_of(backbone.model.state_dict(), classifier_name(backbone.model))
+
+
+def _keep_head(
+    model: nn.Module, head: str, found: Mapping[str, Tensor], *, recipe: Recipe, classes: Sequence[str]
+) -> list[str]:
+    """Give a new head the values of the one that the weights have, or say that it could have them.
+
+    Args:
+        model: with its new head.
+        head: its name.
+        found: the head that the weights have, by name.
+        recipe: which asks for it, or does not.
+        classes: of the pictures.
 
     Raises:
-        NetworkError: the network comes with another head than the one that is to be kept.
-        WeightsError: the file of weights has another.
+        WeightsError: it is asked for, and is another head, or for other classes.
     """
-    model, weights = backbone.model, recipe.model.weights
-    name = classifier_name(model)
-    if keep and weights in NO_FILE:
-        _check_own_head(backbone, recipe, name, num_classes=num_classes)
-        return model, name
-    replace_classifier(model, name, num_classes=num_classes, head=recipe.head)
-    if keep:
-        load_head(model, name, read_weights(Path(weights)), path=Path(weights))
-    return model, name
+    wanted = head_of(model.state_dict(), head)
+    fits = _shapes(found) == _shapes(wanted)
+    if not recipe.model.keep_head:
+        hint = f"the weights have a head for {len(classes)} classes too: `model.keep_head: true` begins with it"
+        return [hint] if fits else []
+    asked, do = f"weights {recipe.model.weights}", "take `model.keep_head` out, for a new head"
+    if not fits:
+        raise WeightsError(asked, found=f"their head is {_shapes(found)}, wanted {_shapes(wanted)}", do=do)
+    then = _classes_of(recipe.model.weights)
+    if then is not None and then != tuple(classes):
+        these = [first_of(names, most=CLASSES_NAMED) for names in (then, tuple(classes))]
+        raise WeightsError(asked, found=f"their head is for {these[0]}, wanted {these[1]}", do=do)
+    model.load_state_dict(found, strict=False)
+    return []
 
 
-def _check_own_head(backbone: Backbone, recipe: Recipe, name: str, *, num_classes: int) -> None:
-    own = backbone.model.get_submodule(name)
-    count = own.out_features if isinstance(own, nn.Linear) else own.out_channels
-    if backbone.unfitted or recipe.head != "linear" or count != num_classes:
-        there = "none of its own" if backbone.unfitted else f"one layer for {count} classes"
-        raise NetworkError(
-            f"network {backbone.name}: model.keep_head",
-            found=f"its head is {there}, wanted head: {recipe.head} for {num_classes} classes",
-            do="take `model.keep_head` out, for a new head",
-        )
+def _shapes(tensors: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in sorted(tensors)) or "not there"
 
 
-def _new_head(backbone: Backbone, recipe: Recipe) -> list[str]:
-    """Say of a head that does not fit that it is not taken up."""
-    if not backbone.unfitted or recipe.model.keep_head:
-        return []
-    weights = "it" if recipe.model.weights in NO_FILE else Path(recipe.model.weights).name
-    return [
-        f"{weights} has no weights that fit {', '.join(backbone.unfitted)}: the head is new; one for these classes is "
-        "kept by `model.keep_head: true`"
-    ]
+def _classes_of(weights: str) -> tuple[str, ...] | None:
+    """Give the classes of the run that wrote a file of weights; None: no run did."""
+    folder = Path(weights).parent
+    if folder.name != CHECKPOINTS or not (folder.parent / RECORD_FILE).is_file():
+        return None
+    return tuple(read_record(folder.parent).classes)
 
 
 def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTask, list[str]]:

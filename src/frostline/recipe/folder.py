@@ -59,7 +59,7 @@ def check_free(out: Path) -> None:
         raise RunError(
             f"run {out}",
             found="a run of that name is there already",
-            do="go on with it by --resume, or choose another name with --out",
+            do="go on with it (`frostline train … --resume`), or choose another name with --out",
         )
     if taken:
         raise RunError(

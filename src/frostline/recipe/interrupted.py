@@ -38,6 +38,7 @@ class Interrupted:
         start_digests: of what every phase holds, before the first.
         since: before what they were taken.
         remarks: what of it is taken up, and what is not, where something is another.
+        has_best: whether the file of its best epoch is there, and counts.
     """
 
     same: bool
@@ -54,7 +55,8 @@ class Interrupted:
     start_digests: dict[str, str]
     since: str
     remarks: tuple[str, ...]
-    _best: Mapping[str, Any] | None
+    has_best: bool
+    _best: Mapping[str, Any]
     _model: Mapping[str, Tensor]
 
     @classmethod
@@ -86,8 +88,9 @@ class Interrupted:
             total_seconds=words["total_seconds"],
             start_digests=words["start_digests"],
             since=words["since"],
-            remarks=_remarks(snapshot, assembly, differ) if differ else _lost(snapshot),
-            _best=words["best"] if snapshot.knows_best else None,
+            remarks=_remarks(snapshot, assembly, differ) if differ else (),
+            has_best=snapshot.has_best and not differ,
+            _best=words["best"],
             _model=snapshot.model,
         )
 
@@ -100,7 +103,7 @@ class Interrupted:
         """
         own = model.state_dict()
         put(own, {name: self._model[name] for name in _fitting(own, self._model)})
-        if self.same and self._best is not None:
+        if self.same:
             best.put_back(Best(**self._best))
 
 
@@ -129,20 +132,14 @@ def _differences(snapshot: Snapshot, assembly: Assembly, *, processes: list[Any]
         differ.append("the pictures")
     own = assembly.model.state_dict()
     unlike = own.keys() != snapshot.model.keys() or len(_fitting(own, snapshot.model)) < len(own)
-    if not differ and (unlike or words["code"] != code_of(assembly)):
+    if unlike and not differ:
         differ.append("the network")
+    if words["code"] != code_of(assembly) and "model" not in differ:
+        differ.append("the file of the network")
     if (before := words["processes"]) != processes:
         said = [f"{count}{', sharded' if shards else ''}" for count, shards in (before, processes)]
         differ.append(f"the processes ({said[0]} then, {said[1]} now)")
     return differ
-
-
-def _lost(snapshot: Snapshot) -> tuple[str, ...]:
-    """Say where the best epoch's file is gone; where it is of a later epoch, this comes again."""
-    if snapshot.has_best:
-        return ()
-    epoch = snapshot.beside.words["best"]["epoch"]
-    return (f"resumed; the file of the best epoch, {epoch}, is not there any more: the best begins anew",)
 
 
 def _remarks(snapshot: Snapshot, assembly: Assembly, differ: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,16 @@ from pydantic_core import PydanticUndefined
 from frostline.recipe.schema import Augment, Phase, Recipe
 from frostline.recipe.strict import Strict, Worded
 
+_PAGE = """\
+# Every key of a recipe
+
+What is left out has its default; what is **needed** is so where the key above it is written. A key is changed from the
+command line as `data.size=320` or `phases.0.lr=1e-4`. `frostline recipe keys WORD` prints those with a word in them,
+`frostline recipe show RECIPE` a recipe with all of them, and `frostline recipe schema` the schema for an editor. This
+page is what `frostline recipe keys --markdown` prints.
+
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
@@ -34,8 +44,12 @@ def keys() -> tuple[Key, ...]:
     return tuple(_keys_of(Recipe, ""))
 
 
-def as_markdown(listed: tuple[Key, ...]) -> str:
-    """Write keys as a table of Markdown."""
+def page() -> str:
+    """Write every key on a page of Markdown."""
+    return _PAGE + _table(keys())
+
+
+def _table(listed: tuple[Key, ...]) -> str:
     rows = [
         f"| `{key.name}` | {f'`{key.default}`' if key.default else '**needed**'} | {key.meaning} |" for key in listed
     ]

@@ -162,7 +162,12 @@ def _train(
     if runtime.shards:
         runtime.together(lambda: shard(model, blocks(assembly), processes=runtime.count))
     keeper = Keeper(
-        model, out / CHECKPOINTS, least_seconds=save_seconds, writes=runtime.is_main, gathers=runtime.shards
+        model,
+        out / CHECKPOINTS,
+        least_seconds=save_seconds,
+        writes=runtime.is_main,
+        gathers=runtime.shards,
+        has_best=interrupted is not None and interrupted.has_best,
     )
     if interrupted is None or not interrupted.same:
         keeper.clear()  # the best of another run would be taken for one of this
@@ -191,6 +196,16 @@ def _train(
         def restore() -> None:
             put(model.state_dict(), runtime.on_main(lambda: keeper.weights(BEST)))
 
+        def has_best() -> bool:
+            """Whether there is a best epoch; one whose file was lost is told of, and forgotten."""
+            if best.value is not None and not keeper.has_best:
+                remark(
+                    f"the file of the best epoch, {best.epoch}, was lost when the run was interrupted: the last counts"
+                )
+                best.put_back(Best(metric=best.metric))
+                keeper.forget_best()
+            return best.value is not None
+
         def remark(line: str) -> None:
             journal.remarks.append(line)
             show.say(line)
@@ -212,10 +227,8 @@ def _train(
             phase, plan = recipe.phases[index - 1], assembly.plans[index - 1]
             here = interrupted if interrupted is not None and interrupted.phase == index else None
             resumed = None if here is None else here.phase_state
-            if phase.start_from == "best" and best.value is None and here is None:
-                remark(
-                    f"phase {index} begins with the last weights: no epoch of this recipe is known to be the best yet"
-                )
+            if phase.start_from == "best" and here is None and not has_best():
+                remark(f"phase {index} begins with the last weights: no epoch of this recipe is the best yet")
             elif phase.start_from == "best" and here is None:
                 restore()
                 earlier = None  # what it knows is of the last weights
@@ -243,7 +256,7 @@ def _train(
             journal.proofs.append(result.proof)
             journal.phases.append(_phase_record(assembly, index, result))
             journal.proof = merge(journal.proofs)
-        if best.value is not None:
+        if has_best():
             restore()
     confirmed = confirm(merge(journal.proofs), model, before=journal.digests["start"], since=journal.since)
     journal.proof = across(runtime.gathered(confirmed))

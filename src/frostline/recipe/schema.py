@@ -124,9 +124,9 @@ class Technique(Worded):
         "depth), full (everything at one rate), few_shot (a larger head, strong augmentation, patience), two_stage "
         "(the head, then everything from its best), freeze_out (everything, then less and less)"
     )
-    epochs: Count | None = Field(default=None, description="of all phases together; null: as usual, see `recipe show`")
+    epochs: Count | None = Field(default=None, description="of all phases together; null: what the technique has")
     lr: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="the learning rate, above 0; null: as usual, see `frostline recipe show`"
+        default=None, description="the learning rate, above 0; null: what the technique has"
     )
     thaw: Thaw | None = Field(
         default=None,
@@ -255,7 +255,9 @@ class Recipe(Strict):
         description="norm layers of frozen parts: eval (statistics stay), train (statistics move), refill (as eval, "
         "and BatchNorm layers that came without statistics first get measured ones)",
     )
-    phases: Phases = Field(default=(), description="one after the other, each with epochs, freeze and lr")
+    phases: Phases = Field(
+        default=(), description="one after the other, each with epochs, freeze and lr; or a technique"
+    )
     technique: Technique | None = Field(
         default=None,
         description="in place of phases: frozen, gradual, discriminative, full, few_shot, two_stage, freeze_out, or a "

@@ -42,6 +42,10 @@ class Keeper:
         writes: whether this process does; of several that train together one writes, and the others keep nothing.
         gathers: the network is sharded, so that all processes take part in what one of them keeps: every tensor of it,
             since later they would not.
+        has_best: whether the file of the best epoch is there already.
+
+    Attributes:
+        has_best: whether there is one by now, kept or written.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Keeper:
         least_seconds: float = SAVE_SECONDS,
         writes: bool = True,
         gathers: bool = False,
+        has_best: bool = False,
     ) -> None:
         self._model = model
         self._folder = folder
@@ -61,16 +66,19 @@ class Keeper:
         self._waiting: dict[str, dict[str, Tensor]] = {}
         self._originals: Mapping[str, Tensor] = {}
         self._written: dict[str, float] = {}
+        self._best_digest = ""
+        self.has_best = has_best
 
     def keep(self, name: str, *, moving: Collection[str]) -> None:
         """Keep the state of this moment.
 
-        The best is written no earlier than what there is to go on from, so that a kill leaves the one that this means.
+        The best waits for `keep_to_resume` or `flush`, so that a kill leaves the one that there is to go on from.
 
         Args:
             name: of the file.
             moving: parameters and buffers that the phase may change; all others stay as they are until `flush`.
         """
+        self.has_best = self.has_best or name == BEST
         copies = self._gathered() if self._gathers else self._copied(moving) if self._writes else {}
         if not self._writes:
             return
@@ -108,7 +116,9 @@ class Keeper:
         if BEST in self._waiting:
             self._write(BEST)  # whoever goes on is told which epoch was the best, and takes it from its file
         every = {_MODEL + name: tensor for name, tensor in own.items()}
-        words = {**state.words, _BEST: _digest(self._folder / BEST)}
+        if self.has_best and not self._best_digest:
+            self._best_digest = _digest(self._folder / BEST)
+        words = {**state.words, _BEST: self._best_digest}
         self._put(RESUME, _bytes({**every, **state.tensors}, {_WORDS: json.dumps(words)}))
 
     def _copied(self, moving: Collection[str]) -> dict[str, Tensor]:
@@ -138,8 +148,15 @@ class Keeper:
         """Remove what another run left here, and what a kill left half written; not what there is to go on from."""
         if not self._writes:
             return
-        for path in [self._folder / BEST, self._folder / LAST, *self._folder.glob(".*.safetensors.*")]:
+        self.forget_best()
+        for path in [self._folder / LAST, *self._folder.glob(".*.safetensors.*")]:
             path.unlink(missing_ok=True)
+
+    def forget_best(self) -> None:
+        """Remove the file of a best epoch that is none of this run's."""
+        self.has_best, self._best_digest = False, ""
+        if self._writes:
+            (self._folder / BEST).unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes | None:
         """Write what is kept, and give the content of a file; None where another process writes."""
@@ -170,6 +187,8 @@ class Keeper:
     def _put(self, name: str, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self._folder / name, content)
+        if name == BEST:
+            self._best_digest = hashlib.sha256(content).hexdigest()
         self._written[name] = time.monotonic()
 
 
@@ -180,14 +199,12 @@ class Snapshot:
     Attributes:
         model: the weights by name.
         beside: what is known beside them.
-        has_best: whether the file of the best epoch is there, if there was one.
-        knows_best: whether it is the one of then: it may be of a later epoch, which comes again.
+        has_best: whether the file of the best epoch is the one of then; it may be gone, or of a later epoch.
     """
 
     model: Mapping[str, Tensor]
     beside: State
     has_best: bool
-    knows_best: bool
 
 
 def read_snapshot(run: Path) -> Snapshot | None:
@@ -212,12 +229,11 @@ def read_snapshot(run: Path) -> Snapshot | None:
         ) from None
     model = {name.removeprefix(_MODEL): tensor for name, tensor in every.items() if name.startswith(_MODEL)}
     beside = {name: tensor for name, tensor in every.items() if not name.startswith(_MODEL)}
-    now, then = _digest(run / CHECKPOINTS / BEST), words.get(_BEST, "")
+    best = _digest(run / CHECKPOINTS / BEST)
     return Snapshot(
         model=model,
         beside=State(tensors=beside, words=words),
-        has_best=bool(now) or not then,
-        knows_best=now == then,
+        has_best=bool(best) and best == words.get(_BEST),
     )
 
 

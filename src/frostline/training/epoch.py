@@ -31,8 +31,8 @@ WATCHED_STEPS = 8
 class Gear:
     """What the epochs of one phase run with; `network` and `stepper` are the wrapped network and optimizer.
 
-    `fills` says that this process's last batch is another's, and does not count; `finite` names the buffers without an
-    infinity in them, such as a mask may have.
+    `fills` says that this process's last batch is another's, and does not count; `finite` names the buffers that were
+    finite when the phase began: a mask may hold infinities.
     """
 
     handle: PlanHandle

@@ -26,8 +26,8 @@ def held_in(dtype: torch.dtype | None, handle: PlanHandle) -> Iterator[Mapping[s
         handle: the plan in force. Until the end its digests are those behind the cast.
 
     Yields:
-        What was cast, under each of its names, as it was: for checkpoints. Where its half has moved until the end, the
-        plan's digest is that of the half, so that the proof fails by it.
+        What was cast, under each of its names, as it was: for checkpoints. If a half has moved by the end, its digest
+        replaces the plan's, and the proof fails.
     """
     named = dict(handle.model.named_parameters(remove_duplicate=False))
     plain = {name for name, one in handle.model.named_modules() if type(one).forward in _CAST_BY_AUTOCAST}

@@ -19,7 +19,7 @@ def evaluate(model: nn.Module, samples: Samples, *, task: ImageTask, runtime: Ru
         model: the network, on the runtime's device; its mode is left as it was.
         samples: what to judge it on.
         task: loss and metrics.
-        runtime: the device; what is computed in is the network's own type, unless it is wrapped.
+        runtime: where to compute; in the network's own type, or under autocast where it is wrapped.
         split: what the samples are, for the record (`val`, `test`).
     """
     loader = runtime.loader(task.loader(samples, share=runtime.share()))
@@ -44,8 +44,11 @@ def predict(model: nn.Module, loader: Iterable[Batch], *, runtime: Runtime) -> t
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
+    batches, parts = iter(loader), []
     try:
-        parts = runtime.together(lambda: [_on_cpu(scores(model(batch[0])).float(), *batch[1:]) for batch in loader])
+        # Each is read by all before one of them runs: under DDP and FSDP a forward waits for the others'.
+        while (batch := runtime.together(lambda: next(batches, None))) is not None:
+            parts.append(_on_cpu(scores(model(batch[0])).float(), *batch[1:]))
     finally:
         for module, training in modes.items():
             module.training = training

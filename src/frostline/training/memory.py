@@ -28,6 +28,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
+def said(error: BaseException) -> str:
+    """Give the first line of an error, or what it is where it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def halved(
     task: ImageTask,
     model: nn.Module,

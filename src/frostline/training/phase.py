@@ -20,12 +20,13 @@ from frostline.training.compiling import WHOLE, compiled, trained_regions
 from frostline.training.course import Course, PhaseResult, PhaseSettings
 from frostline.training.epoch import Gear, align_buffers, finite_buffers, judge_epoch, train_epoch
 from frostline.training.halves import held_in
-from frostline.training.memory import copied, freed, halved, is_out_of_memory
+from frostline.training.memory import copied, freed, halved, is_out_of_memory, said
 from frostline.training.recomputing import recomputed
 from frostline.training.resume import PhaseState, beginning, take_up_beginning
 from frostline.training.sharding import put
 
-PROOF_IMAGES = 8
+# At once; the fewer where memory does not suffice for the more.
+PROOF_IMAGES = (8, 2)
 # More names than this nobody reads.
 NAMED = 8
 
@@ -81,7 +82,7 @@ def run_phase(
         except Exception as error:
             if not is_out_of_memory(error) or noted:
                 raise
-            found = str(error).partition("\n")[0] or type(error).__name__
+            found = said(error)
         # Out of the handler, which holds on to all that the attempt had.
         freed()
         size = course.task.batch_size
@@ -150,29 +151,36 @@ def _attempt(model: nn.Module, plan: FreezePlan, course: Course, settings: Phase
 
 
 def _proven(handle: PlanHandle, course: Course, settings: PhaseSettings, trained: "_Trained") -> Proof:
-    """Prove that the plan held, on a few images: whatever fitted in memory while it trained, they do."""
-    task = replace(course.task, batch_size=min(course.task.batch_size, PROOF_IMAGES))
-    try:
-        return verify(
-            handle,
-            optimizer=trained.optimizer,
-            scheduler=trained.scheduler,
-            batches=list(islice(task.loader(course.data.train), 1)),
-            loss=task.batch_loss,
-            rebuild=course.rebuild,
-            saved=_saved(course),
-            # None were left to watch where another recipe is resumed.
-            watch=trained.watch if trained.watch.steps else None,
-        )
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        # Not as an error of training, which would begin once more with fewer images.
-        raise RunFailure(
-            settings.title,
-            found=f"it is trained, and memory did not suffice to prove that the freeze held ({error})",
-            do="give it more, and go on with --resume",
-        ) from error
+    """Prove that the plan held, on a few images, since it computes in fp32 and beside a second network.
+
+    Raises:
+        RunFailure: memory does not suffice for that. It is no lack of training, which would begin once more.
+    """
+    found = ""
+    for count in PROOF_IMAGES:
+        task = replace(course.task, batch_size=min(course.task.batch_size, count))
+        try:
+            return verify(
+                handle,
+                optimizer=trained.optimizer,
+                scheduler=trained.scheduler,
+                batches=list(islice(task.loader(course.data.train), 1)),
+                loss=task.batch_loss,
+                rebuild=course.rebuild,
+                saved=_saved(course),
+                # None were left to watch where another recipe is resumed.
+                watch=trained.watch if trained.watch.steps else None,
+            )
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            found = said(error)
+        freed()
+    raise RunFailure(
+        settings.title,
+        found=f"it is trained, and memory did not suffice to prove that the freeze held ({found})",
+        do="give it more, and go on with --resume",
+    )
 
 
 def _saved(course: Course) -> bytes | None:
