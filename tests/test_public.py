@@ -12,11 +12,11 @@ SURFACE = {
     "load_huggingface load_weights read_weights refill save_huggingface unfilled_norms",
     "frostline.cli": "main",
     "frostline.data": "Augment Fault Mix Samples Share Split Words class_weights find_faults harmless_flip "
-    "least_samples list_pictures open_picture policy read_picture read_samples refuse split",
+    "has_columns least_samples list_pictures open_picture policy read_picture read_samples refuse split",
     "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder",
     "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "
     "across against_record apply check_free "
-    "combined confirm digest digests freeze leave_optimizer make_plan merge trained_batchnorm verify "
+    "combined confirm digest digests forget_cached freeze leave_optimizer make_plan merge trained_batchnorm verify "
     "whole",
     "frostline.heads": "HeadName replace_classifier",
     "frostline.optimization": "DISCRIMINATIVE OptimizerName RateSchedule ScheduleName by_depth by_stage carry_state "

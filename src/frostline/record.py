@@ -43,13 +43,15 @@ class StageRow:
 class Proof:
     """The evidence that a plan held: eight claims, a table by stage, and warnings that are no failures.
 
-    The proof of a run with several phases has its claims from all of them, and the table of the last.
+    The proof of a run with several phases has its claims from all of them, and the table of the last; `held_most`
+    counts the parameters held in the phase that held most.
     """
 
     claims: tuple[Claim, ...]
     stages: tuple[StageRow, ...]
     warnings: tuple[str, ...] = ()
     phases: int = 1
+    held_most: int = 0
 
     @property
     def ok(self) -> bool:
@@ -61,7 +63,7 @@ class Proof:
         """One line that a person can quote."""
         count = {status: sum(claim.status == status for claim in self.claims) for status in ("holds", "fails")}
         held, trained = (sum(getattr(row, what) for row in self.stages) for what in ("held", "trained"))
-        held_word = "the freeze held" if held or self.phases > 1 else "nothing was frozen"
+        held_word = "the freeze held" if held or self.held_most else "nothing was frozen"
         word = held_word if self.ok else "THE FREEZE DID NOT HOLD"
         where = f" in {self.phases} phases; in the last" if self.phases > 1 else ":"
         failing = [claim.name for claim in self.claims if claim.status == "fails"]

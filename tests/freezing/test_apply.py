@@ -102,6 +102,16 @@ def test_values_that_were_trained_stay_trained():
     assert network[1].weight.eq(1).all()
 
 
+def test_a_network_that_was_cast_meanwhile_gets_its_gradients_back():
+    network = mlp(nn.ReLU())
+    cross_entropy(network, vector_batch()).backward()
+    handle = freeze(network, "all")
+    network.double()
+    handle.lift()
+    assert {parameter.grad.dtype for parameter in network.parameters()} == {torch.float64}
+    freeze(network, "all").lift()
+
+
 def test_a_block_lifts_its_plan_also_when_it_fails():
     network = SmallResNet()
     before = state_of(network)

@@ -4,6 +4,7 @@ import copy
 import pickle
 
 import pytest
+import torch
 from torch import nn
 
 from frostline.freezing import freeze
@@ -21,6 +22,35 @@ def test_the_children_of_a_kept_module_follow(mode):
     keep_in_eval(block)
     assert block.train(mode) is block
     assert modes(block) == {name: mode and name != "" for name, _ in block.named_modules()}
+
+
+class Caching(nn.Linear):
+    """Keeps what it computed of its weights in eval until `train()`, as timm's LeViT and TinyViT do."""
+
+    cache = None
+
+    def train(self, mode=True):
+        super().train(mode)
+        if mode:
+            self.cache = None
+
+    def forward(self, x):
+        if self.training:
+            return x @ self.weight.T
+        self.cache = self.weight.T.clone() if self.cache is None else self.cache
+        return x @ self.cache
+
+
+def test_what_was_computed_of_other_weights_is_forgotten():
+    network = nn.Sequential(Caching(2, 2, bias=False), nn.Linear(2, 2)).eval()
+    x = torch.ones(1, 2)
+    network(x)
+    with torch.no_grad():
+        network[0].weight.fill_(1.0)
+    with freeze(network, "all", example_input=x):
+        assert torch.equal(network[0](x), torch.full((1, 2), 2.0))
+        assert not network[0].training
+        assert not network[1].training  # as it was
 
 
 def test_a_kept_module_stays_in_eval_whoever_calls():

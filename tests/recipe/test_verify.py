@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from frostline.errors import RunError, WeightsError
+from frostline.errors import NonFiniteLossError, ProofError, RunError, WeightsError
 from frostline.freezing import digests
 from frostline.recipe import assemble, finetune, load_recipe, verify_recipe, verify_run
 from frostline.record import Proof, read_record, write_json
@@ -82,6 +82,42 @@ def test_a_change_is_seen_where_no_tensor_was_held_in_every_phase(tmp_path: Path
     assert failing(verify_run(tmp_path / "run")) == {
         "held tensors did not move": "bn1.running_mean is not what the run ended with"
     }
+
+
+def test_a_run_that_failed_is_told_and_its_checkpoint_held_against_its_start(tmp_path: Path) -> None:
+    phases = [{"epochs": 1, "freeze": "all", "lr": 0.1}, {"epochs": 1, "freeze": {"through": "stem"}, "lr": 1e30}]
+    with pytest.raises(NonFiniteLossError):
+        finetune(tiny_recipe(tmp_path, phases=phases, replay="off"), out=tmp_path / "run")
+    assert read_record(tmp_path / "run").proof is None  # of the first phase, and no word of the second
+    assert not (tmp_path / "run/proof.json").exists()
+    proof = verify_run(tmp_path / "run")
+    assert proof.ok
+    assert proof.warnings[-1].startswith("the run failed (training: the loss is ")
+    change(tmp_path / "run", "conv1.weight")
+    assert failing(verify_run(tmp_path / "run")) == {
+        "held tensors did not move": "conv1.weight is not what it was before the run"
+    }
+
+
+def test_what_failed_in_the_run_fails_afterwards(tmp_path: Path) -> None:
+    network = "def between(self, x):\n    return F.dropout(x, 0.5, training=True)"
+    phases = [{"epochs": 1, "freeze": words, "lr": 0.01} for words in ({"through": "stage1"}, {"through": "stem"})]
+    recipe = tiny_recipe(tmp_path, network=network, phases=phases, replay="off")
+    with pytest.raises(ProofError):
+        finetune(recipe, out=tmp_path / "run")
+    found = failing(verify_run(tmp_path / "run"))
+    assert list(found) == ["the prefix computes the same in train and eval mode"]
+    assert found["the prefix computes the same in train and eval mode"].startswith("in the run: phase 1: conv2 gives")
+
+
+def test_the_line_says_whether_anything_was_frozen_in_any_phase(tmp_path: Path) -> None:
+    for name, freezes in (("thawed", ("all", "none")), ("never", ("none", "none"))):
+        phases = [{"epochs": 1, "freeze": words, "lr": 0.01} for words in freezes]
+        record = finetune(tiny_recipe(tmp_path, phases=phases), out=tmp_path / name)
+        begins = "the freeze held in 2 phases; in the last 0" if name == "thawed" else "nothing was frozen in 2 phases;"
+        assert record.proof is not None
+        assert record.proof["line"].startswith(begins)
+        assert verify_run(tmp_path / name).line.startswith(begins)
 
 
 def test_a_record_without_digests_proves_nothing_about_them(run: Path) -> None:

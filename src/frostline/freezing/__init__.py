@@ -2,7 +2,7 @@
 
 from frostline.freezing.apply import PlanHandle, apply, check_free, freeze, leave_optimizer
 from frostline.freezing.digests import combined, digest, digests, whole
-from frostline.freezing.modes import trained_batchnorm
+from frostline.freezing.modes import forget_cached, trained_batchnorm
 from frostline.freezing.plan import FreezePlan, NormMode, PlannedModule, PlannedParameter, make_plan
 from frostline.freezing.proof import across, against_record, confirm, merge, verify
 from frostline.freezing.trial import GRADIENTS, GradientWatch, Loss
@@ -24,6 +24,7 @@ __all__ = [
     "confirm",
     "digest",
     "digests",
+    "forget_cached",
     "freeze",
     "leave_optimizer",
     "make_plan",

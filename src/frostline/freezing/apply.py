@@ -57,7 +57,8 @@ class PlanHandle:
             self._then.pop()()
         _switch(self.model, self._requires_grad, because=f"freeze: {self.plan.selector} was lifted")
         for parameter, gradient in self._gradients.items():
-            parameter.grad = gradient
+            # The network may be on another device by now, or of another type.
+            parameter.grad = gradient.to(parameter.device, parameter.dtype)
         for module, training in self._modes.items():
             release(module)
             module.training = training

@@ -28,8 +28,19 @@ class StayInEval:
         return self.module
 
 
+def forget_cached(*modules: nn.Module) -> None:
+    """Let modules drop what they computed of their weights in eval, which some keep until `train()` (timm's LeViT)."""
+    for module in modules:
+        if type(module).train is not nn.Module.train:
+            modes = {part: part.training for part in module.modules()}
+            type(module).train(module, True)
+            for part, training in modes.items():
+                part.training = training
+
+
 def keep_in_eval(module: nn.Module) -> None:
     """Put one module, without its children, into eval mode and keep it there."""
+    forget_cached(module)
     module.__dict__["train"] = StayInEval(module)
     module.training = False
 

@@ -99,6 +99,7 @@ def merge(proofs: Sequence[Proof]) -> Proof:
             f"phase {number}: {warning}" for number, proof in enumerate(proofs, 1) for warning in proof.warnings
         ),
         phases=len(proofs),
+        held_most=max(sum(row.held for row in proof.stages) for proof in proofs),
     )
 
 
@@ -168,15 +169,16 @@ def against_record(
         proof: of the network at rest, whose claim about digests is made anew.
         now: digests of the network as its checkpoint has it.
         start: digests, before the run, of what every phase held.
-        final: digests of the network as the run ended.
+        final: digests of the network as the run ended; none where it failed.
     """
-    if not final:
+    if not start and not final:
         return _with_digests(proof, claims.not_applicable(claims.DIGESTS, "the run's record keeps no digests"))
     wrong = [f"{name} is not what it was before the run" for name in start if now.get(name) != start[name]]
     wrong += [
         f"{name} is not what the run ended with" for name in final if now.get(name) != final[name] and name not in start
     ]
-    summary = f"{len(final)} tensors are as the run ended, {len(start)} that every phase held as before the run"
+    ended = f"{len(final)} tensors are as the run ended, " if final else "the run did not end; "
+    summary = f"{ended}{len(start)} that every phase held as before the run"
     return _with_digests(proof, claims.claim(claims.DIGESTS, wrong, summary, {"tensors": len(final)}))
 
 

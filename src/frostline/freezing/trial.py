@@ -1,8 +1,8 @@
 """The claims that need the network to run: the prefix in train and eval mode, gradients, and a reloaded copy."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,21 +33,30 @@ def prefix_claim(model: nn.Module, plan: FreezePlan, *, loss: Loss | None, batch
         return not_applicable(PREFIX, "no whole module is held")
     if loss is None:
         return not_applicable(PREFIX, "no batch and loss were given")
-    with undisturbed(model):
+
+    def compared(resting: Sequence[nn.Module] = ()) -> tuple[_Outputs, list[str]]:
+        """Give what held modules give in eval, and those that give something else in train mode with some at rest."""
         model.eval()
         in_eval = _held_outputs(model, plan, loss=loss, batch=batch)
         model.train()
+        for module in resting:
+            module.eval()
         draws = [_held_outputs(model, plan, loss=loss, batch=batch) for _ in range(DRAWS)]
+        return in_eval, _differing(in_eval, draws)
+
+    with undisturbed(model):
+        in_eval, differ = compared()
+        if differ and plan.norm == "train":
+            there = dict(model.named_modules())
+            norms = [there[one.name] for one in plan.modules if one.role == "norm" and one.name in there]
+            by_norms, (_, differ) = len(differ), compared(norms)  # anew: statistics have moved since
+            if not differ:
+                return not_applicable(
+                    PREFIX, f"norm: train was asked for, and so {by_norms} held modules depend on the mode"
+                )
     prefix = [key for key, (needs_gradient, _) in in_eval.items() if not needs_gradient]
     if not prefix:
         return not_applicable(PREFIX, "no held module runs before the first trained one")
-    differ = dict.fromkeys(
-        key[0] for key in prefix for draw in draws if draw.get(key, (True, ""))[1] != in_eval[key][1]
-    )
-    if differ and plan.norm == "train":
-        return not_applicable(
-            PREFIX, f"norm: train was asked for, and so {len(differ)} held modules depend on the mode"
-        )
     wrong = [f"{name} gives another output in train mode than in eval mode" for name in differ]
     return claim(
         PREFIX,
@@ -175,8 +184,11 @@ def reloaded_claim(
 
         state = load(saved)
     device = next(model.parameters()).device
+    # Files have no versions of modules, and some networks ask for theirs (torchvision's MNASNet).
+    versioned = OrderedDict(state)
+    versioned._metadata = other.state_dict()._metadata  # type: ignore[attr-defined]
     try:
-        other.load_state_dict(state, strict=True)
+        other.load_state_dict(versioned, strict=True)
     except RuntimeError as error:
         # torch lists what does not fit on the lines after the first.
         wrong = [f"the saved weights do not load: {line.strip()}" for line in str(error).splitlines()[1:]]
@@ -221,15 +233,31 @@ def _outputs(model: nn.Module, *, loss: Loss, batch: Any) -> list[Tensor]:
     return seen
 
 
-def _held_outputs(
-    model: nn.Module, plan: FreezePlan, *, loss: Loss, batch: Any
-) -> dict[tuple[str, int], tuple[bool, str]]:
-    """Run one batch; give for each call of each held root whether its output needs a gradient, and its digest."""
-    seen: dict[tuple[str, int], tuple[bool, str]] = {}
-    calls: dict[str, int] = {}
+# For each call of each held module that runs in no other: whether its output needs a gradient, and its digest.
+_Outputs = dict[tuple[str, int], tuple[bool, str]]
 
-    def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
+
+def _differing(in_eval: _Outputs, draws: Sequence[_Outputs]) -> list[str]:
+    """Name the modules of the prefix that gave something else in some draw."""
+    prefix = [key for key, (needs_gradient, _) in in_eval.items() if not needs_gradient]
+    differ = (key[0] for key in prefix for draw in draws if draw.get(key, (True, ""))[1] != in_eval[key][1])
+    return list(dict.fromkeys(differ))
+
+
+def _held_outputs(model: nn.Module, plan: FreezePlan, *, loss: Loss, batch: Any) -> _Outputs:
+    """Run one batch, and look at what held modules give: the largest that are called, which a list of them is not."""
+    seen: _Outputs = {}
+    calls: dict[str, int] = {}
+    running: list[str] = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: running.append(name)
+
+    def leave(name: str) -> Callable[..., None]:
         def note(_: nn.Module, __: Any, output: Any) -> None:
+            running.pop()
+            if running:
+                return
             number = calls[name] = calls.get(name, 0) + 1
             tensors = list(all_tensors(output))
             if not tensors:
@@ -240,17 +268,17 @@ def _held_outputs(
 
         return note
 
-    with _hooked({name: watch(name) for name in plan.held_roots}, model), torch.enable_grad():
-        loss(model, batch)
-    return seen
-
-
-@contextmanager
-def _hooked(hooks: dict[str, Callable[[nn.Module, Any, Any], None]], model: nn.Module) -> Iterator[None]:
     there = dict(model.named_modules())
-    handles = [there[name].register_forward_hook(hook) for name, hook in hooks.items() if name in there]
+    handles = []
     try:
-        yield
+        for name in plan.held_modules:
+            module = there.get(name)
+            if module is not None and not isinstance(module, torch.jit.ScriptModule):
+                handles.append(module.register_forward_pre_hook(enter(name)))
+                handles.append(module.register_forward_hook(leave(name), always_call=True))
+        with torch.enable_grad():
+            loss(model, batch)
     finally:
         for handle in handles:
             handle.remove()
+    return seen

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from frostline.errors import FrostlineError, ProofError, RunFailure, UserError
-from frostline.freezing import across, confirm, digests, merge
+from frostline.freezing import across, confirm, digests, forget_cached, merge
 from frostline.optimization import stage_rates
 from frostline.processes import is_one_of_several
 from frostline.recipe.assembly import Assembly, always_held, assemble, blocks
@@ -195,6 +195,7 @@ def _train(
 
         def restore() -> None:
             put(model.state_dict(), runtime.on_main(lambda: keeper.weights(BEST)))
+            forget_cached(*model.modules())
 
         def has_best() -> bool:
             """Whether there is a best epoch; one whose file was lost is told of, and forgotten."""
@@ -341,8 +342,12 @@ def _crashed(error: Exception) -> RunFailure:
 
 def _close(journal: Journal, best: Best, *, failure: str | None) -> RunRecord:
     """Write proof, record and report, whatever happened."""
+    if failure is not None and journal.proof is not None and journal.proof.ok:
+        journal.proof = None  # of the phases before; the one that failed is not proven
     if journal.proof is not None:
         write_json(journal.out / PROOF_FILE, journal.proof.to_json())
+    else:
+        (journal.out / PROOF_FILE).unlink(missing_ok=True)  # of a life before
     write_json(journal.out / RECORD_FILE, journal.record(best, failure=failure).to_json())
     write_report(journal.out)
     # As the file has it: lists, where there were tuples.

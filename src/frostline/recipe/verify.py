@@ -13,7 +13,7 @@ from frostline.recipe.assembly import Assembly, always_held, assemble
 from frostline.recipe.load import load_recipe
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
-from frostline.record import RECIPE_FILE, RECORD_FILE, Proof, read_record
+from frostline.record import RECIPE_FILE, RECORD_FILE, Proof, RunRecord, read_record
 from frostline.training import checkpoint_bytes, checkpoint_of, load_checkpoint
 
 TRIAL_STEPS = 3
@@ -36,7 +36,7 @@ def verify_run(run: Path) -> Proof:
 
     Its checkpoint is held against the digests in its record: every tensor must be as the run ended, and what every
     phase held must be as before the first. Modes, gradients and the like are tried on the network with the run's
-    weights, under the plan of its last phase; the optimizer of the training is gone.
+    weights, under the plan of each phase; the optimizer of the training is gone. What failed in the run fails here.
 
     Args:
         run: the run's folder.
@@ -59,14 +59,31 @@ def verify_run(run: Path) -> Proof:
     start, final = (record.digests.get(when, {}) for when in ("start", "final"))
     anew = digests(assembly.model, start)
     load_checkpoint(assembly.model, checkpoint)
-    proof = _trial(assembly, len(assembly.plans) - 1, saved=checkpoint.read_bytes(), steps=0)
-    proof = against_record(proof, digests(assembly.model, final), start=start, final=final)
-    changed = sum(anew[name] != start[name] for name in start)
-    if not changed:
-        return proof
-    # No failure of the run: the weights file may have changed since, or statistics were measured with other rounding.
-    warning = f"{changed} of {len(start)} held tensors of the network built anew are not what this run started from"
-    return replace(proof, warnings=(*proof.warnings, warning))
+    saved = checkpoint.read_bytes()
+    proof = merge([_trial(assembly, index, saved=saved, steps=0) for index in range(len(assembly.plans))])
+    proof = against_record(proof, digests(assembly.model, [*start, *final]), start=start, final=final)
+    proof = _as_failed(proof, record)
+    warnings = list(proof.warnings)
+    if changed := sum(anew[name] != start[name] for name in start):
+        # No failure of the run: the weights file may have changed, or statistics were measured with other rounding.
+        warnings.append(
+            f"{changed} of {len(start)} held tensors of the network built anew are not what this run started from"
+        )
+    if record.status != "finished":
+        warnings.append(f"the run failed ({record.failure}): of its training only the checkpoint is proven")
+    return replace(proof, warnings=tuple(warnings))
+
+
+def _as_failed(proof: Proof, record: RunRecord) -> Proof:
+    """Let claims fail that failed when the run was proven itself."""
+    then = {claim["name"]: claim for claim in (record.proof or {}).get("claims", ()) if claim["status"] == "fails"}
+    claims = tuple(
+        replace(claim, status="fails", evidence={"summary": f"in the run: {then[claim.name]['evidence']['summary']}"})
+        if claim.name in then
+        else claim
+        for claim in proof.claims
+    )
+    return replace(proof, claims=claims)
 
 
 def _trial(assembly: Assembly, index: int, *, saved: bytes | None = None, steps: int = TRIAL_STEPS) -> Proof:
