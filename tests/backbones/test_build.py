@@ -156,6 +156,29 @@ def test_a_network_that_cannot_be_built_is_not_called_a_failed_download(monkeypa
         build("timm/resnet18", weights="none")
 
 
+@pytest.mark.parametrize(
+    ("network", "then", "now"),
+    [
+        ("densenet121", r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2"),
+        ("vit_b_32", r"\.mlp\.([03])\.", lambda found: f".mlp.linear_{int(found[1]) // 3 + 1}."),
+    ],
+)
+def test_files_that_torchvision_published_under_other_names_are_loaded(network, then, now, tmp_path):
+    state = torchvision.models.get_model(network, weights=None).state_dict()
+    published = {re.sub(then, now, name): tensor for name, tensor in state.items()}
+    assert published.keys() != state.keys()
+    save_file(published, tmp_path / "w.safetensors")
+    loaded = build(f"torchvision/{network}", weights=str(tmp_path / "w.safetensors")).model.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+
+def test_a_network_that_asks_for_the_version_of_its_file_is_loaded(tmp_path):
+    state = torchvision.models.mnasnet0_5(weights=None).state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    loaded = build("torchvision/mnasnet0_5", weights=str(tmp_path / "w.safetensors")).model.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+
 def test_a_file_of_weights_is_loaded_into_a_published_network(tmp_path):
     path = tmp_path / "w.safetensors"
     other = torchvision.models.squeezenet1_1(weights=None, num_classes=7)

@@ -244,7 +244,23 @@ def test_a_file_of_another_network_is_an_error(tmp_path: Path) -> None:
 def test_half_precision_weights_are_trained_in_full(tmp_path: Path) -> None:
     model = transformers.ViTForImageClassification(config_of("vit")).to(torch.bfloat16)
     model.save_pretrained(tmp_path)
-    assert {parameter.dtype for parameter in build(f"hf/{tmp_path}").model.parameters()} == {torch.float32}
+    for weights in ("pretrained", "none"):
+        built = build(f"hf/{tmp_path}", weights=weights).model
+        assert {parameter.dtype for parameter in built.parameters()} == {torch.float32}
+
+
+def test_weights_of_a_deeper_network_are_an_error(tmp_path: Path) -> None:
+    folder = save(tmp_path / "shallow", num_hidden_layers=1)
+    deeper = transformers.ViTForImageClassification(config_of("vit", num_hidden_layers=3))
+    save_file(deeper.state_dict(), tmp_path / "deeper.safetensors")
+    with pytest.raises(WeightsError, match=r"tensors of more layers \(such as vit\.\S*1\."):
+        build(f"hf/{folder}", weights=str(tmp_path / "deeper.safetensors"))
+
+
+def test_classes_are_known_where_they_have_names(tmp_path: Path) -> None:
+    assert build(f"hf/{save(tmp_path / 'plain')}").classes is None
+    named = build(f"hf/{save(tmp_path / 'named', num_labels=2, id2label={0: 'cat', 1: 'dog'})}")
+    assert named.classes == ("cat", "dog")
 
 
 def test_weights_in_a_pickle_are_read_as_tensors_alone(tmp_path: Path) -> None:

@@ -319,6 +319,33 @@ def test_what_the_system_refuses_is_told_in_one_line(
 
 
 @pytest.mark.recipe
+def test_a_name_that_is_no_text_is_printed(trained: Path, frostline: Call, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "new", count=2)
+    (tmp_path / "new/blue").joinpath(os.fsdecode(b"\xff.png")).write_bytes(b"broken")
+    found = frostline("evaluate", trained, "new", "--skip-bad", "--json")
+    assert found.code == 0
+    assert [os.fsencode(Path(one["name"]).name) for one in json.loads(found.out)["skipped"]] == [b"\xff.png"]
+
+
+@pytest.mark.recipe
+def test_a_device_is_no_place_that_must_be_tried(
+    trained: Path, frostline: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path / "new", count=1)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    assert frostline("predict", trained, "new", "--to", os.devnull).code == 0
+
+
+def test_a_folder_of_data_does_not_hide_a_recipe_of_the_library(frostline: Call, tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    assert "seed=-1" in frostline("verify", "digits", "seed=-1").err
+
+
+@pytest.mark.recipe
 def test_a_disk_that_is_full_when_predictions_are_written_keeps_what_was_there(
     trained: Path, frostline: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

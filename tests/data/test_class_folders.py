@@ -296,11 +296,9 @@ def test_suffixes_of_pictures(tmp_path, suffix):
     assert len(read_class_folders(folder)) == 3
 
 
-def test_a_folder_has_no_columns_and_no_splits(tmp_path):
+def test_a_folder_has_no_splits(tmp_path):
     folder = lay_out(tmp_path, "cat/1.png", "dog/1.png")
     assert named(read_samples(folder), folder) == [("cat/1.png", 0), ("dog/1.png", 1)]
-    with pytest.raises(DataError, match="a folder, which has no columns"):
-        read_samples(folder, columns={"path": "file", "label": "class"})
     with pytest.raises(DataError, match="no data set with a split test"):
         read_samples(folder, split="test")
 

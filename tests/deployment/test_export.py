@@ -4,6 +4,7 @@ import json
 import resource
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -180,6 +181,23 @@ def test_another_folder_keeps_what_else_is_in_it(run: Path, tmp_path: Path) -> N
     assert (place / "model.safetensors").read_bytes() != b"old"
     assert sorted(path.name for path in place.parent.iterdir()) == ["place"]  # nothing is left beside it
     assert not (run / "export").exists()
+
+
+def test_what_is_written_lies_in_the_folder_that_is_there(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be mounted there, or its parent may be nobody's to write in."""
+    places, make = [], tempfile.TemporaryDirectory
+
+    def noted(**words: Any) -> Any:
+        places.append(words["dir"])
+        return make(**words)
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", noted)
+    (tmp_path / "out").mkdir()
+    export_run(run, to=tmp_path / "out", form="weights")
+    assert places == [tmp_path / "out"]
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 
 
 def test_an_opset(run: Path) -> None:

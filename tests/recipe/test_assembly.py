@@ -9,9 +9,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from frostline.errors import DataError, FrostlineError, NetworkError, SelectorError, UserError, WeightsError
-from frostline.recipe import assemble, finetune
+from frostline.recipe import assemble, finetune, load_recipe
 from frostline.recipe.assembly import always_held
-from training.tiny import SIDE, Twin, read_pictures, tiny_recipe, twin_at_start, write_pictures
+from training.tiny import (
+    SIDE,
+    Twin,
+    read_pictures,
+    tiny_recipe,
+    twin_at_start,
+    write_pictures,
+    write_recipe,
+)
 
 
 class RunsCode:
@@ -312,11 +320,34 @@ def test_a_phase_that_thaws_nothing_on_this_network_is_told(tmp_path: Path) -> N
 
 
 def test_settings_that_change_nothing_are_told(tmp_path: Path) -> None:
-    assembly = assemble(tiny_recipe(tmp_path, gradient_checkpointing=True, replay={"views": 4}))
+    words = {"gradient_checkpointing": True, "replay": {"views": 4}, "augment": {"flip": "horizontal", "mixup": 0.2}}
+    assembly = assemble(tiny_recipe(tmp_path, **words))
     assert [line.partition(" changes nothing")[0] for line in assembly.warnings] == [
+        "augment.flip: horizontal",
         "replay.views",
         "gradient_checkpointing",
     ]
+
+
+def test_columns_may_be_those_of_the_validation_alone(tmp_path: Path) -> None:
+    judged = write_pictures(tmp_path / "judged", seed=1)
+    rows = [f"{name}/0.png,{name}" for name in ("blue", "green", "red")]
+    (judged / "val.csv").write_text("\n".join(["img,kind", *rows]))
+    columns = {"path": "img", "label": "kind"}
+    data = {"train": "photos", "val": str(judged / "val.csv"), "columns": columns, "size": SIDE}
+    assert len(assemble(tiny_recipe(tmp_path, data=data)).data.val or ()) == 3
+    with pytest.raises(DataError, match="a folder, which has no columns"):
+        assemble(tiny_recipe(tmp_path, data={"train": "photos", "columns": columns, "size": SIDE}))
+
+
+def test_what_is_published_of_a_colour_stays_with_it_where_the_order_is_turned(tmp_path: Path) -> None:
+    for channels, mean, std in (("rgb", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)), ("bgr", (0.3, 0.2, 0.1), (0.6, 0.5, 0.4))):
+        file = write_recipe(tmp_path, data={"train": "photos", "size": SIDE, "channels": channels})
+        code = (tmp_path / "net.py").read_text()
+        published = "MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)"
+        (tmp_path / "net.py").write_text(code.replace("MEAN = STD = (0.5, 0.5, 0.5)", published))
+        spec = assemble(load_recipe(file)).task.spec
+        assert (spec.mean, spec.std) == (mean, std)
 
 
 def test_weights_of_a_file_come_into_the_network_and_the_head_is_new(tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ replay: {dir: store}
     assert recipe.model.name == f"timm/local-dir:{here / 'mine'}"
 
 
+@pytest.mark.parametrize("name", ["pretrained.pth", "./pretraned", "nets/none.pt"])
+def test_a_file_of_weights_may_be_called_like_a_word(name: str, tmp_path: Path) -> None:
+    assert Path(loaded(GOOD, tmp_path, f"model.weights={name}").model.weights).name == Path(name).name
+
+
 def test_words_and_absolute_paths_stay(tmp_path: Path) -> None:
     recipe = loaded(GOOD, tmp_path, "data.train=/photos", "data.per_class=2", "data.test=rest", "model.weights=none")
     assert (recipe.data.train, recipe.data.test, recipe.model.weights) == ("/photos", "rest", "none")

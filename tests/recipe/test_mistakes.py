@@ -137,6 +137,7 @@ from .written import loaded, mistakes, replaced
             14, "seed: !!python/name:os.system", "line 14, seed: a tag (!!python/name:os.system)", "plain value"
         ),
         pytest.param(14, "seed: !mine 3", "line 14, seed: a tag (!mine)", "plain value"),
+        pytest.param(14, "compile: !!bool maybe", "line 14, compile: `maybe` is neither true nor false", ""),
         pytest.param(14, "seed: !!int three", "line 14, seed: `three` is no number", ""),
         pytest.param(14, "? [seed]\n: 3", "line 14: a key must be one plain word", ""),
         pytest.param(14, "<<: 3", "line 14: `<<` merges mappings only", ""),

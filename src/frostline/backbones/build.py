@@ -9,7 +9,7 @@ from frostline.backbones.from_file import from_file
 from frostline.backbones.from_frostline import from_frostline
 from frostline.backbones.from_huggingface import from_huggingface
 from frostline.backbones.from_timm import from_timm
-from frostline.backbones.from_torchvision import auxiliary_tensors, drop_auxiliary_heads, from_torchvision
+from frostline.backbones.from_torchvision import as_named_now, auxiliary_tensors, drop_auxiliary_heads, from_torchvision
 from frostline.backbones.from_ultralytics import from_ultralytics
 from frostline.backbones.network import Backbone
 from frostline.backbones.weights import head_of, load_weights, read_weights, unwrapped
@@ -71,6 +71,8 @@ def _filled(backbone: Backbone, name: str, weights: str) -> Backbone:
     elif weights != "pretrained":
         path = Path(weights)
         state = unwrapped(read_weights(path), model.state_dict())
+        if name.startswith("torchvision/"):
+            state = as_named_now(state)
         load_weights(model, state, path=path, free=(*classifier_tensors(model), *auxiliary_tensors(model)))
         head = head_of(state, classifier_name(model))
     # Not before: a file of published weights has them too.

@@ -4,9 +4,10 @@ Code that comes with a network from the hub is never run, and no weights are unp
 """
 
 import os
+import re
 import socket
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from frostline.backbones.weights import head_of, read_weights
 from frostline.errors import NetworkError, WeightsError
 
 CONFIG = "config.json"
+_NUMBER = re.compile(r"\d+")
+_NO_LABEL = re.compile(r"LABEL_\d+")
 CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
 SAVED = "name a folder as `save_pretrained` writes it (config.json, model.safetensors), or ORG/NAME on the hub"
 UNREACHED = f"{SAVED}; what was fetched once is found again, and HF_HUB_OFFLINE=1 keeps from trying to fetch anything"
@@ -51,13 +54,22 @@ def from_huggingface(name: str, *, weights: str) -> Backbone:
         head: Mapping[str, Tensor] | None = {}
         if weights == "none":
             try:
-                model = kind._from_config(config)
+                model = kind._from_config(config, dtype=torch.float32)
             except Exception as error:
                 raise NetworkError(asked, found=f"it cannot be built ({first_line(error)})", do=SAVED) from None
         else:
             model, head = _with_weights(kind, config, where=where, weights=weights, asked=asked, reach=reach)
         spec, unmeasured = _input(where, config, reach)
-    return Backbone(name=name, model=model, input=spec, notes=(*notes, *unmeasured), head=head)
+    labels = tuple(str(label) for _, label in sorted((config.id2label or {}).items()))
+    named = weights == "pretrained" and not all(map(_NO_LABEL.fullmatch, labels))
+    return Backbone(
+        name=name,
+        model=model,
+        input=spec,
+        notes=(*notes, *unmeasured),
+        head=head,
+        classes=labels if named else None,
+    )
 
 
 def _place(name: str, asked: str) -> str:
@@ -155,16 +167,28 @@ def _with_weights(
         raise WeightsError(f"weights {weights}" if from_file else asked, found=refused.found, do=refused.do) from None
     missing = sorted({*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])})
     body = [name for name in missing if not _is_head(model, name)]
-    if body:
+    more = _more_layers(model, loaded["unexpected_keys"])
+    if body or more:
         raise WeightsError(
             f"weights {weights}" if from_file else asked,
             found=f"they are of another architecture than {type(model).__name__}: "
-            f"{len(body)} of its tensors are missing or of another shape (such as {body[0]})",
+            + (
+                f"{len(body)} of its tensors are missing or of another shape (such as {body[0]})"
+                if body
+                else f"they have {len(more)} tensors of more layers (such as {more[0]})"
+            ),
             do="name the network that these weights were trained in",
         )
     if not missing:
         return model, None
     return model, head_of(state or {}, classifier_name(model))
+
+
+def _more_layers(model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Name tensors of layers that the network has too, but not so many; a head or a teacher of another kind is none."""
+    own = {_NUMBER.sub("#", name) for name in model.state_dict()}
+    body = f"{model.base_model_prefix}."
+    return sorted(name for name in unexpected if {_NUMBER.sub("#", name), body + _NUMBER.sub("#", name)} & own)
 
 
 def _is_head(model: Any, name: str) -> bool:

@@ -1,13 +1,18 @@
 """A name in torchvision → its network, with the input that its weights' transforms publish."""
 
+import re
 import warnings
+from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from frostline.backbones.network import Backbone, InputSpec
 from frostline.backbones.refusals import not_made, unknown
 
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
+# Names in published files that torchvision changes where it loads them itself.
+_DENSE = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
+_MLP = re.compile(r"\.mlp\.linear_([12])\.")
 
 
 def from_torchvision(name: str, *, pretrained: bool) -> Backbone:
@@ -45,6 +50,15 @@ def from_torchvision(name: str, *, pretrained: bool) -> Backbone:
         model.transform_input = True
     spec = InputSpec(size_px=size_px, mean=tuple(transforms.mean), std=tuple(transforms.std))
     return Backbone(name=name, model=model, input=spec)
+
+
+def as_named_now(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name the tensors of published files as the layers are called by now: DenseNet's, and MLPs of transformers."""
+    named = {}
+    for name, tensor in state.items():
+        dense = _DENSE.sub(r"\1\2", name)
+        named[_MLP.sub(lambda found: f".mlp.{3 * (int(found[1]) - 1)}.", dense)] = tensor
+    return named
 
 
 def auxiliary_tensors(model: nn.Module) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ class Backbone:
         input: what it takes.
         notes: what a person should be told about it.
         head: of its weights, by name: they may be for another number of classes, or have none; None: the network's own.
+        classes: of that head, where its source says so.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Backbone:
     input: InputSpec
     notes: tuple[str, ...] = ()
     head: Mapping[str, Tensor] | None = None
+    classes: tuple[str, ...] | None = None
 
 
 IMAGENET_INPUT = InputSpec(size_px=224, mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,9 @@ def load_weights(
             found=f"they are of another architecture than {type(model).__name__}: " + ", ".join(filter(None, parts)),
             do="name the network that these weights were trained in",
         )
-    fitting = {name: tensor for name, tensor in named.items() if name in own and _fits(tensor, own[name])}
+    fitting = OrderedDict((name, tensor) for name, tensor in named.items() if name in own and _fits(tensor, own[name]))
+    # Files have no versions of modules, and some networks ask for theirs (torchvision's MNASNet).
+    fitting._metadata = own._metadata  # type: ignore[attr-defined]
     try:
         model.load_state_dict(fitting, strict=False)
     except RuntimeError as error:

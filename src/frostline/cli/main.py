@@ -1,6 +1,7 @@
 """Put the commands together, and turn errors into one line and an exit code: 2 for a mistake, 1 for a failed run."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -60,6 +61,8 @@ app.add_typer(store_app, name="store")
 
 def main() -> None:
     """Run the command line; never shows a traceback for a mistake of the user's."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text; JSON reads them back
     try:
         try:
             app(prog_name="frostline")

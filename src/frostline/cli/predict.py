@@ -72,6 +72,8 @@ def _check_place(to: Path) -> None:
 
     if to.is_dir():
         raise _unwritable(to, "a folder of that name")
+    if to.exists() and not to.is_file():
+        return  # a pipe or a device
     try:
         tempfile.TemporaryFile(dir=to.parent).close()
     except OSError as error:

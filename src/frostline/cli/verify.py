@@ -23,8 +23,12 @@ def verify(
     """
     from frostline.cli import show
     from frostline.errors import ProofError, RunError
+    from frostline.recipe import library_names
+    from frostline.record import RECORD_FILE
 
-    if Path(what).is_dir():
+    folder = Path(what)
+    # A folder of data may have the name of a recipe of the library.
+    if folder.is_dir() and ((folder / RECORD_FILE).exists() or what not in library_names()):
         if changes:
             raise RunError(f"run {what}", found="changes, and a run is what it is", do="leave them out")
         from frostline.recipe import verify_run

@@ -6,7 +6,7 @@ from frostline.data.pictures import open_picture, read_picture
 from frostline.data.samples import Samples, Split, split
 from frostline.data.sampling import class_weights
 from frostline.data.sharing import Share, least_samples
-from frostline.data.sources import read_samples
+from frostline.data.sources import has_columns, read_samples
 from frostline.data.unlabelled import list_pictures
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "class_weights",
     "find_faults",
     "harmless_flip",
+    "has_columns",
     "least_samples",
     "list_pictures",
     "open_picture",

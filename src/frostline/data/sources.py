@@ -12,6 +12,11 @@ from frostline.errors import DataError
 MANIFESTS = frozenset({".csv", ".tsv"})
 
 
+def has_columns(source: Path) -> bool:
+    """Whether samples lie in a manifest or a data set on disk, whose columns may be named."""
+    return is_dataset(source) if source.is_dir() else source.suffix.lower() in MANIFESTS
+
+
 def read_samples(
     source: Path,
     *,
@@ -41,6 +46,4 @@ def read_samples(
         raise DataError(f"data {source}", found=f"no data set with a split {split}", do="leave the split out")
     if source.suffix.lower() in MANIFESTS and not source.is_dir():
         return read_manifest(source, classes=classes, follow_links=follow_links, columns=columns)
-    if columns and part == "train":
-        raise DataError(f"data {source}", found="a folder, which has no columns", do="take `data.columns` out")
     return read_class_folders(source, classes=classes, follow_links=follow_links)

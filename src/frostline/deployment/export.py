@@ -220,8 +220,9 @@ def _about(finished: Trained) -> dict[str, Any]:
 
 
 def _ground(folder: Path) -> Path:
-    """Find the nearest folder that exists, so that what is written beside the place is on the same disk."""
-    return next(parent for parent in folder.absolute().parents if parent.is_dir())
+    """Find the nearest folder that exists, the place itself at best: one on the same disk, where it may be written."""
+    place = folder.absolute()
+    return next(one for one in (place, *place.parents) if one.is_dir())
 
 
 def _move(stage: Path, folder: Path) -> None:

@@ -39,6 +39,7 @@ from frostline.recipe.data import gather
 from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
+from frostline.recipe.words import NO_FILE
 from frostline.record import CHECKPOINTS, RECORD_FILE, read_record
 from frostline.selection import HEAD, Outline, outline, parents_of, undisturbed
 from frostline.tasks import ImageTask, scores
@@ -102,7 +103,8 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     classes = data.train.classes
     found = _head_of_weights(backbone)
     model, head = with_head(backbone, recipe, num_classes=len(classes))
-    remarks = _keep_head(model, head, found, recipe=recipe, classes=classes)
+    then = backbone.classes if recipe.model.weights in NO_FILE else _classes_of(recipe.model.weights)
+    remarks = _keep_head(model, head, found, then=then, recipe=recipe, classes=classes)
     _check_channels(model, spec, recipe.model.name)
     task, of_task = image_task(recipe, data.train, spec)
     remarks += of_task
@@ -225,7 +227,9 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
     if asked.normalize is not None:
         spec = replace(spec, mean=tuple(asked.normalize.mean), std=tuple(asked.normalize.std))
     if asked.channels is not None:
-        spec = replace(spec, channels=asked.channels)
+        turned = {asked.channels, spec.channels} == {"rgb", "bgr"} and asked.normalize is None
+        step = -1 if turned else 1  # what is published of a colour stays with it
+        spec = replace(spec, channels=asked.channels, mean=spec.mean[::step], std=spec.std[::step])
     return replace(spec, size_px=asked.size or spec.size_px)
 
 
@@ -244,7 +248,13 @@ def _head_of_weights(backbone: Backbone) -> Mapping[str, Tensor]:
 
 
 def _keep_head(
-    model: nn.Module, head: str, found: Mapping[str, Tensor], *, recipe: Recipe, classes: Sequence[str]
+    model: nn.Module,
+    head: str,
+    found: Mapping[str, Tensor],
+    *,
+    then: tuple[str, ...] | None,
+    recipe: Recipe,
+    classes: Sequence[str],
 ) -> list[str]:
     """Give a new head the values of the one that the weights have, or say that it could have them.
 
@@ -252,6 +262,7 @@ def _keep_head(
         model: with its new head.
         head: its name.
         found: the head that the weights have, by name.
+        then: the classes that it was for, where that is known.
         recipe: which asks for it, or does not.
         classes: of the pictures.
 
@@ -259,18 +270,18 @@ def _keep_head(
         WeightsError: it is asked for, and is another head, or for other classes.
     """
     wanted = head_of(model.state_dict(), head)
-    fits = _shapes(found) == _shapes(wanted)
+    fits, other = _shapes(found) == _shapes(wanted), then is not None and then != tuple(classes)
     if not recipe.model.keep_head:
         hint = f"the weights have a head for {len(classes)} classes too: `model.keep_head: true` begins with it"
-        return [hint] if fits else []
+        return [hint] if fits and not other else []
     asked, do = f"weights {recipe.model.weights}", "take `model.keep_head` out, for a new head"
     if not fits:
         raise WeightsError(asked, found=f"their head is {_shapes(found)}, wanted {_shapes(wanted)}", do=do)
-    then = _classes_of(recipe.model.weights)
-    if then is not None and then != tuple(classes):
+    if then is not None and other:
         these = [first_of(names, most=CLASSES_NAMED) for names in (then, tuple(classes))]
         raise WeightsError(asked, found=f"their head is for {these[0]}, wanted {these[1]}", do=do)
-    model.load_state_dict(found, strict=False)
+    own = {name.removeprefix(f"{head}."): tensor for name, tensor in found.items()}
+    model.get_submodule(head).load_state_dict(own)
     return []
 
 
@@ -318,6 +329,8 @@ def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTa
         label_smoothing=recipe.loss.label_smoothing,
         class_weights=class_weights(recipe.loss.class_weights, train),
     )
+    if asked.flip in ("horizontal", "both") and not words:
+        remarks.append(f"augment.flip: {asked.flip} changes nothing without a policy: write `policy: light` beside it")
     if recipe.replay.views is not None and augment is None:
         remarks.append("replay.views changes nothing: without `augment` all draws of a picture are the same")
     if recipe.sampling == "balanced" and recipe.loss.class_weights != "none":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frostline.data import Fault, Samples, Split, find_faults, read_samples, refuse, split
+from frostline.data import Fault, Samples, Split, find_faults, has_columns, read_samples, refuse, split
 from frostline.errors import DataError
 from frostline.recipe.schema import Recipe
 
@@ -36,6 +36,7 @@ def gather(recipe: Recipe) -> Gathered:
     for part, place in (("val", asked.val), ("test", asked.test)):
         if isinstance(place, str) and place != "rest":
             read[part] = _read(recipe, place, part=part, classes=read["train"].classes)
+    _check_columns(recipe)
     _check_apart(read)
     kept, skipped = _usable(read, skip=asked.on_bad == "skip")
     _check_counts(kept["train"])
@@ -113,6 +114,14 @@ def _builtin(source: str, *, seed: int) -> Samples | None:
             pixels=(glyphs.images / 16.0).astype(np.float32),
         )
     return None
+
+
+def _check_columns(recipe: Recipe) -> None:
+    """Refuse names of columns where there are none."""
+    asked = recipe.data
+    places = [asked.train, *(place for place in (asked.val, asked.test) if isinstance(place, str) and place != "rest")]
+    if asked.columns is not None and not any(has_columns(Path(place)) for place in places):
+        raise DataError(f"data {asked.train}", found="a folder, which has no columns", do="take `data.columns` out")
 
 
 def _check_apart(read: dict[str, Samples]) -> None:

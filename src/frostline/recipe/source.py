@@ -175,10 +175,13 @@ class _Reader:
             return node.value
         try:
             return self.constructor.construct_object(node)
-        except ValueError:
-            self._mistake(node, path, f"`{node.value[:40]}` is no number")
-            self.source.unread.add(path)
-            return None
+        except (ValueError, IndexError):
+            what = "no number"
+        except KeyError:
+            what = "neither true nor false"
+        self._mistake(node, path, f"`{node.value[:40]}` is {what}")
+        self.source.unread.add(path)
+        return None
 
     def _pairs(self, node: MappingNode, path: Path, *, depth: int) -> Iterator[tuple[str, Node, Node]]:
         """Give the keys of a mapping, then those that it merges and does not have."""

@@ -149,7 +149,7 @@ def _weights(value: str) -> str:
     if not value.strip():
         raise wrong("empty, wanted pretrained, none, or the path of a file")
     near = difflib.get_close_matches(value.lower(), NO_FILE, n=1, cutoff=0.75)
-    if value not in NO_FILE and near:
+    if value not in NO_FILE and near and not set("./\\") & set(value):
         raise wrong(f"{found(value)}, wanted pretrained, none, or the path of a file; the nearest is {near[0]}")
     return value
 
