@@ -337,3 +337,34 @@ def test_what_is_known_of_another_network_is_not_taken_for_granted(tmp_path):
     handles = [frozen(nn.Sequential(OrderedDict(one)), {"train": ["head.*"]}) for one in parts]
     known = survey(handles[0], loader)
     assert replay(handles[1], loader, dir=tmp_path, known=known).refused == "stem is another tensor without gradients"
+
+
+class Normalizing(DataLoader):
+    """Does something to its batches on their way, as loaders that read ahead to a GPU do."""
+
+    def __iter__(self):
+        for images, labels in super().__iter__():
+            yield images / 2, labels
+
+
+def test_a_loader_that_iterates_in_a_way_of_its_own_is_refused(tmp_path):
+    found = replayed(Normalizing(Pictures(), batch_size=8), tmp_path)
+    assert found.refused is not None
+    assert "Normalizing iterates in a way of its own" in found.refused
+
+
+class Counting(DataLoader):
+    """Iterates as every loader does."""
+
+
+def test_a_loader_of_ones_own_class_that_iterates_as_all_do_is_not(tmp_path):
+    assert replayed(Counting(Pictures(), batch_size=8), tmp_path).refused is None
+
+
+def test_weights_that_were_loaded_after_the_freeze_are_refused(tmp_path):
+    model = net()
+    handle = frozen(model)
+    model.load_state_dict(net(seed=1).state_dict())
+    found = replay(handle, DataLoader(Pictures(), batch_size=8), dir=tmp_path)
+    assert found.refused is not None
+    assert "moved since the plan was applied: load weights before `freeze`" in found.refused

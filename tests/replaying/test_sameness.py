@@ -277,3 +277,14 @@ def test_a_way_says_what_is_private_to_a_library_and_what_holds_an_item():
     assert differences(kept, {}) == ["dataset.cache"]
     assert "thing.a" not in glimpse(thing=Note(1), skipping={"thing.label"})
     assert set(glimpse(thing=Note(1), skipping={"thing.label"})) >= {"thing"}
+
+
+@pytest.mark.parametrize(
+    "make", [numpy.zeros, lambda count: torch.from_numpy(numpy.zeros(count))], ids=["array", "tensor"]
+)
+def test_one_of_hundreds_of_thousands_of_labels_is_seen(make):
+    """In megabytes of them, which nothing but their bytes can tell."""
+    labels = make(400_000)
+    before = glimpse(labels=labels)
+    numpy.asarray(labels)[123_456] = 1
+    assert glimpse(labels=labels) != before

@@ -152,3 +152,15 @@ def test_a_run_that_is_killed_while_it_records_and_while_it_replays_is_begun_aga
     assert result(tmp_path / "killed") == result(tmp_path / "never")
     said = json.loads((tmp_path / "killed" / "record.json").read_text())["phases"][0]["replay"]
     assert "recorded already" in said[0]
+
+
+@pytest.mark.recipe
+def test_what_a_phase_has_trained_is_not_stored_for_a_run_that_begins_with_it(tmp_path: Path) -> None:
+    """The second phase would record ahead for the third, whose key is of the weights before the first."""
+    store = {"dir": str(tmp_path / "store")}
+    three = [{"epochs": 2, "freeze": words, "lr": 0.3} for words in ("none", "all", "all")]
+    finetune(tiny_recipe(tmp_path, phases=three, network=SLOW, replay=store), out=tmp_path / "three")
+    one = finetune(tiny_recipe(tmp_path, phases=three[1:2], network=SLOW, replay=store), out=tmp_path / "one")
+    plain = finetune(tiny_recipe(tmp_path, phases=three[1:2], network=SLOW, replay="off"), out=tmp_path / "plain")
+    assert not any("refused" in line or "off" in line for line in one.phases[0].replay)
+    assert [epoch.train_loss for epoch in one.epochs] == pytest.approx([epoch.train_loss for epoch in plain.epochs])

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from frostline.freezing import PlanHandle
+from frostline.errors import first_of
+from frostline.freezing import PlanHandle, digests
 from frostline.replaying.loader import Issue, ReplayLoader
 from frostline.replaying.probe.cut import Room
 from frostline.replaying.recording.cost import Cost, estimate
@@ -35,6 +36,8 @@ from frostline.replaying.store import Store
 from frostline.replaying.store.columns import row_bytes
 
 PROBED = 4
+# Whose loaders give batches as collate functions make them, at most on another device.
+_LOADERS = ("torch", "accelerate")
 CHECKED = 4
 
 # One network under one plan is probed once, whatever the number of its loaders. A replayer knows its plan, so it is not
@@ -125,6 +128,7 @@ class Attaching:
         # Seconds decide what is stored where there is no room, and each process would measure others.
         replayer = self._replayer(feed, samples, room=room if ranks.count == 1 else None)
         ahead = [one for one in self.ahead if one.frontier.inputs == replayer.frontier.inputs]
+        self._check_untouched()
         prefix = open_prefix(
             store,
             self.handle,
@@ -202,12 +206,26 @@ class Attaching:
             begin=begin,
         )
 
+    def _check_untouched(self) -> None:
+        """See that what is held is what it was when the plan was applied: what is stored is known by that.
+
+        Raises:
+            Refusal: it is not.
+        """
+        before = self.handle.before
+        moved = [name for name, now in digests(self.handle.model, before).items() if now != before[name]]
+        if moved:
+            raise Refusal(f"{first_of(moved, most=3)} moved since the plan was applied: load weights before `freeze`")
+
     def _feed(self) -> Feed:
         dataset = self.loader.dataset
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise Refusal("the data set gives no sample for a number")
         if self.loader.batch_sampler is None:
             raise Refusal("the loader makes no batches")
+        maker = next(kind for kind in type(self.loader).__mro__ if "__iter__" in vars(kind))
+        if maker.__module__.partition(".")[0] not in _LOADERS:
+            raise Refusal(f"{maker.__name__} iterates in a way of its own, which may do something to its batches")
         if hasattr(dataset, "set_epoch"):
             raise Refusal("the data set has `set_epoch`: its samples may be others in every epoch")
         if len(dataset) < PROBED:

@@ -249,13 +249,13 @@ class Replays:
         )
 
     def _ahead(self, model: nn.Module, index: int) -> Iterator[Survey]:
-        """Give the surveys of later phases whose prefix no phase until then trains."""
+        """Give the surveys of later phases whose prefix no phase before trains: they were made before the first."""
         for later in range(index + 1, len(self._plans)):
             found = self._surveys[later]
             if found is None:
                 continue
             depends = found.tensors(model)
-            if all(depends <= plan.held_names | set(plan.held_buffers) for plan in self._plans[index:later]):
+            if all(depends <= plan.held_names | set(plan.held_buffers) for plan in self._plans[:later]):
                 yield found
 
 

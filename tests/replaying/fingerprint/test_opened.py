@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -170,3 +171,35 @@ def test_an_error_passes_through_a_watch(root):
     assert watch.files == ()
     np.load(root / "000.npy")
     assert watch.files == ()
+
+
+class ByTable(Held):
+    """Opens what the rows of a table name."""
+
+    def __init__(self, root: str, table: object) -> None:
+        self.root, self.table = root, table
+
+    def __getitem__(self, index: int) -> object:
+        return np.load(f"{self.root}/{self.table[index]['number']:03}.npy")  # type: ignore[index]
+
+
+def test_a_table_of_hugging_face_does_not_speak_for_what_is_opened_by_its_rows(root):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    table = datasets.Dataset.from_dict({"number": list(range(COUNT))})
+    assert f"dataset: opens {root}/000.npy, which it does not name" in unknown(ByTable(str(root), table))
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="there is no memory disk")
+def test_a_file_on_a_memory_disk_counts():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        for index in range(COUNT):
+            np.save(f"{folder}/{index:03}.npy", np.zeros(3))
+        assert len(unknown(Made(root=folder))) == COUNT
+
+
+def test_of_a_data_base_in_a_folder_its_file_counts(tmp_path, monkeypatch):
+    (tmp_path / "data.mdb").write_bytes(b"everything")
+    monkeypatch.setitem(sys.modules, "lmdb", SimpleNamespace(open=lambda path: None))
+    with OpenedFiles() as watch:
+        sys.modules["lmdb"].open(str(tmp_path))
+    assert watch.files == (f"{tmp_path}/data.mdb",)

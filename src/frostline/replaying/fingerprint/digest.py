@@ -161,7 +161,8 @@ class _Walk:
         if node.shape is Shape.MAPPING:
             parts = chain.from_iterable(((key, key), (key, value)) for key, value in parts)
         if node.stated:
-            self.stated = True
+            # A table of Hugging Face speaks for its rows, and not for what somebody opens by them.
+            self.stated = self.stated or stated is not None
         elif isinstance(part, FunctionType | type):
             self._note_function(part)
         elif not isinstance(part, _CODE):

@@ -27,7 +27,9 @@ _READERS = (
     ("torchvision.io", "read_video", 0),
 )
 _CODE = (".py", ".pyc", ".so", ".pyd", ".dylib", ".dll")
-_SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/share/")
+_SYSTEM = ("/proc/", "/sys/", "/etc/", "/usr/share/")
+# Where a reader is given a folder, the file in it that holds everything.
+_IN_FOLDER = {"lmdb": "data.mdb"}
 _watches: list["OpenedFiles"] = []
 _hooked = False
 # By the id of the data set, which need not be hashable: what it keeps once it has read it is not opened again.
@@ -155,7 +157,8 @@ def _listen_to(module: str, way: str, place: int) -> list[Callable[[], None]]:
     def noting(*args: Any, **kwargs: Any) -> Any:
         path = args[place] if len(args) > place else next(iter(kwargs.values()), None)
         if isinstance(path, str | bytes | os.PathLike):
-            _note(path)
+            inside = _IN_FOLDER.get(module)
+            _note(path if inside is None or not os.path.isdir(path) else os.path.join(os.fsdecode(path), inside))
         return original(*args, **kwargs)
 
     setattr(holder, name, noting)

@@ -61,8 +61,9 @@ def open_prefix(
     networks = [why for one in surveys.values() for key in one.keys.values() for why in key.unknown]
     only_here = [*(f"{why} (name the data with `key`)" for why in data.unknown), *networks]
     if only_here:
-        # Nobody else could know whether it is the same.
-        data = Key(f"{data.digest} {_own(handle.model, loader.dataset)}")
+        # Nobody else could know whether it is the same; of data that nothing tells of, nobody could a second time.
+        own = uuid.uuid4().hex if data.unknown else _own(handle.model, loader.dataset)
+        data = Key(f"{data.digest} {own}")
     about = {"network": type(handle.model).__name__, "freeze": str(handle.plan.selector)}
     rows = len(feed.dataset)
     wanted: dict[str, Wanted] = {}

@@ -26,8 +26,8 @@ MOST_VALUES = 100_000
 MOST_WALKED = 200
 MOST_NODES = 2_000
 # Numbers in arrays and tensors are digested up to so many bytes each, and so many in all.
-MOST_BYTES = 2**20
-ALL_BYTES = 4 * 2**20
+MOST_BYTES = 64 * 2**20
+ALL_BYTES = 256 * 2**20
 _NESTED = frozenset({list, tuple, dict})
 _DEPTH = 4
 # Of a library's object, a private attribute; how it is written in the way to it.
@@ -38,7 +38,7 @@ def glimpse(*, skipping: Collection[str] = (), **things: Any) -> dict[str, Any]:
     """Look at some things.
 
     Attributes, containers, functions with what they close over and read of their modules are walked; plain values,
-    small tensors and small arrays are taken as they are, large ones by identity (tensors also by how often they were
+    tensors and arrays are taken as they are, very large ones by identity (tensors also by how often they were
     written into), and so is whatever does not open.
 
     Args:
@@ -202,7 +202,7 @@ class _Look:
         if array.nbytes > min(MOST_BYTES, self._bytes_left):
             return *kind, _Same(array)
         self._bytes_left -= array.nbytes
-        return *kind, zlib.crc32(array.tobytes())
+        return *kind, zlib.crc32(array.data if array.flags.c_contiguous and array.nbytes else array.tobytes())
 
     def _function(self, way: str, thing: Any) -> Any:
         parts: list[tuple[str, Any]] = []
