@@ -257,6 +257,15 @@ def test_weights_of_a_deeper_network_are_an_error(tmp_path: Path) -> None:
         build(f"hf/{folder}", weights=str(tmp_path / "deeper.safetensors"))
 
 
+def test_a_head_of_several_layers_is_no_deeper_network(tmp_path: Path) -> None:
+    folder = save(tmp_path / "resnet", "resnet")
+    other = transformers.ResNetForImageClassification(config_of("resnet")).state_dict()
+    other |= {"classifier.3.weight": torch.zeros(3, 4), "classifier.3.bias": torch.zeros(3)}
+    save_file(other, tmp_path / "other.safetensors")
+    loaded = build(f"hf/{folder}", weights=str(tmp_path / "other.safetensors")).model.state_dict()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in loaded.items())
+
+
 def test_classes_are_known_where_they_have_names(tmp_path: Path) -> None:
     assert build(f"hf/{save(tmp_path / 'plain')}").classes is None
     named = build(f"hf/{save(tmp_path / 'named', num_labels=2, id2label={0: 'cat', 1: 'dog'})}")

@@ -327,3 +327,13 @@ def test_a_backbone_without_its_classifier_is_loaded_and_said():
     assert backbone.head == {}
     with pytest.raises(WeightsError, match="of another architecture than MobileNetV2"):
         build("torchvision/mobilenet_v2", weights=str(path))
+
+
+def test_a_network_with_a_state_dict_of_its_own_is_loaded(tmp_path):
+    class Plain(nn.Linear):
+        def state_dict(self, *words, **keys):
+            return dict(super().state_dict(*words, **keys))
+
+    network, state = Plain(2, 3), nn.Linear(2, 3).state_dict()
+    assert load_weights(network, state, path=tmp_path / "w") == ()
+    assert torch.equal(network.weight, state["weight"])

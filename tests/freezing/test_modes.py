@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.freezing import freeze
+from frostline.freezing import freeze, verify
 from frostline.freezing.modes import is_kept_in_eval, keep_in_eval, release
 from networks import Residual, SmallResNet
 
@@ -51,6 +51,32 @@ def test_what_was_computed_of_other_weights_is_forgotten():
         assert torch.equal(network[0](x), torch.full((1, 2), 2.0))
         assert not network[0].training
         assert not network[1].training  # as it was
+
+
+class Merging(nn.Linear):
+    """Adds to its weight in eval and takes it off in training, as some LoRA layers do; thaws itself, too."""
+
+    merged = False
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.requires_grad_(mode)
+        if self.merged is mode:
+            self.weight.data += -1 if mode else 1
+            self.merged = not mode
+
+
+def test_what_a_train_method_does_to_weights_is_done_before_they_are_known_by_their_digests():
+    network = nn.Sequential(Merging(2, 2), nn.Linear(2, 2)).eval()
+    optimizer = torch.optim.SGD(network[1].parameters(), lr=0.1)
+    handle = freeze(network, "all", example_input=torch.ones(1, 2))
+    assert network[0].merged
+    assert not network[0].weight.requires_grad
+    for _ in range(2):
+        network.train()
+        network(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    assert [claim.name for claim in verify(handle, optimizer=optimizer).claims if claim.status == "fails"] == []
 
 
 def test_a_kept_module_stays_in_eval_whoever_calls():

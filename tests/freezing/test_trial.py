@@ -1,5 +1,6 @@
 """The claims that run the network: each holds on a network that is held, and fails on each planted fault."""
 
+import contextlib
 from dataclasses import dataclass
 
 import pytest
@@ -55,6 +56,30 @@ class Noise(nn.Module):
         return x * self.scale + (torch.randn(FEATURES) if self.training else 0)
 
 
+class Raises(nn.Module):
+    """A held part that fails where something trains, and is caught."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        raise ValueError
+
+
+class Caught(ParentDropout):
+    """What follows a held part that failed is looked at all the same."""
+
+    def __init__(self):
+        super().__init__()
+        self.fails = Raises()
+
+    def forward(self, x):
+        with contextlib.suppress(ValueError):
+            self.fails(x)
+        return super().forward(x)
+
+
 @dataclass
 class Output:
     """What a held part gives."""
@@ -108,12 +133,22 @@ def nothing(network):
         (ParentDropout, nothing, ["two"]),
         (LayerDrop, nothing, ["two", "three"]),
         (lambda: mlp(Noise()), let_go("1"), ["1"]),
+        (Caught, nothing, ["two"]),
         (lambda: mlp(nn.BatchNorm1d(FEATURES)), statistics_of_the_batch, ["1"]),
         (lambda: mlp(nn.BatchNorm1d(FEATURES)), let_go("1"), ["1"]),
         (lambda: mlp(nn.Dropout(), nn.Linear(FEATURES, FEATURES)), let_go("1"), ["1", "2"]),
         (GivesDataclass, let_go("one"), ["one"]),
     ],
-    ids=["parent", "layer drop", "noise", "statistics off", "statistics", "dropout", "a dataclass"],
+    ids=[
+        "parent",
+        "layer drop",
+        "noise",
+        "an error that is caught",
+        "statistics off",
+        "statistics",
+        "dropout",
+        "a dataclass",
+    ],
 )
 def test_claim_4_fails(build, fault, names):
     torch.manual_seed(0)
@@ -171,6 +206,15 @@ def test_claim_4_looks_into_what_is_held_and_not_called(build, norm):
     sound = Listed(rate=0.0)
     handle = freeze(sound, "all", norm=norm, example_input=vector_batch()[0])
     assert prefix_of(sound, handle).status == "holds"
+
+
+def test_claim_4_tells_norms_that_train_by_choice_from_a_dropout_beside_them():
+    network = Listed()
+    network.blocks.insert(0, nn.BatchNorm1d(FEATURES))
+    found = prefix_of(network, freeze(network, "all", norm="train", example_input=vector_batch()[0]))
+    assert found.status == "fails"
+    # The norm layer itself is as it was chosen.
+    assert not any(line.startswith("blocks.0 ") for line in found.evidence["wrong"])
 
 
 @pytest.mark.parametrize(

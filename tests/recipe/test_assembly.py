@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from frostline.backbones import Backbone, InputSpec
 from frostline.errors import DataError, FrostlineError, NetworkError, SelectorError, UserError, WeightsError
-from frostline.recipe import assemble, finetune, load_recipe
-from frostline.recipe.assembly import always_held
+from frostline.recipe import assemble, finetune
+from frostline.recipe.assembly import always_held, input_spec
 from training.tiny import (
     SIDE,
     Twin,
@@ -18,7 +19,6 @@ from training.tiny import (
     tiny_recipe,
     twin_at_start,
     write_pictures,
-    write_recipe,
 )
 
 
@@ -336,18 +336,19 @@ def test_columns_may_be_those_of_the_validation_alone(tmp_path: Path) -> None:
     columns = {"path": "img", "label": "kind"}
     data = {"train": "photos", "val": str(judged / "val.csv"), "columns": columns, "size": SIDE}
     assert len(assemble(tiny_recipe(tmp_path, data=data)).data.val or ()) == 3
-    with pytest.raises(DataError, match="a folder, which has no columns"):
+    with pytest.raises(DataError, match="no CSV file and no data set"):
         assemble(tiny_recipe(tmp_path, data={"train": "photos", "columns": columns, "size": SIDE}))
 
 
 def test_what_is_published_of_a_colour_stays_with_it_where_the_order_is_turned(tmp_path: Path) -> None:
-    for channels, mean, std in (("rgb", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)), ("bgr", (0.3, 0.2, 0.1), (0.6, 0.5, 0.4))):
-        file = write_recipe(tmp_path, data={"train": "photos", "size": SIDE, "channels": channels})
-        code = (tmp_path / "net.py").read_text()
-        published = "MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)"
-        (tmp_path / "net.py").write_text(code.replace("MEAN = STD = (0.5, 0.5, 0.5)", published))
-        spec = assemble(load_recipe(file)).task.spec
-        assert (spec.mean, spec.std) == (mean, std)
+    published = InputSpec(size_px=SIDE, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    recipe = tiny_recipe(tmp_path, data={"train": "photos", "size": SIDE, "channels": "bgr"})
+    for name, mean, std in (
+        ("timm/resnet18", (0.3, 0.2, 0.1), (0.6, 0.5, 0.4)),
+        ("net.py:Net", published.mean, published.std),  # as its author says that it takes them
+    ):
+        spec = input_spec(recipe, Backbone(name=name, model=Twin(), input=published))
+        assert (spec.channels, spec.mean, spec.std) == ("bgr", mean, std)
 
 
 def test_weights_of_a_file_come_into_the_network_and_the_head_is_new(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from backbones.tiny_huggingface import save
 from frostline.errors import RecipeError, WeightsError
 from frostline.recipe import assemble, finetune
 from training.tiny import Twin, tiny_recipe, write_network, write_pictures
@@ -83,3 +84,10 @@ def test_no_weights_have_no_head(tmp_path: Path) -> None:
     write_pictures(tmp_path / "photos")
     with pytest.raises(RecipeError, match="no head to keep"):
         going_on(tmp_path, "none")
+
+
+def test_classes_that_a_configuration_names_are_compared(tmp_path: Path) -> None:
+    folder = save(tmp_path / "vit", num_labels=3, id2label=dict(enumerate(["blue", "red", "green"])))
+    model = {"name": f"hf/{folder}", "keep_head": True}
+    with pytest.raises(WeightsError, match="their head is for blue, red, green, wanted blue, green, red"):
+        assemble(tiny_recipe(tmp_path, model=model))

@@ -84,30 +84,54 @@ def test_a_change_is_seen_where_no_tensor_was_held_in_every_phase(tmp_path: Path
     }
 
 
-def test_a_run_that_failed_is_told_and_its_checkpoint_held_against_its_start(tmp_path: Path) -> None:
+def test_a_run_that_failed_before_it_was_proven_has_no_proof_that_holds(tmp_path: Path) -> None:
     phases = [{"epochs": 1, "freeze": "all", "lr": 0.1}, {"epochs": 1, "freeze": {"through": "stem"}, "lr": 1e30}]
+    (tmp_path / "run").mkdir()
+    recipe = tiny_recipe(tmp_path, phases=phases, replay="off")
     with pytest.raises(NonFiniteLossError):
-        finetune(tiny_recipe(tmp_path, phases=phases, replay="off"), out=tmp_path / "run")
+        finetune(recipe, out=tmp_path / "run")
     assert read_record(tmp_path / "run").proof is None  # of the first phase, and no word of the second
+    with pytest.raises(RunError, match=r"it failed \(training: .*\), so that there is no end to prove"):
+        verify_run(tmp_path / "run")
+    # One of a life before does not stay.
+    (tmp_path / "run/proof.json").write_text('{"ok": true}')
+    with pytest.raises(NonFiniteLossError):
+        finetune(recipe, out=tmp_path / "run", resume=True)
     assert not (tmp_path / "run/proof.json").exists()
+
+
+def test_a_run_that_was_proven_keeps_its_proof_whatever_fails_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("frostline.recipe.run.evaluate", fails)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(tiny_recipe(tmp_path), out=tmp_path / "run")
+    assert json.loads((tmp_path / "run/proof.json").read_text())["ok"]
     proof = verify_run(tmp_path / "run")
     assert proof.ok
-    assert proof.warnings[-1].startswith("the run failed (training: the loss is ")
+    assert proof.warnings[-1] == "the run failed: stopped by hand"
     change(tmp_path / "run", "conv1.weight")
     assert failing(verify_run(tmp_path / "run")) == {
         "held tensors did not move": "conv1.weight is not what it was before the run"
     }
 
 
-def test_what_failed_in_the_run_fails_afterwards(tmp_path: Path) -> None:
+def test_what_failed_in_the_run_fails_afterwards_and_every_phase_is_tried(tmp_path: Path) -> None:
     network = "def between(self, x):\n    return F.dropout(x, 0.5, training=True)"
-    phases = [{"epochs": 1, "freeze": words, "lr": 0.01} for words in ({"through": "stage1"}, {"through": "stem"})]
+    phases = [{"epochs": 1, "freeze": words, "lr": 0.01} for words in ({"through": "stage1"}, {"match": ["conv1"]})]
     recipe = tiny_recipe(tmp_path, network=network, phases=phases, replay="off")
     with pytest.raises(ProofError):
         finetune(recipe, out=tmp_path / "run")
+    name = "the prefix computes the same in train and eval mode"
     found = failing(verify_run(tmp_path / "run"))
-    assert list(found) == ["the prefix computes the same in train and eval mode"]
-    assert found["the prefix computes the same in train and eval mode"].startswith("in the run: phase 1: conv2 gives")
+    assert list(found) == [name]
+    assert found[name].startswith("in the run: phase 1: conv2 gives")
+    record = read_record(tmp_path / "run").to_json()
+    write_json(tmp_path / "run/record.json", {**record, "status": "finished", "proof": None})
+    assert failing(verify_run(tmp_path / "run"))[name].startswith("phase 1: conv2 gives")
 
 
 def test_the_line_says_whether_anything_was_frozen_in_any_phase(tmp_path: Path) -> None:

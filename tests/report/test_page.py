@@ -132,7 +132,7 @@ def test_a_failed_run_without_epochs_says_so_everywhere() -> None:
     text = Page(render(records.failed())).text
     for shown in (
         "This run FAILED. NonFiniteLossError: the loss became NaN in step 3",
-        "Not proven: the run failed before a proof was made.",
+        "Not proven: the run failed before all of it was proven.",
         "no epoch was finished",
         "No phase was begun",
         "No epoch was finished",

@@ -45,6 +45,36 @@ def test_losses_and_metrics_are_those_of_the_samples(tmp_path: Path) -> None:
     assert epoch.train_loss == pytest.approx(sum(sums) / 18, rel=1e-5)
 
 
+CACHES = """
+def begin(self):
+    class Caches(nn.Linear):
+        cache = None
+        def train(self, mode=True):
+            super().train(mode)
+            if mode:
+                self.cache = None
+        def forward(self, x):
+            if self.training:
+                return super().forward(x)
+            self.cache = self.weight.T.clone() if self.cache is None else self.cache
+            return x @ self.cache
+    self.mid = Caches(16, 16, bias=False)
+    self.fc = self._modules.pop("fc")  # the last, as classifiers are
+
+def between(self, x):
+    return self.mid(x)
+"""
+
+
+@pytest.mark.recipe
+def test_the_best_weights_are_judged_and_not_what_was_computed_of_the_last(tmp_path: Path) -> None:
+    two = [{"epochs": 1, "freeze": "none", "lr": lr} for lr in (0.05, 30.0)]
+    recipe = tiny_recipe(tmp_path, network=CACHES, phases=two, metric="loss")
+    record = finetune(recipe, out=tmp_path / "run")
+    assert record.best["epoch"] == 1
+    assert record.evaluations[0].loss == pytest.approx(record.epochs[0].val_loss, rel=1e-6)
+
+
 @pytest.mark.recipe
 def test_a_mask_of_infinities_is_no_fault(tmp_path: Path) -> None:
     network = "def begin(self):\n    self.register_buffer('mask', torch.full((3, 3), -torch.inf).triu(1))"

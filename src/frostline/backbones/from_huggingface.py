@@ -185,8 +185,9 @@ def _with_weights(
 
 
 def _more_layers(model: Any, unexpected: Iterable[str]) -> list[str]:
-    """Name tensors of layers that the network has too, but not so many; a head or a teacher of another kind is none."""
-    own = {_NUMBER.sub("#", name) for name in model.state_dict()}
+    """Name tensors of layers that the network has too, but not so many; a head of another kind is none."""
+    head, _, _ = classifier_name(model).rpartition(".")
+    own = {_NUMBER.sub("#", name) for name in model.state_dict() if not (head and name.startswith(f"{head}."))}
     body = f"{model.base_model_prefix}."
     return sorted(name for name in unexpected if {_NUMBER.sub("#", name), body + _NUMBER.sub("#", name)} & own)
 

@@ -106,7 +106,7 @@ def load_weights(
         )
     fitting = OrderedDict((name, tensor) for name, tensor in named.items() if name in own and _fits(tensor, own[name]))
     # Files have no versions of modules, and some networks ask for theirs (torchvision's MNASNet).
-    fitting._metadata = own._metadata  # type: ignore[attr-defined]
+    fitting._metadata = getattr(own, "_metadata", {})  # type: ignore[attr-defined]
     try:
         model.load_state_dict(fitting, strict=False)
     except RuntimeError as error:

@@ -61,8 +61,8 @@ app.add_typer(store_app, name="store")
 
 def main() -> None:
     """Run the command line; never shows a traceback for a mistake of the user's."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text; JSON reads them back
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
         try:
             app(prog_name="frostline")

@@ -24,8 +24,13 @@ def is_told_by_another(error: "FrostlineError") -> bool:
 
 
 def as_json(content: Any) -> None:
-    """Print plain data as JSON."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    """Print plain data as JSON, escaped where the place that it goes to has no such letters."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(content, indent=2)
+    print(text)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:

@@ -60,8 +60,8 @@ class Export:
 def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset: int | None = None) -> Export:
     """Write a run's network for other programs: as ONNX, and as weights that its own library loads.
 
-    The data of the run is not needed. Everything is written beside its place and compared with the run's network on
-    random images; then it takes the place of what was there.
+    The data of the run is not needed. Everything is written beside its place, or within it where it is there, and
+    compared with the run's network on random images; then it takes the place of what was there.
 
     Args:
         run: the run's folder.

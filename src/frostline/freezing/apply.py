@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from frostline.errors import PlanError
 from frostline.freezing.digests import digests, named_tensors
-from frostline.freezing.modes import is_kept_in_eval, keep_in_eval, release
+from frostline.freezing.modes import forget_cached, is_kept_in_eval, keep_in_eval, release
 from frostline.freezing.plan import FreezePlan, NormMode, make_plan
 from frostline.freezing.wrappers import retire, wrappers_of
 from frostline.selection import ExampleInput, Selector, outline, parse
@@ -159,6 +159,7 @@ def apply(model: nn.Module, plan: FreezePlan) -> PlanHandle:
         )
     _check_types(model, plan)
     held = [parameters[name] for name in plan.held_names]
+    forget_cached(*(modules[module.name] for module in plan.modules if module.evaluates))
     handle = PlanHandle(
         model=model,
         plan=plan,

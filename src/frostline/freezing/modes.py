@@ -29,18 +29,26 @@ class StayInEval:
 
 
 def forget_cached(*modules: nn.Module) -> None:
-    """Let modules drop what they computed of their weights in eval, which some keep until `train()` (timm's LeViT)."""
+    """Let modules drop what they computed of their weights in eval, which some keep until `train()` (timm's LeViT).
+
+    Modes, and whether parameters need gradients, are as before.
+    """
     for module in modules:
-        if type(module).train is not nn.Module.train:
-            modes = {part: part.training for part in module.modules()}
-            type(module).train(module, True)
-            for part, training in modes.items():
-                part.training = training
+        train = type(module).train
+        if train is nn.Module.train:
+            continue
+        modes = {part: part.training for part in module.modules()}
+        needs = {parameter: parameter.requires_grad for parameter in module.parameters()}
+        train(module, True)
+        train(module, modes[module])
+        for part, training in modes.items():
+            part.training = training
+        for parameter, needed in needs.items():
+            parameter.requires_grad_(needed)
 
 
 def keep_in_eval(module: nn.Module) -> None:
     """Put one module, without its children, into eval mode and keep it there."""
-    forget_cached(module)
     module.__dict__["train"] = StayInEval(module)
     module.training = False
 

@@ -172,14 +172,16 @@ def against_record(
         final: digests of the network as the run ended; none where it failed.
     """
     if not start and not final:
-        return _with_digests(proof, claims.not_applicable(claims.DIGESTS, "the run's record keeps no digests"))
+        return _with_digests(
+            proof, claims.not_applicable(claims.DIGESTS, "the run's record keeps no digests to compare with")
+        )
     wrong = [f"{name} is not what it was before the run" for name in start if now.get(name) != start[name]]
     wrong += [
         f"{name} is not what the run ended with" for name in final if now.get(name) != final[name] and name not in start
     ]
     ended = f"{len(final)} tensors are as the run ended, " if final else "the run did not end; "
     summary = f"{ended}{len(start)} that every phase held as before the run"
-    return _with_digests(proof, claims.claim(claims.DIGESTS, wrong, summary, {"tensors": len(final)}))
+    return _with_digests(proof, claims.claim(claims.DIGESTS, wrong, summary, {"tensors": len({*start, *final})}))
 
 
 def _with_digests(proof: Proof, new: Claim) -> Proof:

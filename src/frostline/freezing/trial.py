@@ -46,11 +46,11 @@ def prefix_claim(model: nn.Module, plan: FreezePlan, *, loss: Loss | None, batch
 
     with undisturbed(model):
         in_eval, differ = compared()
-        if differ and plan.norm == "train":
+        if plan.norm == "train":  # whatever differs here: another process may have seen something else
             there = dict(model.named_modules())
             norms = [there[one.name] for one in plan.modules if one.role == "norm" and one.name in there]
             by_norms, (_, differ) = len(differ), compared(norms)  # anew: statistics have moved since
-            if not differ:
+            if by_norms and not differ:
                 return not_applicable(
                     PREFIX, f"norm: train was asked for, and so {by_norms} held modules depend on the mode"
                 )
@@ -186,7 +186,7 @@ def reloaded_claim(
     device = next(model.parameters()).device
     # Files have no versions of modules, and some networks ask for theirs (torchvision's MNASNet).
     versioned = OrderedDict(state)
-    versioned._metadata = other.state_dict()._metadata  # type: ignore[attr-defined]
+    versioned._metadata = getattr(other.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
     try:
         other.load_state_dict(versioned, strict=True)
     except RuntimeError as error:

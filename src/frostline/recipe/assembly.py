@@ -227,8 +227,9 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
     if asked.normalize is not None:
         spec = replace(spec, mean=tuple(asked.normalize.mean), std=tuple(asked.normalize.std))
     if asked.channels is not None:
+        # What is published of a colour stays with it; a user's file says it as its network takes it.
         turned = {asked.channels, spec.channels} == {"rgb", "bgr"} and asked.normalize is None
-        step = -1 if turned else 1  # what is published of a colour stays with it
+        step = -1 if turned and ".py:" not in backbone.name else 1
         spec = replace(spec, channels=asked.channels, mean=spec.mean[::step], std=spec.std[::step])
     return replace(spec, size_px=asked.size or spec.size_px)
 

@@ -121,7 +121,11 @@ def _check_columns(recipe: Recipe) -> None:
     asked = recipe.data
     places = [asked.train, *(place for place in (asked.val, asked.test) if isinstance(place, str) and place != "rest")]
     if asked.columns is not None and not any(has_columns(Path(place)) for place in places):
-        raise DataError(f"data {asked.train}", found="a folder, which has no columns", do="take `data.columns` out")
+        raise DataError(
+            f"data {asked.train}",
+            found="no CSV file and no data set, and nothing else has columns",
+            do="take `data.columns` out",
+        )
 
 
 def _check_apart(read: dict[str, Samples]) -> None:

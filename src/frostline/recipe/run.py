@@ -342,8 +342,8 @@ def _crashed(error: Exception) -> RunFailure:
 
 def _close(journal: Journal, best: Best, *, failure: str | None) -> RunRecord:
     """Write proof, record and report, whatever happened."""
-    if failure is not None and journal.proof is not None and journal.proof.ok:
-        journal.proof = None  # of the phases before; the one that failed is not proven
+    if failure is not None and journal.proof is not None and journal.proof.ok and "final" not in journal.digests:
+        journal.proof = None  # of the phases before alone
     if journal.proof is not None:
         write_json(journal.out / PROOF_FILE, journal.proof.to_json())
     else:

@@ -74,7 +74,9 @@ class Data(Strict):
     size: Count | None = Field(default=None, description="pixels of the square image; null: what the network publishes")
     normalize: Normalize | None = Field(default=None, description="mean and std; null: what the network publishes")
     channels: Literal["rgb", "bgr", "grey"] | None = Field(
-        default=None, description="rgb, bgr or grey: what the network is given; null: what it publishes"
+        default=None,
+        description="rgb, bgr or grey: what the network is given (a published mean and std turn with it); null: what "
+        "it publishes",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         default=0, description="processes that read images, such as 4; 0: this one"

@@ -42,7 +42,8 @@ def verify_run(run: Path) -> Proof:
         run: the run's folder.
 
     Raises:
-        RunError: the folder has no run, no checkpoint, or a recipe with another freeze than its record.
+        RunError: the folder has no run, one that failed before it was proven, no checkpoint, or a recipe with another
+            freeze than its record.
         UserError: the data, network or weights that the run's recipe names are gone.
     """
     record = read_record(run)
@@ -54,6 +55,12 @@ def verify_run(run: Path) -> Proof:
             f"run {run}",
             found=f"{RECIPE_FILE} has another freeze than the record of the run",
             do=f"put back the phases that {RECORD_FILE} names",
+        )
+    if record.status != "finished" and record.proof is None:
+        raise RunError(
+            f"run {run}",
+            found=f"it failed ({record.failure}), so that there is no end to prove",
+            do="go on with it (`frostline train … --resume`), or verify its recipe",
         )
     assembly = assemble(recipe)
     start, final = (record.digests.get(when, {}) for when in ("start", "final"))
@@ -70,15 +77,23 @@ def verify_run(run: Path) -> Proof:
             f"{changed} of {len(start)} held tensors of the network built anew are not what this run started from"
         )
     if record.status != "finished":
-        warnings.append(f"the run failed ({record.failure}): of its training only the checkpoint is proven")
+        warnings.append(f"the run failed: {record.failure}")
     return replace(proof, warnings=tuple(warnings))
 
 
 def _as_failed(proof: Proof, record: RunRecord) -> Proof:
-    """Let claims fail that failed when the run was proven itself."""
-    then = {claim["name"]: claim for claim in (record.proof or {}).get("claims", ()) if claim["status"] == "fails"}
+    """Let claims fail that failed when the run itself was proven."""
+    then = {
+        claim.get("name"): (claim.get("evidence") or {}).get("summary", "it failed")
+        for claim in (record.proof or {}).get("claims", ())
+        if claim.get("status") == "fails"
+    }
     claims = tuple(
-        replace(claim, status="fails", evidence={"summary": f"in the run: {then[claim.name]['evidence']['summary']}"})
+        replace(
+            claim,
+            status="fails",
+            evidence={**claim.evidence, "summary": f"in the run: {then[claim.name]}; now: {claim.evidence['summary']}"},
+        )
         if claim.name in then
         else claim
         for claim in proof.claims

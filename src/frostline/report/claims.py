@@ -75,8 +75,8 @@ def show_proof(proof: Json | None) -> ShownProof | None:
 def verdict(record: RunRecord, proof: ShownProof | None) -> Verdict:
     """Say whether the freeze held."""
     if proof is None:
-        why = "the run failed before a proof was made" if record.status == "failed" else "this run left no proof"
-        return Verdict(kind="open", line=f"Not proven: {why}.", more="Nobody checked whether the freeze held.")
+        why = "the run failed before all of it was proven" if record.status == "failed" else "this run left no proof"
+        return Verdict(kind="open", line=f"Not proven: {why}.", more="Whether it held to the end was not checked.")
     if not proof.claims:
         return Verdict(kind="open", line="Not proven: the proof makes no claim.", more="")
     if not proof.ok:
