@@ -1,24 +1,15 @@
 """From a recipe to what a run needs: samples, network, plans. Everything a user can get wrong is found here."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frostline.backbones import (
-    Backbone,
-    InputSpec,
-    build,
-    classifier_name,
-    head_of,
-    refill,
-    unfilled_norms,
-)
+from frostline.backbones import Backbone, InputSpec, build, refill, unfilled_norms
 from frostline.data import (
     Augment,
     Fault,
@@ -32,22 +23,19 @@ from frostline.data import (
     least_samples,
     policy,
 )
-from frostline.errors import DataError, NetworkError, UserError, WeightsError, first_of
+from frostline.errors import DataError, NetworkError, UserError
 from frostline.freezing import FreezePlan, make_plan, trained_batchnorm
-from frostline.heads import replace_classifier
 from frostline.recipe.data import gather
+from frostline.recipe.head import with_head, with_new_head
 from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
-from frostline.recipe.words import NO_FILE
-from frostline.record import CHECKPOINTS, RECORD_FILE, read_record
 from frostline.selection import HEAD, Outline, outline, parents_of, undisturbed
 from frostline.tasks import ImageTask, scores
 
 # Statistics of a channel are steady after some tens of images.
 REFILL_IMAGES = 256
 TRIED_DRAWS = 16
-CLASSES_NAMED = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +89,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     backbone = build(recipe.model.name, weights=recipe.model.weights)
     spec = input_spec(recipe, backbone)
     classes = data.train.classes
-    found = _head_of_weights(backbone)
-    model, head = with_head(backbone, recipe, num_classes=len(classes))
-    then = backbone.classes if recipe.model.weights in NO_FILE else _classes_of(recipe.model.weights)
-    remarks = _keep_head(model, head, found, then=then, recipe=recipe, classes=classes)
+    model, head, remarks = with_head(backbone, recipe, classes=classes)
     _check_channels(model, spec, recipe.model.name)
     task, of_task = image_task(recipe, data.train, spec)
     remarks += of_task
@@ -166,7 +151,7 @@ def _apart(model: nn.Module, plans: Sequence[FreezePlan], processes: int) -> lis
 def stage_names(recipe: Recipe) -> tuple[str, ...]:
     """Name the stages of a recipe's network, input first, without its data and weights."""
     backbone = build(recipe.model.name, weights=_no_weights(recipe))
-    model, head = with_head(backbone, recipe, num_classes=2)
+    model, head = with_new_head(backbone, recipe, num_classes=2)
     return outline(model.eval(), example_input=input_spec(recipe, backbone).example(), head=head).stage_names
 
 
@@ -181,7 +166,7 @@ def rebuilt(recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, InputSpec]:
         The network with its head, on the CPU in eval mode, and the input that the recipe means.
     """
     backbone = build(recipe.model.name, weights=_no_weights(recipe))
-    model, _ = with_head(backbone, recipe, num_classes=num_classes)
+    model, _ = with_new_head(backbone, recipe, num_classes=num_classes)
     return model.eval(), input_spec(recipe, backbone)
 
 
@@ -232,70 +217,6 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
         step = -1 if turned and ".py:" not in backbone.name else 1
         spec = replace(spec, channels=asked.channels, mean=spec.mean[::step], std=spec.std[::step])
     return replace(spec, size_px=asked.size or spec.size_px)
-
-
-def with_head(backbone: Backbone, recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, str]:
-    """Give the network its new head for so many classes; also gives the head's name."""
-    name = classifier_name(backbone.model)
-    replace_classifier(backbone.model, name, num_classes=num_classes, head=recipe.head)
-    return backbone.model, name
-
-
-def _head_of_weights(backbone: Backbone) -> Mapping[str, Tensor]:
-    """Give the head that a network's weights have, before a new one takes its place."""
-    if backbone.head is not None:
-        return backbone.head
-    return head_of(backbone.model.state_dict(), classifier_name(backbone.model))
-
-
-def _keep_head(
-    model: nn.Module,
-    head: str,
-    found: Mapping[str, Tensor],
-    *,
-    then: tuple[str, ...] | None,
-    recipe: Recipe,
-    classes: Sequence[str],
-) -> list[str]:
-    """Give a new head the values of the one that the weights have, or say that it could have them.
-
-    Args:
-        model: with its new head.
-        head: its name.
-        found: the head that the weights have, by name.
-        then: the classes that it was for, where that is known.
-        recipe: which asks for it, or does not.
-        classes: of the pictures.
-
-    Raises:
-        WeightsError: it is asked for, and is another head, or for other classes.
-    """
-    wanted = head_of(model.state_dict(), head)
-    fits, other = _shapes(found) == _shapes(wanted), then is not None and then != tuple(classes)
-    if not recipe.model.keep_head:
-        hint = f"the weights have a head for {len(classes)} classes too: `model.keep_head: true` begins with it"
-        return [hint] if fits and not other else []
-    asked, do = f"weights {recipe.model.weights}", "take `model.keep_head` out, for a new head"
-    if not fits:
-        raise WeightsError(asked, found=f"their head is {_shapes(found)}, wanted {_shapes(wanted)}", do=do)
-    if then is not None and other:
-        these = [first_of(names, most=CLASSES_NAMED) for names in (then, tuple(classes))]
-        raise WeightsError(asked, found=f"their head is for {these[0]}, wanted {these[1]}", do=do)
-    own = {name.removeprefix(f"{head}."): tensor for name, tensor in found.items()}
-    model.get_submodule(head).load_state_dict(own)
-    return []
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> str:
-    return ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in sorted(tensors)) or "not there"
-
-
-def _classes_of(weights: str) -> tuple[str, ...] | None:
-    """Give the classes of the run that wrote a file of weights; None: no run did."""
-    folder = Path(weights).parent
-    if folder.name != CHECKPOINTS or not (folder.parent / RECORD_FILE).is_file():
-        return None
-    return tuple(read_record(folder.parent).classes)
 
 
 def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTask, list[str]]:
