@@ -310,3 +310,7 @@ def globs_of(network: nn.Module) -> Iterator[str]:
         if name and next(module.parameters(), None) is not None:
             yield name
     yield from dict(network.named_parameters())
+
+
+def nothing(network):
+    """Leave the network alone: its own forward is the fault."""

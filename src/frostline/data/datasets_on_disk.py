@@ -56,7 +56,7 @@ def read_dataset(
     library = _library(asked)
     dataset = _open(folder, library, asked)
     wanted = columns or {}
-    column = _one_of(_of_kind(dataset, library.Image), wanted.get("path"), dataset, asked, what="pictures", key="path")
+    column = _one_of(_of_kind(dataset, library.Image), wanted.get("path"), dataset, asked, what="pictures")
     labels = _label_column(dataset, _of_kind(dataset, library.ClassLabel), wanted.get("label"), asked)
     names, labels_N, notes = _labels(dataset, labels, classes, asked)
     listing = Listing(folder, follow_links=follow_links)
@@ -132,7 +132,7 @@ def _label_column(dataset: Any, class_labels: list[str], name: str | None, asked
     else:
         usual = [column for column in dataset.features if column.lower() in LABEL_COLUMNS]
         there = class_labels or [column for column in usual if _is_plain(dataset, column)]
-    return _one_of(there, name, dataset, asked, what="labels", key="label")
+    return _one_of(there, name, dataset, asked, what="labels")
 
 
 def _of_kind(dataset: Any, kind: type) -> list[str]:
@@ -144,7 +144,7 @@ def _is_plain(dataset: Any, column: str) -> bool:
     return kind.startswith(("int", "uint")) or kind in ("bool", "string", "large_string")
 
 
-def _one_of(there: list[str], name: str | None, dataset: Any, asked: str, *, what: str, key: str) -> str:
+def _one_of(there: list[str], name: str | None, dataset: Any, asked: str, *, what: str) -> str:
     if name is not None and name in there:
         return name
     if name is None and len(there) == 1:

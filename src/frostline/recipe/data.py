@@ -33,9 +33,8 @@ def gather(recipe: Recipe) -> Gathered:
     """
     asked = recipe.data
     read = {"train": _builtin(asked.train, seed=recipe.seed) or _read(recipe, asked.train, part="train")}
-    for part, place in (("val", asked.val), ("test", asked.test)):
-        if isinstance(place, str) and place != "rest":
-            read[part] = _read(recipe, place, part=part, classes=read["train"].classes)
+    for part, place in _judged_on(recipe).items():
+        read[part] = _read(recipe, place, part=part, classes=read["train"].classes)
     _check_columns(recipe)
     _check_apart(read)
     kept, skipped = _usable(read, skip=asked.on_bad == "skip")
@@ -116,10 +115,15 @@ def _builtin(source: str, *, seed: int) -> Samples | None:
     return None
 
 
+def _judged_on(recipe: Recipe) -> dict[str, str]:
+    """Give the places of validation and test that are no share of the training data, by part."""
+    places = {"val": recipe.data.val, "test": recipe.data.test}
+    return {part: place for part, place in places.items() if isinstance(place, str) and place != "rest"}
+
+
 def _check_columns(recipe: Recipe) -> None:
     """Refuse names of columns where there are none."""
-    asked = recipe.data
-    places = [asked.train, *(place for place in (asked.val, asked.test) if isinstance(place, str) and place != "rest")]
+    asked, places = recipe.data, [recipe.data.train, *_judged_on(recipe).values()]
     if asked.columns is not None and not any(has_columns(Path(place)) for place in places):
         raise DataError(
             f"data {asked.train}",
