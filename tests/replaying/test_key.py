@@ -54,6 +54,23 @@ def with_attribute(name, attribute, value):
     return change
 
 
+class Scaled(nn.ReLU):
+    """Has its factor under a private name."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self._factor = factor
+
+    def forward(self, x):
+        return super().forward(x) * self._factor
+
+
+def scaled(factor):
+    model = net()
+    model.stem[2] = Scaled(factor)
+    return model
+
+
 class OtherCode(Net):
     """The same values by other code."""
 
@@ -94,6 +111,12 @@ def test_another_network_is_another_key(what, tmp_path):
     before = kept(tmp_path)
     assert kept(tmp_path) == before
     assert kept(tmp_path, model=NETWORKS[what](net())) > before
+
+
+def test_a_number_under_a_private_name_is_another_key(tmp_path):
+    before = kept(tmp_path, model=scaled(2.0))
+    assert kept(tmp_path, model=scaled(2.0)) == before
+    assert kept(tmp_path, model=scaled(2.0 + 1e-7)) > before
 
 
 @pytest.mark.parametrize("name", ["head.weight", "head.bias"])

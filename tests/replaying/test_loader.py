@@ -139,15 +139,18 @@ COLLATES = {
 }
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", COLLATES)
-def test_own_collate_functions_are_called_with_what_is_stored(kind, tmp_path):
+def test_own_collate_functions_are_called_with_what_is_stored(kind, workers, tmp_path):
     pack, collate = COLLATES[kind]
 
     def forward(network, batch):
         first = next(iter(batch.values())) if isinstance(batch, dict) else batch[kind == "around the default"]
         return network(torch.stack(first) if isinstance(first, list) else first)
 
-    loader = DataLoader(Pictures(pack=pack), batch_size=8, shuffle=True, generator=generator(), collate_fn=collate)
+    data = Pictures(pack=pack)
+    sampling = {"batch_size": 8, "shuffle": True, "generator": generator()}
+    loader = DataLoader(data, collate_fn=collate, num_workers=workers, **sampling)
     expected = [[plain(batch) for batch in loader] for _ in range(2)]
     loader.generator.manual_seed(3)
     found = replayed(loader, tmp_path, forward=forward)

@@ -8,7 +8,7 @@ import sysconfig
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 # Libraries whose own code opens files, which Python is not told of: a module, the way to a function, and which of its
@@ -161,8 +161,24 @@ def _listen_to(module: str, way: str, place: int) -> list[Callable[[], None]]:
             _note(path if inside is None or not os.path.isdir(path) else os.path.join(os.fsdecode(path), inside))
         return original(*args, **kwargs)
 
-    setattr(holder, name, noting)
-    return [functools.partial(setattr, holder, name, original)]
+    places = [(holder, name), *_taken_by_name(original)]
+    for place_of, called in places:
+        setattr(place_of, called, noting)
+    return [functools.partial(setattr, place_of, called, original) for place_of, called in places]
+
+
+def _taken_by_name(reader: object) -> list[tuple[ModuleType, str]]:
+    """Say which modules of users have a reader under a name of their own: `from cv2 import imread`."""
+    own = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType) and _is_own(module)]
+    return [(module, name) for module in own for name, value in list(vars(module).items()) if value is reader]
+
+
+def _is_own(module: ModuleType) -> bool:
+    """Say whether a module is neither of Python nor of an installed package; what is typed in has no file."""
+    file = vars(module).get("__file__")
+    if not isinstance(file, str):
+        return module.__name__ == "__main__"
+    return not file.startswith(_roots())
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from torch import nn
 
 from frostline.freezing import PlanHandle, combined, digests
 from frostline.replaying.fingerprint import OpenedFiles, fingerprint
+from frostline.replaying.keeping import attributes
 from frostline.replaying.probe.frontier import Frontier
 from frostline.replaying.probe.setting import Setting
 from frostline.replaying.samples.reading import innermost
@@ -19,6 +20,7 @@ from frostline.selection import parents_of
 
 # Of the meaning of what is stored; another number makes every old store a stranger.
 FORMAT = 2
+_PLAIN = (bool, int, float, complex, str, torch.dtype, type(None))
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def slot_key(slot: Slot, *, frontier: Frontier, handle: PlanHandle, setting: Set
     around = {parent for name in names for parent in parents_of(name)} | {"", *parents_of(slot.module)}
     inside = {inner for name in names if name in modules for inner, _ in modules[name].named_modules(prefix=name)}
     code = fingerprint(
-        {name: _settings(modules[name]) for name in sorted(around | inside) if name in modules}, name="network"
+        {name: _settings(modules[name], private=name in inside) for name in sorted(around | inside) if name in modules},
+        name="network",
     )
     parts = [
         f"frostline replay {FORMAT}",
@@ -122,12 +125,18 @@ def tensors_under(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Ten
     return {name: tensor for name, tensor in every.items() if not wanted.isdisjoint([name, *parents_of(name)])}
 
 
-def _settings(module: nn.Module) -> Mapping[str, Any]:
-    """Give what a module is beside its tensors and its parts: its class and its plain attributes."""
+def _settings(module: nn.Module, *, private: bool) -> Mapping[str, Any]:
+    """Give what a module is beside its tensors and its parts: its class and its plain attributes.
+
+    Args:
+        module: which.
+        private: numbers and texts under private names too. What it keeps for itself in a private list or tensor is
+            made anew, and modules around the held ones count there, and go on counting while they train.
+    """
     own = {
         name: value
-        for name, value in vars(module).items()
-        if not name.startswith("_") and name not in ("training", "train", "forward")
+        for name, value in attributes(module, private=private).items()
+        if name != "training" and (not name.startswith("_") or isinstance(value, _PLAIN))
     }
     return {"class": type(module), **own}
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten_with_path, tree_map
 from torch.utils.data import Dataset, default_collate, get_worker_info
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from frostline.replaying.fingerprint import RandomWatch
 from frostline.replaying.ghosts.ghost import Ghost
@@ -145,6 +147,15 @@ class Together:
         if probed.touched:
             raise Refusal(f"{next(iter(probed.touched.values()))} is done to the samples by the collate function")
         return order_of(batch, len(samples))
+
+
+def _stacked(ghosts: Sequence[Ghost], *, collate_fn_map: Any = None) -> Tensor:
+    """Put ghosts together; torch's own function would lay them into shared memory in a loader's process."""
+    return torch.stack(list(ghosts))
+
+
+# As torch documents for types of one's own (`torch.utils.data.default_collate`).
+default_collate_fn_map[Ghost] = _stacked
 
 
 def order_of(batch: Any, count: int) -> tuple[int, ...]:
