@@ -88,3 +88,9 @@ def test_an_error_of_a_loaders_process_comes_back_as_itself_on_one_line() -> Non
     with pytest.raises(DataError) as caught:
         next(iter(torch.utils.data.DataLoader(Broken(), num_workers=1)))
     assert str(caught.value) == "picture a.jpg: it cannot be read. mend it"
+
+
+def test_what_only_some_systems_have_is_no_package_to_install():
+    assert errors.missing("frostline", ModuleNotFoundError(name="fcntl")) == (
+        "frostline: it needs Linux or macOS; on Windows it runs in WSL"
+    )

@@ -152,4 +152,6 @@ def missing(asked: str, error: ModuleNotFoundError) -> str:
     package = (error.name or "").partition(".")[0]
     if package in ("", "frostline"):
         raise error
+    if package in ("fcntl", "resource"):
+        return f"{asked}: it needs Linux or macOS; on Windows it runs in WSL"
     return f"{asked}: {package} is not installed. `pip install frostline` installs what frostline needs"

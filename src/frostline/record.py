@@ -16,6 +16,7 @@ Json = dict[str, Any]
 RECORD_FILE = "record.json"
 PROOF_FILE = "proof.json"
 RECIPE_FILE = "recipe.yaml"
+CARD_FILE = "model.json"
 CHECKPOINTS = "checkpoints"
 
 
@@ -165,7 +166,8 @@ class RunRecord:
     Losses are means over samples, metrics shares of 1, times seconds, memory mebibytes (the peak of the process).
     `status` is "finished", or "failed" with the reason in `failure`. `digests` has the SHA-256 of tensors by name:
     under `start` of what every phase held, before the first; under `final` of the whole network as the run ended.
-    `augmentation` has the random changes to training pictures with all their arguments.
+    `augmentation` has the random changes to training pictures with all their arguments. `input` is what the network
+    was given (as in `InputSpec`), and `code` the SHA-256 of a user's own file with the network.
     """
 
     name: str
@@ -187,6 +189,8 @@ class RunRecord:
     started: str
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
     augmentation: tuple[str, ...] = ()
+    input: Json = field(default_factory=dict)
+    code: str = ""
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     status: Literal["finished", "failed"] = "finished"
@@ -237,6 +241,10 @@ def read_record(run: Path) -> RunRecord:
         RunError: the folder or its record is not there, or the record cannot be read.
     """
     path = run / RECORD_FILE
+    if not path.is_file() and (run / RECIPE_FILE).is_file():
+        raise RunError(
+            f"run {run}", found="a run that has not come to its end", do="go on with it: `frostline train … --resume`"
+        )
     if not path.is_file():
         raise RunError(
             f"run {run}",

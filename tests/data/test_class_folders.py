@@ -370,3 +370,12 @@ def test_a_test_folder_of_empty_classes_is_an_error(tmp_path):
     with pytest.raises(DataError, match="every class that is there has no pictures that can be reached") as caught:
         read_class_folders(folder, classes=("cat", "dog"))
     assert caught.value.items == (f"{folder / 'cat/1.png'}: a link to gone.png, where nothing is",)
+
+
+def test_pictures_beside_the_class_folders_are_told(tmp_path):
+    folder = lay_out(tmp_path / "photos", "cat/1.png", "dog/1.png", "2.png", ".3.png", "notes.txt")
+    assert read_class_folders(folder).notes == (
+        f"passed over: one picture in {folder} itself, in the folder of no class",
+    )
+    lay_out(folder, "4.JPG")
+    assert "2 pictures" in read_class_folders(folder).notes[0]

@@ -20,6 +20,7 @@ import timm
 import torch
 import torchvision
 import transformers
+from PIL import Image
 from torch import Tensor, nn
 
 from backbones.tiny_huggingface import config_of, save
@@ -158,6 +159,11 @@ def test_a_network_of_hugging_face_is_a_folder_that_loads_there(tmp_path: Path) 
     with torch.no_grad():
         logits = told["model"](**told["processor"](images=pixels, return_tensors="pt")).logits
     assert logits.shape == (1, len(CLASSES))
+    grey = Image.fromarray(pixels[:, :, 0])
+    wanted = told["processor"](images=pixels, return_tensors="pt")["pixel_values"]
+    for kind in ("L", "P", "RGBA"):
+        values = told["processor"](images=grey.convert(kind), return_tensors="pt")["pixel_values"]
+        torch.testing.assert_close(values, wanted)
 
 
 def test_a_few_shot_head_is_in_the_onnx_and_in_no_library(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sklearn import metrics as sklearn
 
 from frostline.deployment import Trained, evaluate_run, load_run, predict_folder
 from frostline.deployment.predict import BATCH_SIZE
-from frostline.errors import DataError
+from frostline.errors import DataError, RunFailure
 from frostline.recipe import finetune
 from training.tiny import CLASSES, Twin, read_pictures, tiny_recipe, write_pictures
 
@@ -149,3 +149,41 @@ def test_classes_that_the_run_does_not_know(trained: Trained, tmp_path: Path) ->
     write_pictures(tmp_path, classes=["blue", "violet"], count=1)
     with pytest.raises(DataError, match="violet"):
         evaluate_run(trained, tmp_path)
+
+
+def without_memory_for(most: int, monkeypatch: pytest.MonkeyPatch, trained: Trained) -> None:
+    """Let the network run out of memory for more pictures than that."""
+    own = trained.model.forward
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        if len(images) > most:
+            raise torch.OutOfMemoryError("out of memory")
+        return own(images)
+
+    monkeypatch.setattr(trained.model, "forward", forward)
+
+
+def test_with_little_memory_there_are_fewer_pictures_at_once(
+    trained: Trained, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, judged = list(predict_folder(trained, folder)), evaluate_run(trained, folder)[0]
+    without_memory_for(3, monkeypatch, trained)
+    for now, before in zip(predict_folder(trained, folder), seen, strict=True):
+        assert (now.name, now.predicted) == (before.name, before.predicted)
+        assert now.probabilities == pytest.approx(before.probabilities, abs=1e-6)
+    assert evaluate_run(trained, folder)[0].confusion == judged.confusion
+    without_memory_for(0, monkeypatch, trained)
+    for work in (lambda: list(predict_folder(trained, folder)), lambda: evaluate_run(trained, folder)):
+        with pytest.raises(RunFailure, match=r"no memory for one picture \(out of memory\)"):
+            work()
+
+
+def test_columns_are_named_on_the_command_line_and_where_there_are_some(trained: Trained, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "new", count=1)
+    names = {"path": "img", "label": "kind"}
+    with pytest.raises(DataError, match=r"no CSV file and no data set, .* leave `--columns`"):
+        evaluate_run(trained, tmp_path / "new", columns=names)
+    (tmp_path / "new.csv").write_text("img,kind\nnew/red/0.png,red\n")
+    with pytest.raises(DataError, match=r"name both: `--columns PATH,LABEL`"):
+        evaluate_run(trained, tmp_path / "new.csv")
+    assert evaluate_run(trained, tmp_path / "new.csv", columns=names)[0].samples == 1

@@ -93,3 +93,21 @@ def test_a_run_with_either_head_is_loaded(head: str, tmp_path: Path) -> None:
     assert [row["stage"] for row in record.proof["stages"] if row["trained"]] == ["head"]
     with torch.no_grad():
         assert trained.model(torch.randn(2, 3, SIDE, SIDE)).shape == (2, len(CLASSES))
+
+
+def test_a_run_keeps_the_input_that_it_learned_from(tmp_path: Path) -> None:
+    finetune(tiny_recipe(tmp_path, "phases.0.epochs=1"), out=tmp_path / "run")
+    assert load_run(tmp_path / "run").cautions == ()
+    file = tmp_path / "net.py"
+    file.write_text(file.read_text().replace("MEAN = STD = (0.5, 0.5, 0.5)", "MEAN = STD = (0.25, 0.25, 0.25)"))
+    trained = load_run(tmp_path / "run")
+    assert (trained.spec.mean, trained.spec.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert trained.cautions == (f"{file} is not what it was when the run was trained: what it computes now may differ",)
+
+
+def test_a_run_that_was_killed_is_a_run(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(
+        RunError, match=r"a run that has not come to its end\. go on with it: `frostline train … --resume`"
+    ):
+        load_run(tmp_path)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from frostline.backbones import Backbone, InputSpec
+from frostline.backbones import Backbone, InputSpec, build
 from frostline.errors import DataError, FrostlineError, NetworkError, SelectorError, UserError, WeightsError
 from frostline.recipe import assemble, finetune
 from frostline.recipe.assembly import always_held, input_spec
@@ -343,12 +343,14 @@ def test_columns_may_be_those_of_the_validation_alone(tmp_path: Path) -> None:
 def test_what_is_published_of_a_colour_stays_with_it_where_the_order_is_turned(tmp_path: Path) -> None:
     published = InputSpec(size_px=SIDE, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     recipe = tiny_recipe(tmp_path, data={"train": "photos", "size": SIDE, "channels": "bgr"})
-    for name, mean, std in (
-        ("timm/resnet18", (0.3, 0.2, 0.1), (0.6, 0.5, 0.4)),
-        ("net.py:Net", published.mean, published.std),  # as its author says that it takes them
-    ):
-        spec = input_spec(recipe, Backbone(name=name, model=Twin(), input=published))
+    for as_taken, mean, std in ((False, (0.3, 0.2, 0.1), (0.6, 0.5, 0.4)), (True, published.mean, published.std)):
+        spec = input_spec(recipe, Backbone(name="a", model=Twin(), input=published, as_taken=as_taken))
         assert (spec.channels, spec.mean, spec.std) == ("bgr", mean, std)
+    for words, blue in (("", 0.406), ("MEAN, STD = (0.1, 0.2, 0.3), (1, 1, 1)", 0.1)):
+        (tmp_path / "net.py").write_text(
+            f"from torch import nn\n{words}\nclass Net(nn.Linear):\n    def __init__(self): super().__init__(2, 2)\n"
+        )
+        assert input_spec(recipe, build(f"{tmp_path / 'net.py'}:Net")).mean[0] == blue
 
 
 def test_weights_of_a_file_come_into_the_network_and_the_head_is_new(tmp_path: Path) -> None:

@@ -208,3 +208,16 @@ def test_pictures_that_train_do_not_judge(tmp_path: Path) -> None:
     ) as told:
         gather(leaking)
     assert set(told.value.items) <= {str(path.resolve()) for path in listed}
+
+
+def test_copies_of_training_pictures_under_other_names_are_told(tmp_path: Path) -> None:
+    recipe = asked(tmp_path, test=str(tmp_path / "judged"))
+    write_pictures(tmp_path / "judged", count=2, seed=4)
+    assert not any("copies" in note for note in gather(recipe).notes)
+    trained = gather(recipe).parts.train.paths[0]
+    (tmp_path / "judged/red/again.png").write_bytes(trained.read_bytes())
+    (note,) = [note for note in gather(recipe).notes if "copies" in note]
+    assert note == (
+        f"1 of 7 pictures of data.test are copies of training pictures (such as {tmp_path / 'judged/red/again.png'} of "
+        f"{trained}): their measure says nothing of new ones"
+    )

@@ -1,5 +1,6 @@
 """A second training goes on with the head of the first, where that is asked for; else the head is new."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def test_a_run_goes_on_from_the_checkpoint_of_another(head: str, tmp_path: Path)
     assert [name for name in own if not torch.equal(own[name], state[name])] == [
         name for name in own if name.startswith("fc.")
     ]
-    assert any("`model.keep_head: true` begins with it" in line for line in anew.warnings)
+    assert "the weights have a head for 3 classes too: `model.keep_head: true` begins with it" in anew.warnings
     record = finetune(going_on(tmp_path, weights, head=head), out=tmp_path / "second")
     assert record.proof["ok"]
 
@@ -91,3 +92,25 @@ def test_classes_that_a_configuration_names_are_compared(tmp_path: Path) -> None
     model = {"name": f"hf/{folder}", "keep_head": True}
     with pytest.raises(WeightsError, match="their head is for blue, red, green, wanted blue, green, red"):
         assemble(tiny_recipe(tmp_path, model=model))
+
+
+def test_of_a_head_for_nobody_knows_which_classes_the_order_is_told(tmp_path: Path) -> None:
+    save_file(Twin().state_dict(), tmp_path / "model.safetensors")
+    order = "the weights do not say for which classes: taken for blue, green, red, in this order"
+    assert f"model.keep_head: {order}" in assemble(going_on(tmp_path, tmp_path / "model.safetensors")).warnings
+    hint = f"the weights have a head for 3 classes too: `model.keep_head: true` begins with it; {order}"
+    assert hint in assemble(going_on(tmp_path, tmp_path / "model.safetensors", keep=False)).warnings
+
+
+def test_what_was_exported_says_its_classes_beside_it(tmp_path: Path) -> None:
+    save_file(Twin().state_dict(), tmp_path / "model.safetensors")
+    card = tmp_path / "model.json"
+    card.write_text(json.dumps({"classes": ["blue", "green", "red"]}))
+    assert not any("head" in line for line in assemble(going_on(tmp_path, tmp_path / "model.safetensors")).warnings)
+    card.write_text(json.dumps({"classes": ["red", "green", "blue"]}))
+    with pytest.raises(WeightsError, match="their head is for red, green, blue, wanted blue, green, red"):
+        assemble(going_on(tmp_path, tmp_path / "model.safetensors"))
+    card.write_text("[1, 2]")
+    assert any(
+        "in this order" in line for line in assemble(going_on(tmp_path, tmp_path / "model.safetensors")).warnings
+    )

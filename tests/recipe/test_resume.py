@@ -158,8 +158,36 @@ def test_what_is_finished_is_not_trained_again(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path)
     record = finetune(recipe, out=tmp_path / "run", resume=True)  # nothing is there: it begins
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    assert finetune(recipe, out=tmp_path / "run", resume=True) == record
+    said: list[str] = []
+    assert finetune(recipe, out=tmp_path / "run", resume=True, warn=said.extend) == record
+    assert said[0].startswith(f"{tmp_path / 'run'} is finished already: nothing was trained")
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+@pytest.mark.recipe
+def test_what_is_finished_with_another_file_of_the_network_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    finetune(tiny_recipe(tmp_path, "phases.0.epochs=1"), out=tmp_path / "run")
+    recipe = tiny_recipe(tmp_path, "phases.0.epochs=1", network="def between(self, x):\n    return 2 * x")
+    with pytest.raises(RunError, match="another run is finished there: the file of the network differ"):
+        finetune(recipe, out=tmp_path / "run", resume=True)
+
+
+@pytest.mark.recipe
+def test_the_record_of_a_life_with_other_classes_is_gone_before_the_next_one_trains(tmp_path: Path) -> None:
+    stopped(tmp_path)
+    run = tmp_path / "run"
+    assert (run / "record.json").is_file()
+    (tmp_path / "photos/blue").rename(tmp_path / "photos/violet")
+    recipe = load_recipe(str(tmp_path / "tiny.yaml"))
+    there: list[bool] = []
+
+    class Looks(Silent):
+        def epoch(self, record: EpochRecord) -> None:
+            there.extend((run / name).exists() for name in ("record.json", "proof.json", "report.html"))
+
+    assert finetune(recipe, out=run, resume=True, show=Looks()).classes == ("green", "red", "violet")
+    assert there
+    assert not any(there)
 
 
 def test_a_folder_of_something_else_is_not_resumed(tmp_path: Path) -> None:
@@ -267,7 +295,7 @@ def test_after_a_loss_that_is_not_finite_a_lower_rate_goes_on(tmp_path: Path) ->
 @pytest.mark.recipe
 def test_what_is_finished_with_another_recipe_is_not_taken_for_this_one(tmp_path: Path) -> None:
     finetune(tiny_recipe(tmp_path), out=tmp_path / "run")
-    with pytest.raises(RunError, match=r"a run with another recipe is finished there: optimizer, seed differ"):
+    with pytest.raises(RunError, match=r"another run is finished there: optimizer, seed differ"):
         finetune(tiny_recipe(tmp_path, optimizer="adamw", seed=5), out=tmp_path / "run", resume=True)
 
 

@@ -4,6 +4,7 @@ from frostline.backbones.batchnorm import refill, unfilled_norms
 from frostline.backbones.build import build
 from frostline.backbones.classifier import classifier_name
 from frostline.backbones.elsewhere import Elsewhere, elsewhere
+from frostline.backbones.from_file import code_digest
 from frostline.backbones.network import Backbone, Channels, InputSpec
 from frostline.backbones.to_huggingface import load_huggingface, save_huggingface
 from frostline.backbones.weights import head_of, load_weights, read_weights
@@ -15,6 +16,7 @@ __all__ = [
     "InputSpec",
     "build",
     "classifier_name",
+    "code_digest",
     "elsewhere",
     "head_of",
     "load_huggingface",

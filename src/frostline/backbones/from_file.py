@@ -1,5 +1,6 @@
 """A callable in the user's own file → its network, with the input that the file publishes."""
 
+import hashlib
 import importlib.util
 import inspect
 import sys
@@ -32,9 +33,14 @@ def from_file(name: str) -> Backbone:
         made = _call(module, attribute, path=path, name=name)
     spec = _published_by(module, name)
     if spec is not None:
-        return Backbone(name=name, model=made, input=spec)
+        return Backbone(name=name, model=made, input=spec, as_taken=True)
     note = f"{path.name} publishes no MEAN and STD: ImageNet's are used; `data.normalize` and `data.size` say otherwise"
     return Backbone(name=name, model=made, input=IMAGENET_INPUT, notes=(note,))
+
+
+def code_digest(name: str) -> str:
+    """Give the SHA-256 of a user's file with a network; nothing for a network of a library."""
+    return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest() if ".py:" in name else ""
 
 
 def _call(module: Any, attribute: str, *, path: Path, name: str) -> nn.Module:
@@ -80,6 +86,12 @@ def _published_by(module: Any, name: str) -> InputSpec | None:
             f"network {name}",
             found=f"MEAN is {mean} and STD is {std}",
             do="write one number for each channel (3, or 1), and deviations above 0",
+        )
+    if not all(abs(value) <= 1 for value in means):
+        raise NetworkError(
+            f"network {name}",
+            found=f"MEAN is {mean}: for values from 0 to 255, and pictures come as 0 … 1",
+            do="divide MEAN and STD by 255",
         )
     return InputSpec(size_px=IMAGENET_INPUT.size_px, mean=means, std=stds)
 

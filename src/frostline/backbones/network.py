@@ -40,6 +40,8 @@ class Backbone:
         name: as asked.
         model: in eval mode, with its own classifier.
         input: what it takes.
+        as_taken: whether mean and deviation are in the order in which the network takes the channels, whatever that is:
+            a user's file says them so; what is published of a colour stays with it.
         notes: what a person should be told about it.
         head: of its weights, by name: they may be for another number of classes, or have none; None: the network's own.
         classes: of that head, where its source says so.
@@ -48,6 +50,7 @@ class Backbone:
     name: str
     model: nn.Module
     input: InputSpec
+    as_taken: bool = False
     notes: tuple[str, ...] = ()
     head: Mapping[str, Tensor] | None = None
     classes: tuple[str, ...] | None = None

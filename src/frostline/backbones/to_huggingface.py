@@ -76,6 +76,7 @@ def _processor(spec: InputSpec) -> Any:
     common = {
         "size": {"height": spec.size_px, "width": spec.size_px},
         "resample": 2,  # bilinear, as pictures are read for training
+        "do_convert_rgb": True,
         "do_resize": True,
         "do_rescale": True,
         "rescale_factor": 1 / 255,

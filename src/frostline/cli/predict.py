@@ -43,9 +43,9 @@ def predict(
     show.warn(trained.cautions)
     seen_in = predict_folder(trained, folder, follow_links=follow_links)
     text = io.StringIO(newline="")
-    # Names of files may be no text: they are written as they are.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")
+    # The same bytes as in a file, whatever a terminal speaks; names of files may be no text.
+    if to is None and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     # To a pipe line by line; a file is there whole or not at all.
     writer = csv.writer(sys.stdout if to is None else text, lineterminator="\n")
     named = [f"p({name})" if name in COLUMNS else name for name in trained.classes]

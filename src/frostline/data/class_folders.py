@@ -1,6 +1,6 @@
 """A folder with one folder of pictures a class."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ def read_class_folders(folder: Path, *, classes: Sequence[str] | None = None, fo
             found=found,
             do="name a folder with one folder of pictures a class, or a .csv file of paths and labels",
         )
-    names = _folders_in(folder, asked)
+    names, loose = _inside(folder, asked)
     if classes is not None and set(names) - set(classes):
         strange = sorted(set(names) - set(classes))
         found = f"classes that the training data does not have: {', '.join(strange)}"
@@ -68,12 +68,12 @@ def read_class_folders(folder: Path, *, classes: Sequence[str] | None = None, fo
         paths=tuple(path for path, _, _ in rows),
         ignored=listing.ignored,
         faults=tuple(listing.faults),
-        notes=(*listing.notes(), *_passed_over(folder, empty)),
+        notes=(*listing.notes(), *_passed_over(folder, empty, loose)),
     )
 
 
-def _folders_in(folder: Path, asked: str) -> list[str]:
-    """Name the folders of pictures, sorted.
+def _inside(folder: Path, asked: str) -> tuple[list[str], int]:
+    """Name the folders of pictures, sorted; and count the pictures beside them.
 
     Raises:
         DataError: there are none, or it may not be read.
@@ -83,12 +83,12 @@ def _folders_in(folder: Path, asked: str) -> list[str]:
         names = sorted(path.name for path in inside if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
         raise DataError(asked, found=f"it cannot be read ({error.strerror})", do="give yourself the right to") from None
+    loose = sum(path.suffix.lower() in SUFFIXES | HEIF_SUFFIXES for path in inside if not path.name.startswith("."))
     if not names:
-        loose = any(path.suffix.lower() in SUFFIXES | HEIF_SUFFIXES for path in inside)
         nothing = "no folders of pictures" if inside else "it is empty"
         found = "pictures, but no folders of them" if loose else nothing
         raise DataError(asked, found=found, do="put the pictures of each class into a folder of its own")
-    return names
+    return names, loose
 
 
 def _refuse_parts(folder: Path, names: list[str], asked: str) -> None:
@@ -119,8 +119,12 @@ def _nothing_in(what: str, listing: Listing, faults_before: int = 0, heif_before
     return DataError(f"data {listing.root}", found=found, do=do, items=[str(one) for one in faults])
 
 
-def _passed_over(folder: Path, empty: list[str]) -> tuple[str, ...]:
-    return (f"class folders of {folder} without pictures were passed over: {', '.join(empty)}",) if empty else ()
+def _passed_over(folder: Path, empty: list[str], loose: int) -> Iterator[str]:
+    if empty:
+        yield f"class folders of {folder} without pictures were passed over: {', '.join(empty)}"
+    if loose:
+        were = "one picture" if loose == 1 else f"{loose:,} pictures"
+        yield f"passed over: {were} in {folder} itself, in the folder of no class"
 
 
 def _once(rows: list[tuple[Path, str, int]], listing: Listing, classes: list[str]) -> list[tuple[Path, str, int]]:

@@ -60,9 +60,16 @@ class Samples:
             every.update(np.ascontiguousarray(self.pixels).tobytes())
         for index in range(len(self)):
             every.update(self.name(index).encode(errors="surrogateescape"))
-            if self.pixels is None:
-                every.update(_ends(self.picture(index)))
+        for ends in self.ends:
+            every.update(ends)
         return every.hexdigest()
+
+    @cached_property
+    def ends(self) -> tuple[bytes, ...]:
+        """A digest of how each encoded picture begins and ends, and of its size; none of pixels in memory."""
+        if self.pixels is not None:
+            return ()
+        return tuple(hashlib.sha256(_ends(self.picture(index))).digest() for index in range(len(self)))
 
     def picture(self, index: int) -> Path | bytes:
         """Give one encoded picture: its file, or what one would hold.

@@ -15,7 +15,7 @@ from frostline.deployment.onnx import onnx_model
 from frostline.deployment.trained import Trained, load_run
 from frostline.errors import FrostlineError, RunError, RunFailure
 from frostline.recipe.assembly import rebuilt
-from frostline.record import write_json
+from frostline.record import CARD_FILE, write_json
 from frostline.tasks import scores
 from frostline.training import checkpoint_bytes
 
@@ -25,7 +25,6 @@ EXPORT = "export"
 ONNX = "model.onnx"
 WEIGHTS = "model.safetensors"
 HUGGINGFACE = "huggingface"
-CARD = "model.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +104,7 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
                     if not files:
                         raise
                     notes.append(f"ONNX was left out: {failure.found}")
-            write_json(stage / CARD, {**_about(finished), "files": [file.path.name for file in files]})
+            write_json(stage / CARD_FILE, {**_about(finished), "files": [file.path.name for file in files]})
             _move(stage, folder)
             notes += _earlier(folder, files)
     except FrostlineError:
@@ -227,7 +226,7 @@ def _ground(folder: Path) -> Path:
 
 def _move(stage: Path, folder: Path) -> None:
     """Put everything that was written into its place, once it is on the disk."""
-    mode = (stage / CARD).stat().st_mode  # safetensors makes files that their owner alone may read
+    mode = (stage / CARD_FILE).stat().st_mode  # safetensors makes files that their owner alone may read
     for path in stage.rglob("*"):
         if path.is_file():
             path.chmod(mode)

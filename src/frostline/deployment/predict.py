@@ -2,22 +2,24 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from frostline.data import Fault, list_pictures, read_picture
+from frostline.data import Fault, Samples, has_columns, list_pictures, read_picture
 from frostline.deployment.trained import Trained
-from frostline.errors import DataError
+from frostline.errors import DataError, RunFailure
 from frostline.recipe.data import read_folder, usable
 from frostline.record import Evaluation, Skipped
 from frostline.tasks import ImageTask, scores
-from frostline.training import Runtime, evaluate
+from frostline.training import Runtime, evaluate, is_out_of_memory, said
 
 BATCH_SIZE = 32
+_COLUMNS = "name both: `--columns PATH,LABEL` (columns={'path': …, 'label': …})"
+_NONE = "leave `--columns` (columns) out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +63,19 @@ def evaluate_run(
         DataError: nothing there to judge on, classes that the run does not know, or pictures that cannot be used.
     """
     recipe = trained.recipe
-    read = read_folder(recipe, folder, classes=trained.classes, follow_links=follow_links, columns=columns)
+    if columns is not None and not has_columns(folder):
+        raise DataError(f"data {folder}", found="no CSV file and no data set, and nothing else has columns", do=_NONE)
+    try:
+        read = read_folder(recipe, folder, classes=trained.classes, follow_links=follow_links, columns=columns)
+    except DataError as error:
+        # There is no recipe to write into here, and below.
+        do = error.do if "data.columns" not in error.do else _COLUMNS
+        raise DataError(error.asked, found=error.found, do=do, items=error.items) from None
     try:
         samples, skipped = usable(read, skip=(on_bad or recipe.data.on_bad) == "skip")
     except DataError as error:
         if not error.items:
             raise
-        # There is no recipe to write into here.
         do = "mend or take out what is listed, or leave it out with `--skip-bad` (on_bad='skip')"
         raise DataError(error.asked, found=error.found, do=do, items=error.items) from None
     task = ImageTask(
@@ -75,8 +83,18 @@ def evaluate_run(
     )
     runtime = _runtime(trained)
     model = runtime.place(trained.model)
-    judged = evaluate(model, samples, task=task, runtime=runtime, split=str(folder))
+    judged = _judged(model, samples, task=task, runtime=runtime, split=str(folder))
     return judged, tuple(Skipped(name=fault.name, reason=fault.reason) for fault in skipped), read.notes
+
+
+def _judged(model: nn.Module, samples: Samples, *, task: ImageTask, runtime: Runtime, split: str) -> Evaluation:
+    """Judge a network, with fewer pictures at once where memory does not suffice: the machine may be a smaller one."""
+    while True:
+        try:
+            return evaluate(model, samples, task=task, runtime=runtime, split=split)
+        except RuntimeError as error:
+            _check_memory(error, left=task.batch_size)
+        task = replace(task, batch_size=task.batch_size // 2)
 
 
 def predict_folder(trained: Trained, source: Path, *, follow_links: bool = False) -> Iterator[Prediction]:
@@ -127,13 +145,13 @@ def _predictions(trained: Trained, paths: Sequence[Path], faults: Sequence[Fault
 
 
 def _batch(
-    names: Sequence[Path], pictures: Sequence[Tensor | str], trained: Trained, model: torch.nn.Module, runtime: Runtime
+    names: Sequence[Path], pictures: Sequence[Tensor | str], trained: Trained, model: nn.Module, runtime: Runtime
 ) -> Iterator[Prediction]:
     good = [picture for picture in pictures if isinstance(picture, Tensor)]
     rows: Iterator[np.ndarray] = iter(())
     if good:
         with torch.inference_mode():
-            logits_NK = scores(model(torch.stack(good).to(runtime.device)))
+            logits_NK = _scores(model, torch.stack(good), runtime)
         rows = iter(logits_NK.float().softmax(1).cpu().double().numpy())
     for name, picture in zip(names, pictures, strict=True):
         if isinstance(picture, str):
@@ -145,3 +163,26 @@ def _batch(
             predicted=trained.classes[int(probabilities_K.argmax())],
             probabilities=tuple(probabilities_K.tolist()),
         )
+
+
+def _scores(model: nn.Module, images_NCHW: Tensor, runtime: Runtime) -> Tensor:
+    """Give N × K scores, of fewer pictures at once where memory does not suffice."""
+    try:
+        return scores(model(images_NCHW.to(runtime.device)))
+    except RuntimeError as error:
+        _check_memory(error, left=len(images_NCHW))
+    # Not in the handler: what failed is held as long as its error.
+    return torch.cat([_scores(model, half, runtime) for half in images_NCHW.tensor_split(2)])
+
+
+def _check_memory(error: RuntimeError, *, left: int) -> None:
+    """See that an error says that memory did not suffice, and that fewer pictures at once could help.
+
+    Raises:
+        RuntimeError: it says something else.
+        RunFailure: it was one picture.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    if left == 1:
+        raise RunFailure("predict", found=f"no memory for one picture ({said(error)})", do="free some") from None

@@ -1,11 +1,13 @@
 """A finished run as what it is for: its network with the trained weights, its classes and the input it wants."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from frostline.backbones import InputSpec
+from frostline.backbones import InputSpec, code_digest
 from frostline.recipe.assembly import rebuilt
 from frostline.recipe.load import load_recipe
 from frostline.recipe.schema import Recipe
@@ -25,6 +27,7 @@ class Trained:
         model: the network with these weights, in eval mode on the CPU.
         spec: what it takes.
         classes: what its scores are of, in their order.
+        cautions: what a person should know before the run is used.
     """
 
     run: Path
@@ -34,13 +37,7 @@ class Trained:
     model: nn.Module
     spec: InputSpec
     classes: tuple[str, ...]
-
-    @property
-    def cautions(self) -> tuple[str, ...]:
-        """What a person should know before the run is used."""
-        if self.record.status == "finished":
-            return ()
-        return (f"the run failed ({self.record.failure}): these are the weights that it kept",)
+    cautions: tuple[str, ...] = ()
 
 
 def load_run(run: Path) -> Trained:
@@ -53,8 +50,10 @@ def load_run(run: Path) -> Trained:
     record = read_record(run)
     checkpoint = checkpoint_of(run)
     recipe = load_recipe(str(run / RECIPE_FILE))
-    model, spec = rebuilt(recipe, num_classes=len(record.classes))
+    model, published = rebuilt(recipe, num_classes=len(record.classes))
     load_checkpoint(model, checkpoint)
+    # What is published may be another by now, and the run has learned from what was published then.
+    spec = _recorded(record.input) if record.input else published
     return Trained(
         run=run,
         recipe=recipe,
@@ -63,4 +62,17 @@ def load_run(run: Path) -> Trained:
         model=model.eval(),
         spec=spec,
         classes=tuple(record.classes),
+        cautions=tuple(_cautions(record)),
     )
+
+
+def _recorded(given: Mapping[str, Any]) -> InputSpec:
+    return InputSpec(**{**given, "mean": tuple(given["mean"]), "std": tuple(given["std"])})
+
+
+def _cautions(record: RunRecord) -> Iterator[str]:
+    if record.status != "finished":
+        yield f"the run failed ({record.failure}): these are the weights that it kept"
+    if record.code and record.code != code_digest(record.network):
+        file = record.network.rpartition(":")[0]
+        yield f"{file} is not what it was when the run was trained: what it computes now may differ"

@@ -212,9 +212,8 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
     if asked.normalize is not None:
         spec = replace(spec, mean=tuple(asked.normalize.mean), std=tuple(asked.normalize.std))
     if asked.channels is not None:
-        # What is published of a colour stays with it; a user's file says it as its network takes it.
         turned = {asked.channels, spec.channels} == {"rgb", "bgr"} and asked.normalize is None
-        step = -1 if turned and ".py:" not in backbone.name else 1
+        step = -1 if turned and not backbone.as_taken else 1
         spec = replace(spec, channels=asked.channels, mean=spec.mean[::step], std=spec.std[::step])
     return replace(spec, size_px=asked.size or spec.size_px)
 
@@ -332,9 +331,9 @@ def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: 
     except Exception as error:
         raise NetworkError(
             f"network {name}",
-            found=f"it takes no pictures of {_shape(example)} ({type(error).__name__}: "
-            f"{str(error).strip().partition(chr(10))[0][:160]})",
-            do="`data.size` and `data.channels` say what it is given",
+            found=f"with a new {head} in place of its last linear layer or convolution it takes no pictures of "
+            f"{_shape(example)} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]})",
+            do="`data.size` and `data.channels` say what it is given; in a file of your own write the classifier last",
         ) from None
     found = _shape(scores(output))
     if found != f"1 × {num_classes}":

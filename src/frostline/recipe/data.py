@@ -47,7 +47,7 @@ def gather(recipe: Recipe) -> Gathered:
         seed=recipe.seed,
     )
     _check_overlap(parts)
-    notes = [note for samples in read.values() for note in samples.notes]
+    notes = [*(note for samples in read.values() for note in samples.notes), *_copies(parts)]
     notes += [
         f"{samples.ignored} files in {samples.source} are no pictures and were passed over"
         for samples in read.values()
@@ -167,6 +167,21 @@ def _check_overlap(parts: Split) -> None:
                 items=twice[:SHOWN],
             )
         seen |= dict.fromkeys(real, part)
+
+
+def _copies(parts: Split) -> list[str]:
+    """Say how many pictures one is judged on that are copies of training pictures, under other names."""
+    known = {ends: index for index, ends in enumerate(parts.train.ends)}
+    notes: list[str] = []
+    for part, samples in parts.by_name().items():
+        twice = [(index, known[ends]) for index, ends in enumerate(samples.ends) if ends in known]
+        if part != "train" and twice:
+            theirs, ours = twice[0]
+            notes.append(
+                f"{len(twice):,} of {len(samples):,} pictures of data.{part} are copies of training pictures (such as "
+                f"{samples.name(theirs)} of {parts.train.name(ours)}): their measure says nothing of new ones"
+            )
+    return notes
 
 
 def _usable(read: dict[str, Samples], *, skip: bool) -> tuple[dict[str, Samples], tuple[Fault, ...]]:

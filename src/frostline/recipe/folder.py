@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from frostline.backbones import code_digest
 from frostline.errors import RunError
 from frostline.recipe.assembly import stage_names
 from frostline.recipe.load import dump_recipe
 from frostline.recipe.schema import Recipe
 from frostline.recipe.techniques import expanded
-from frostline.record import RECIPE_FILE, RECORD_FILE, RunRecord, read_record, write_atomically
+from frostline.record import PROOF_FILE, RECIPE_FILE, RECORD_FILE, RunRecord, read_record, write_atomically
+from frostline.report import REPORT_FILE
 
 
 def found(out: Path, recipe: Recipe, *, resume: bool) -> RunRecord | None:
@@ -26,20 +28,28 @@ def _finished(out: Path, recipe: Recipe) -> RunRecord | None:
     """Give the record of a run that is over; None: it is not, or there is none.
 
     Raises:
-        RunError: one with another recipe is.
+        RunError: one with another recipe is, or with another file of the network.
     """
     record = read_record(out) if (out / RECORD_FILE).is_file() else None
     if record is None or record.status != "finished":
         return None
     now = expanded(recipe, lambda: stage_names(recipe)).model_dump(mode="json")
     changed = [key for key in now if record.recipe.get(key) != now[key]]
+    if not changed and record.code and record.code != code_digest(recipe.model.name):
+        changed = ["the file of the network"]
     if changed:
         raise RunError(
             f"resume {out}",
-            found=f"a run with another recipe is finished there: {', '.join(changed)} differ",
+            found=f"another run is finished there: {', '.join(changed)} differ",
             do="choose another name with --out",
         )
     return record
+
+
+def forget_life_before(out: Path) -> None:
+    """Take away what a run left that ended with something else: it would speak for the one that goes on now."""
+    for name in (RECORD_FILE, PROOF_FILE, REPORT_FILE):
+        (out / name).unlink(missing_ok=True)
 
 
 def check_free(out: Path) -> None:

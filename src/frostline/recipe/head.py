@@ -1,5 +1,6 @@
 """The head of a recipe's network: a new one, or with the values of the one that the weights have."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from frostline.errors import WeightsError, first_of
 from frostline.heads import replace_classifier
 from frostline.recipe.schema import Recipe
 from frostline.recipe.words import NO_FILE
-from frostline.record import CHECKPOINTS, RECORD_FILE, read_record
+from frostline.record import CARD_FILE, CHECKPOINTS, RECORD_FILE, read_record
 
 CLASSES_NAMED = 12
 
@@ -68,9 +69,12 @@ def _keep(
     """
     wanted = head_of(model.state_dict(), head)
     fits, other = _shapes(found) == _shapes(wanted), then is not None and then != tuple(classes)
+    unknown = (
+        f"the weights do not say for which classes: taken for {first_of(classes, most=CLASSES_NAMED)}, in this order"
+    )
     if not recipe.model.keep_head:
         hint = f"the weights have a head for {len(classes)} classes too: `model.keep_head: true` begins with it"
-        return [hint] if fits and not other else []
+        return [hint + (f"; {unknown}" if then is None else "")] if fits and not other else []
     asked, do = f"weights {recipe.model.weights}", "take `model.keep_head` out, for a new head"
     if not fits:
         raise WeightsError(asked, found=f"their head is {_shapes(found)}, wanted {_shapes(wanted)}", do=do)
@@ -79,7 +83,7 @@ def _keep(
         raise WeightsError(asked, found=f"their head is for {these[0]}, wanted {these[1]}", do=do)
     own = {name.removeprefix(f"{head}."): tensor for name, tensor in found.items()}
     model.get_submodule(head).load_state_dict(own)
-    return []
+    return [f"model.keep_head: {unknown}"] if then is None else []
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> str:
@@ -87,8 +91,19 @@ def _shapes(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _classes_of(weights: str) -> tuple[str, ...] | None:
-    """Give the classes of the run that wrote a file of weights; None: no run did."""
+    """Give the classes of the run that wrote a file of weights, or that exported it; None: no run did."""
     folder = Path(weights).parent
+    if (folder / CARD_FILE).is_file():
+        return _on_the_card(folder / CARD_FILE)
     if folder.name != CHECKPOINTS or not (folder.parent / RECORD_FILE).is_file():
         return None
     return tuple(read_record(folder.parent).classes)
+
+
+def _on_the_card(card: Path) -> tuple[str, ...] | None:
+    """Give the classes that are written beside exported weights; None: it is a card of somebody else."""
+    try:
+        classes = json.loads(card.read_text(encoding="utf-8"))["classes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return tuple(classes) if isinstance(classes, list) and all(isinstance(name, str) for name in classes) else None

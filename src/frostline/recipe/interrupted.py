@@ -1,17 +1,15 @@
 """A run that was interrupted: where it was, what of it fits the recipe of now, and what does not, by name."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from frostline.backbones import code_digest
 from frostline.errors import RunError, first_of
 from frostline.recipe.assembly import Assembly
-from frostline.recipe.words import is_local
 from frostline.record import EpochRecord, PhaseRecord, Proof
 from frostline.training import Best, PhaseState, Snapshot, State, put
 
@@ -19,7 +17,7 @@ _EPOCHS: TypeAdapter[tuple[EpochRecord, ...]] = TypeAdapter(tuple[EpochRecord, .
 _PHASES: TypeAdapter[tuple[PhaseRecord, ...]] = TypeAdapter(tuple[PhaseRecord, ...])
 _PROOFS: TypeAdapter[tuple[Proof, ...]] = TypeAdapter(tuple[Proof, ...])
 # Of what is kept to go on from.
-FORMAT = 3
+FORMAT = 4
 # More names than this nobody reads.
 NAMED = 8
 
@@ -113,12 +111,6 @@ def data_of(assembly: Assembly) -> dict[str, Any]:
     return {"classes": list(assembly.task.classes), "samples": digests}
 
 
-def code_of(assembly: Assembly) -> str:
-    """Give a digest of a user's own file with the network; nothing for what a library publishes."""
-    file, _, _ = assembly.recipe.model.name.rpartition(":")
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if is_local(assembly.recipe.model.name) else ""
-
-
 def _fitting(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     return [name for name, tensor in own.items() if name in found and found[name].shape == tensor.shape]
 
@@ -134,7 +126,7 @@ def _differences(snapshot: Snapshot, assembly: Assembly, *, processes: list[Any]
     unlike = own.keys() != snapshot.model.keys() or len(_fitting(own, snapshot.model)) < len(own)
     if unlike and not differ:
         differ.append("the network")
-    if words["code"] != code_of(assembly) and "model" not in differ:
+    if words["code"] != code_digest(assembly.recipe.model.name) and "model" not in differ:
         differ.append("the file of the network")
     if (before := words["processes"]) != processes:
         said = [f"{count}{', sharded' if shards else ''}" for count, shards in (before, processes)]

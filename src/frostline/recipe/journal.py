@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from frostline.backbones import code_digest
 from frostline.recipe.assembly import Assembly
-from frostline.recipe.interrupted import FORMAT, Interrupted, code_of, data_of
+from frostline.recipe.interrupted import FORMAT, Interrupted, data_of
 from frostline.record import EpochRecord, Evaluation, PhaseRecord, Proof, RunRecord, Skipped, StageOutline
 from frostline.tasks import ImageTask
 from frostline.training import Best, State, machine, peak_rss_mb, versions
@@ -38,7 +39,8 @@ class Journal:
     code: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.data, self.code = data_of(self.assembly), code_of(self.assembly)  # now: they may change while it runs
+        # Now: they may change while it runs.
+        self.data, self.code = data_of(self.assembly), code_digest(self.assembly.recipe.model.name)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -138,6 +140,8 @@ class Journal:
             started=self.started,
             digests=self.digests,
             augmentation=_augmentation(assembly.task),
+            input=dataclasses.asdict(assembly.task.spec),
+            code=self.code,
             skipped=tuple(Skipped(name=fault.name, reason=fault.reason) for fault in assembly.skipped),
             warnings=(*assembly.warnings, *self.remarks),
             status="finished" if failure is None else "failed",

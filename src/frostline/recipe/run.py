@@ -12,7 +12,7 @@ from frostline.freezing import across, confirm, digests, forget_cached, merge
 from frostline.optimization import stage_rates
 from frostline.processes import is_one_of_several
 from frostline.recipe.assembly import Assembly, always_held, assemble, blocks
-from frostline.recipe.folder import found, write_recipe
+from frostline.recipe.folder import forget_life_before, found, write_recipe
 from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.journal import Journal
 from frostline.recipe.load import load_recipe
@@ -94,14 +94,14 @@ def finetune(
     asked, folder = recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Path(out)
     alone = not is_one_of_several()
     if alone and (finished := found(folder, asked, resume=resume)) is not None:
-        return finished
+        return _as_it_is(finished, folder, warn)
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     runtime = Runtime(precision=asked.precision, device=asked.device, seed=asked.seed, shards=asked.shard)
     if runtime.shards and asked.amp == "O2":
         cast = UserError("amp: O2", found="sharded weights, which are not cast for a whole phase", do="write `amp: O1`")
         runtime.agree(cast)
     if not alone and (finished := runtime.on_main(lambda: found(folder, asked, resume=resume))) is not None:
-        return finished
+        return _as_it_is(finished, folder, warn if runtime.is_main else None)
     snapshot = runtime.on_main(lambda: read_snapshot(folder) if resume else None)
     assembly = runtime.together(lambda: assemble(asked, processes=runtime.count))
     journal = Journal(
@@ -110,6 +110,8 @@ def finetune(
     journal.seconds["preparation"] = time.perf_counter() - begun
     interrupted = runtime.together(lambda: _interrupted(journal, snapshot))
     runtime.on_main(lambda: write_recipe(folder, assembly.recipe))
+    if interrupted is None or not interrupted.same:
+        runtime.on_main(lambda: forget_life_before(folder))
     if warn is not None and runtime.is_main:
         warn([*assembly.warnings, *(interrupted.remarks if interrupted is not None else ())])
     best = Best(metric=asked.metric)
@@ -136,6 +138,15 @@ def finetune(
     record = runtime.on_main(lambda: _close(journal, best, failure=str(failure) if failure is not None else None))
     runtime.agree(failure)
     runtime.on_main(lambda: forget_snapshot(folder))
+    return record
+
+
+def _as_it_is(record: RunRecord, folder: Path, warn: Callable[[Sequence[str]], None] | None) -> RunRecord:
+    """Give the record of a run that is over, and say so: it looks like one that was trained just now."""
+    if warn is not None:
+        warn(
+            [f"{folder} is finished already: nothing was trained, and nobody looked whether its pictures have changed"]
+        )
     return record
 
 

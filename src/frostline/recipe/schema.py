@@ -10,8 +10,8 @@ from frostline.recipe.rules import DEFAULT_VAL, contradictions
 from frostline.recipe.stepping import Optimizer, Schedule
 from frostline.recipe.strict import Strict, Worded
 from frostline.recipe.words import (
+    ChannelMeans,
     ChannelSpreads,
-    ChannelValues,
     ClassWeights,
     Count,
     Freeze,
@@ -35,7 +35,7 @@ MOST_SEED = 2**32 - 1  # what numpy takes; torch takes more
 class Normalize(Strict):
     """What is subtracted from pixels (0 to 1) and what they are divided by."""
 
-    mean: ChannelValues = Field(description="the mean of each channel: 3 numbers, or 1 for all")
+    mean: ChannelMeans = Field(description="the mean of each channel: 3 numbers, or 1 for all")
     std: ChannelSpreads = Field(description="the standard deviation of each channel: as many numbers as mean, above 0")
 
 

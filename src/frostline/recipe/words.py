@@ -253,6 +253,14 @@ def _channel_values(value: tuple[float, ...]) -> tuple[float, ...]:
     return value
 
 
+def _channel_means(value: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(abs(one) <= 1 for one in value):
+        raise wrong(
+            f"{found(list(value))}, for values from 0 to 255; pictures come as 0 … 1: divide mean and std by 255"
+        )
+    return _channel_values(value)
+
+
 def _form(word: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": {word: schema}, "required": [word], "additionalProperties": False}
 
@@ -313,7 +321,7 @@ Train = Annotated[str, AfterValidator(_train)]
 Split = Annotated[Annotated[float, Field(ge=0, lt=1)] | str | None, BeforeValidator(_split)]
 NetworkName = Annotated[str, AfterValidator(_network)]
 Weights = Annotated[str, AfterValidator(_weights)]
-ChannelValues = Annotated[tuple[float, ...], Field(strict=False), AfterValidator(_channel_values)]
+ChannelMeans = Annotated[tuple[float, ...], Field(strict=False), AfterValidator(_channel_means)]
 ChannelSpreads = Annotated[
     tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False), AfterValidator(_channel_values)
 ]

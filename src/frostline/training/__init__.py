@@ -16,6 +16,7 @@ from frostline.training.course import Best, Course, PhaseResult, PhaseSettings
 from frostline.training.judging import evaluate, predict
 from frostline.training.logs import Logs
 from frostline.training.machine import machine, peak_rss_mb, versions
+from frostline.training.memory import is_out_of_memory, said
 from frostline.training.phase import run_phase
 from frostline.training.progress import Display, Silent, display
 from frostline.training.replays import Replays, ReplaySettings
@@ -50,6 +51,7 @@ __all__ = [
     "display",
     "evaluate",
     "forget_snapshot",
+    "is_out_of_memory",
     "load_checkpoint",
     "machine",
     "peak_rss_mb",
@@ -57,6 +59,7 @@ __all__ = [
     "put",
     "read_snapshot",
     "run_phase",
+    "said",
     "shard",
     "take_up_beginning",
     "versions",
