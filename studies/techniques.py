@@ -94,8 +94,8 @@ def main() -> None:
         PAGE,
         header=["data", "technique", "epochs", "test accuracy", "minus fastai, paired", "seconds", "peak memory"],
         rows=rows,
-        note=f"Mean ± sd over {len(SEEDS)} seeds; seconds of training with all that it needs; ours with the proof and the "
-        f"judging of the test pictures. {torch.get_num_threads()} threads. fastai {metadata.version('fastai')}.",
+        note=f"Mean ± sd over {len(SEEDS)} seeds; seconds of training with all that it needs, ours with proof "
+        f"and test. {torch.get_num_threads()} threads. fastai {metadata.version('fastai')}.",
     )
 
 

@@ -354,7 +354,25 @@ class Published(SmallResNet):
         return self.classifier
 
 
+class FirstWritten(nn.Module):
+    """Has its classifier written down before what runs in front of it."""
+
+    def __init__(self, *, channels=3, side=None):
+        super().__init__()
+        self.fc = nn.Linear(8 if side is None else 8 * side * side, 5)
+        self.body = nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.Sequential(nn.Conv2d(8, 8, 1)))
+        self.side = side
+
+    def forward(self, x):
+        x = self.body(x)
+        return self.fc(x.mean((2, 3)) if self.side is None else x.flatten(1))
+
+
 CLASSIFIERS = {
+    "the last to run": (FirstWritten(), "fc"),
+    "the last to run on grey": (FirstWritten(channels=1), "fc"),
+    "the last to run at one size alone": (FirstWritten(side=32), "fc"),
+    "the last to be written where none runs": (FirstWritten(channels=2), "body.1.0"),
     "a linear layer": (Published(nn.Linear(8, 3)), "classifier"),
     "a convolution": (Published(nn.Conv2d(8, 3, 1)), "classifier"),
     "several layers": (Published(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))), "classifier.2"),

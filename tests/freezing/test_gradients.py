@@ -105,6 +105,36 @@ def test_claim_5_fails_where_the_held_has_a_gradient():
     assert wrong == ["0.bias is held and has a gradient"]
 
 
+class Skipping(nn.Module):
+    """Leaves its block out in some steps, as LayerDrop and experts do."""
+
+    def __init__(self, *, leaves_out):
+        super().__init__()
+        self.one, self.block, self.head = (nn.Linear(FEATURES, FEATURES) for _ in range(3))
+        self.leaves_out = iter(leaves_out)
+
+    def forward(self, x):
+        x = self.one(x)
+        return self.head(x if self.training and next(self.leaves_out) else self.block(x))
+
+
+def test_a_block_that_is_skipped_in_some_steps_is_told_and_one_that_is_skipped_in_all_is_a_fault():
+    network = Skipping(leaves_out=[True, False, True])
+    watch = watched(network, freeze(network, {"first": 1}), batches=[vector_batch()] * 3)
+    assert watch.claim().status == "holds"
+    assert watch.warnings() == (
+        "the gradient of 2 trained tensors was missing in some of the 3 steps watched: block.bias, block.weight",
+    )
+    network = Skipping(leaves_out=[True, True])
+    watch = watched(network, freeze(network, {"first": 1}), batches=[vector_batch()] * 2)
+    assert watch.without == {"block.bias", "block.weight"}
+    assert watch.claim().evidence["wrong"] == [
+        f"block.{kind} is trained and got no gradient in any of 2 steps" for kind in ("weight", "bias")
+    ]
+    with watch.waiting():
+        assert watch.claim().status == "holds"
+
+
 class DetachedInTraining(nn.Module):
     """Cuts its own gradient, and only in train mode."""
 

@@ -57,6 +57,14 @@ def test_matrices_decay_and_norms_and_biases_do_not(build, some):
     assert set(plain["names"]) == {name for name in listed if name.endswith("bias") or "bn" in name}
 
 
+def test_a_weight_decay_that_is_left_to_the_optimizer_is_the_optimizers():
+    network = SmallResNet()
+    decayed, plain = torch.optim.AdamW(
+        param_groups(network, plan_of(network, "none"), lr=1.0), weight_decay=0.05
+    ).param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.05, 0.0)
+
+
 def test_tokens_of_the_root_are_in_a_group():
     network = Tokens()
     groups = param_groups(network, plan_of(network, {"train": ["cls_token", "head"]}), lr=1.0)

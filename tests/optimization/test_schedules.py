@@ -73,6 +73,11 @@ def test_one_cycle_of_few_steps(steps, rise):
     assert found.max() <= RATES[0] + 1e-9
 
 
+@pytest.mark.parametrize("name", ["one_cycle", "slanted_triangular"])
+def test_what_rises_has_the_whole_rate_in_a_phase_of_one_step(name):
+    assert values(lambda o: make_schedule(name, o, steps=1), run=1).max() == RATES[0]
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_one_cycle_moves_the_first_beta(name):
     optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](

@@ -215,13 +215,23 @@ NETWORKS = {
         "def forward(self, x):\n    self.fc(self.conv2(self.conv1(x)).mean((2, 3)))\n    return {'scores': 'none'}",
         "the network's output: dict without a tensor",
     ),
-    "gives a map": ("def forward(self, x):\n    return self.conv2(self.conv1(x))", "it gives 1 × 8 × 8 × 8 for one"),
+    "gives a map": (
+        "def forward(self, x):\n    return self.conv2(self.conv1(x))",
+        "with a new conv2 it gives 1 × 3 × 8 × 8 for one",
+    ),
     "has its classifier in the middle": (
         "def begin(self):\n    self.extra = nn.Linear(8, 8)\n"
-        "def between(self, x):\n    self.extra(x.new_zeros(1, 8))\n    return x",
+        "def forward(self, x):\n    x = self.conv2(self.conv1(x)).mean((2, 3))\n    y = self.fc(x)\n"
+        "    self.extra(x)\n    return y",
         "with a new extra it gives 1 × 5 for one picture, wanted 1 × 3",
     ),
 }
+
+
+def test_a_layer_that_is_written_last_and_runs_before_the_classifier_stays(tmp_path: Path) -> None:
+    network = "def begin(self):\n    self.extra = nn.Conv2d(4, 4, 1)\ndef between(self, x):\n    return self.extra(x)"
+    state = assemble(tiny_recipe(tmp_path, network=network)).model.state_dict()
+    assert (state["fc.weight"].shape, state["extra.weight"].shape) == ((3, 8), (4, 4, 1, 1))
 
 
 @pytest.mark.parametrize(("network", "says"), NETWORKS.values(), ids=NETWORKS.keys())

@@ -261,7 +261,7 @@ FAULTS = {
     ),
     "has a parameter that it does not use": (
         "def begin(self):\n    self.bn2.unused = nn.Parameter(torch.zeros(2))",
-        "bn2.unused is trained and got no gradient in step 1",
+        "bn2.unused is trained and got no gradient in any of 8 steps",
     ),
 }
 
@@ -273,12 +273,26 @@ def test_a_network_that_breaks_the_freeze_fails_the_run(network: str, says: str,
     assert record.proof is not None
     assert not record.proof["ok"]
     assert json.loads((tmp_path / "run/proof.json").read_text()) == record.proof
-    if "after the first step" in str(error):
+    if "`frostline verify` shows all claims" in str(error):
         assert says in str(error)
     else:
         claim = record.proof["claims"][5]
         assert (claim["name"], claim["status"]) == (CLAIMS[5], "fails")
         assert claim["evidence"]["summary"].startswith(says)
+
+
+@pytest.mark.recipe
+def test_a_block_that_is_skipped_now_and_then_breaks_nothing_and_is_told(tmp_path: Path) -> None:
+    network = (
+        "def begin(self):\n    self.extra, self.n = nn.Conv2d(4, 4, 1), 0\n"
+        "def between(self, x):\n    self.n += self.training\n    return x if self.n % 2 else self.extra(x)"
+    )
+    phases = [{"epochs": 2, "freeze": "none", "lr": 0.01}]
+    record = finetune(tiny_recipe(tmp_path, network=network, phases=phases), out=tmp_path / "run")
+    assert record.proof is not None
+    assert record.proof["ok"]
+    said = "the gradient of 2 trained tensors was missing in some of the 8 steps watched: extra.bias, extra.weight"
+    assert said in record.proof["warnings"]
 
 
 @pytest.mark.recipe

@@ -1,5 +1,6 @@
 """The loop against one written by hand: the same bits with SGD, the same numbers with AdamW and a cosine."""
 
+import gc
 import json
 import math
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
-from frostline.recipe import finetune, load_recipe
+from frostline.recipe import finetune, load_recipe, run
 from frostline.record import EpochRecord, RunRecord
-from frostline.training import Best
+from frostline.training import Best, PhaseResult, Silent, run_phase
 from training.by_hand import EPOCHS, SEED, STEPS, TRAINED, by_hand, phases
 from training.tiny import SIDE, tiny_recipe, twin_at_start, write_recipe
 
@@ -130,6 +132,31 @@ def test_a_second_phase_starts_from_the_checkpoint_that_it_names(
         (epoch.train_loss, epoch.val_loss) for epoch in first.epochs
     ]
     assert [(epoch.epoch, epoch.phase) for epoch in record.epochs] == [(1, 1), (2, 1), (3, 1), (4, 2)]
+
+
+@pytest.mark.recipe
+def test_what_a_phase_needed_alone_is_gone_when_the_next_one_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[nn.Module] = []
+    counts: list[int] = []
+
+    class Counts(Silent):
+        def epoch(self, record: EpochRecord) -> None:
+            gc.collect()
+            counts.append(sum(type(thing) is torch.optim.SGD for thing in gc.get_objects()))
+
+    def noted(model: nn.Module, *args: Any, **keys: Any) -> PhaseResult:
+        models.append(model)
+        done = run_phase(model, *args, **keys)
+        assert all(parameter.grad is None for parameter in model.parameters())
+        return done
+
+    monkeypatch.setattr(run, "run_phase", noted)
+    two = [{"epochs": 2, "freeze": freeze, "lr": 0.01} for freeze in ("none", {"through": "stem"})]
+    finetune(tiny_recipe(tmp_path, phases=two, replay="off"), out=tmp_path / "run", show=Counts())
+    assert len(models) == 2
+    assert counts == [counts[0]] * 4
 
 
 @pytest.mark.recipe

@@ -9,7 +9,7 @@ from frostline.freezing import freeze, verify
 from frostline.optimization import param_groups
 from frostline.selection import parse
 from frostline.unfreezing import Phase, Progress, unfreeze
-from networks import SmallResNet, Tokens, cross_entropy, image_batch, mlp, state_of
+from networks import SmallResNet, Tokens, cross_entropy, image_batch, mlp, state_of, vector_batch
 
 
 def trained(network):
@@ -137,6 +137,10 @@ def test_a_plan_in_force_is_not_taken_for_what_the_user_had_frozen():
 WRONG = {
     "nothing": ({}, "nothing. give one of"),
     "two ways": ({"thaws": {0: ["head"]}, "every": 2}, "thaws and every"),
+    "a phase that never ends": (
+        {"phases": [Phase(freeze="all"), Phase(freeze="none")]},
+        "phase 1 of 2, freeze all: neither epochs nor patience",
+    ),
     "patience beside phases": ({"phases": [Phase(freeze=parse("all"))], "patience": 3}, "phases and patience"),
 }
 
@@ -145,3 +149,13 @@ WRONG = {
 def test_one_way_at_a_time(given, says):
     with pytest.raises(ScheduleError, match=says):
         unfreeze(SmallResNet(), **given)
+
+
+def test_what_thaws_has_no_gradient_of_before_it_was_held():
+    network = mlp()
+    cross_entropy(network, vector_batch()).backward()
+    with unfreeze(network, phases=[Phase(freeze="all", epochs=1), Phase(freeze="none")]) as schedule:
+        for epoch, thawed in enumerate([False, True]):
+            schedule.step(epoch)
+            assert network[0].weight.grad is None
+            assert network[0].weight.requires_grad is thawed

@@ -1,17 +1,25 @@
 """The layer that classifies, by name: what a new head takes the place of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 
+import torch
 from torch import nn
 
 from frostline.errors import NetworkError
+from frostline.selection.inputs import IMAGE_SIZES_PX
+from frostline.selection.trace import trace
+
+_IN_ORDER = ("torch", "torchvision", "timm", "transformers", "ultralytics", "frostline")
 
 
 def classifier_name(model: nn.Module) -> str:
     """Name the layer that classifies: the last linear layer or convolution.
 
     Where the network says by timm's `get_classifier` what classifies, it is the last one in that. A network of
-    Hugging Face keeps its classifier beside its body, in a child of its own that has no other such layer.
+    Hugging Face keeps its classifier beside its body, in a child of its own that has no other such layer. Libraries
+    write their layers down in the order in which they run; of anybody else's network the last to run is taken, where
+    it runs on a picture of some usual size.
 
     Raises:
         NetworkError: there is none, or the network has several classifiers.
@@ -36,7 +44,20 @@ def classifier_name(model: nn.Module) -> str:
             do="name another network",
         )
     named: Iterable[tuple[str, nn.Module]] = model.named_modules()
-    return next(name for name, module in named if module is layers[-1])
+    names = [name for name, module in named if any(module is layer for layer in layers)]
+    return names[-1] if type(model).__module__.partition(".")[0] in _IN_ORDER else _last_to_run(model, names)
+
+
+def _last_to_run(model: nn.Module, names: Sequence[str]) -> str:
+    """Name the last of some layers to run on a picture, or the last one where the network takes none."""
+    try:
+        twin = deepcopy(model)  # a network may keep what it computes, and is not run before it has its weights
+    except Exception:  # whatever a stranger's class raises that cannot be copied
+        return names[-1]
+    pictures = (torch.zeros(1, channels, *size) for channels in (3, 1) for size in IMAGE_SIZES_PX)
+    calls = next((calls for picture in pictures if (calls := trace(twin, picture).calls)), {})
+    ran = [name for name in names if twin.get_submodule(name) in calls]
+    return max(ran, key=lambda name: calls[twin.get_submodule(name)].order, default=names[-1])
 
 
 def classifier_tensors(model: nn.Module) -> tuple[str, ...]:

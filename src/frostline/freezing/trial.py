@@ -2,7 +2,8 @@
 
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -69,7 +70,8 @@ def prefix_claim(model: nn.Module, plan: FreezePlan, *, loss: Loss | None, batch
 class GradientWatch:
     """Claim 5: watch real steps; held gradients stay None, every trained tensor gets one, and it is finite.
 
-    A gradient that is zero in every step watched is a warning: LoRA's A and zero-initialised layers start so.
+    A gradient that is zero in every step watched is a warning: LoRA's A and zero-initialised layers start so. So is one
+    that is missing in some of them: layers that are dropped as a whole, and experts that are not asked, have none then.
     """
 
     def __init__(self, model: nn.Module, plan: FreezePlan) -> None:
@@ -78,6 +80,23 @@ class GradientWatch:
         self.steps = 0
         self._wrong: dict[str, None] = {}
         self._zero = set(plan.trained_names)
+        self._without = dict.fromkeys(name for name, _ in model.named_parameters() if name in plan.trained_names)
+        self._skipped: dict[str, None] = {}
+        self._waits = False
+
+    @property
+    def without(self) -> frozenset[str]:
+        """Trained tensors that got no gradient in any step so far."""
+        return frozenset(self._without) if self.steps else frozenset()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """For the time of the block, take no missing gradient for a fault: a later step may bring it."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
 
     def observe(self) -> None:
         """Look at the gradients of one step: after backward, unscaled, before they are set to None."""
@@ -91,10 +110,12 @@ class GradientWatch:
             if name in self.plan.held_names:
                 if gradient is not None:
                     self._wrong[f"{name} is held and has a gradient"] = None
-            elif gradient is None:
-                self._wrong[f"{name} is trained and got no gradient in step {self.steps}"] = None
-                self._zero.discard(name)
-            elif not bool(torch.isfinite(gradient).all()):
+                continue
+            if gradient is None:
+                self._skipped[name] = None
+                continue
+            self._without.pop(name, None)
+            if not bool(torch.isfinite(gradient).all()):
                 self._wrong[f"{name} has a gradient that is not finite in step {self.steps}"] = None
                 self._zero.discard(name)
             elif name in self._zero and (bool(gradient.any()) or not gradient.numel()):
@@ -102,12 +123,14 @@ class GradientWatch:
 
     def state(self) -> dict[str, Any]:
         """Give what was seen as plain data, for a watch that goes on in another process."""
-        return {"steps": self.steps, "wrong": list(self._wrong), "zero": sorted(self._zero)}
+        seen = {"wrong": self._wrong, "zero": sorted(self._zero), "without": self._without, "skipped": self._skipped}
+        return {"steps": self.steps, **{word: list(names) for word, names in seen.items()}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what was seen before."""
         self.steps = state["steps"]
-        self._wrong, self._zero = dict.fromkeys(state["wrong"]), set(state["zero"])
+        self._wrong, self._skipped = dict.fromkeys(state["wrong"]), dict.fromkeys(state["skipped"])
+        self._zero, self._without = set(state["zero"]), dict.fromkeys(state["without"])
 
     def claim(self) -> Claim:
         """Say what was seen."""
@@ -117,15 +140,21 @@ class GradientWatch:
             f"in {self.steps} real steps {len(self.plan.trained_names)} trained tensors had finite gradients "
             f"and {len(self.plan.held_names)} held ones had none"
         )
-        return claim(GRADIENTS, list(self._wrong), summary, {"steps": self.steps, "always_zero": sorted(self._zero)})
+        wrong = list(self._wrong)
+        if not self._waits:
+            steps = f"any of {self.steps} steps" if self.steps > 1 else "step 1"
+            wrong += [f"{name} is trained and got no gradient in {steps}" for name in self._without]
+        always_zero = sorted(self._zero - self._without.keys())
+        return claim(GRADIENTS, wrong, summary, {"steps": self.steps, "always_zero": always_zero})
 
     def warnings(self) -> tuple[str, ...]:
-        """Name the trained tensors whose gradient was zero in every step."""
-        if not self.steps or not self._zero:
-            return ()
-        names = first_of(sorted(self._zero), most=5)
-        return (
-            f"the gradient of {len(self._zero)} trained tensors was zero in all {self.steps} steps watched: {names}",
+        """Name the trained tensors whose gradient was zero in every step, and those without one in some of them."""
+        zero, skipped = self._zero - self._without.keys(), self._skipped.keys() - self._without.keys()
+        said = {f"was zero in all {self.steps} steps": zero, f"was missing in some of the {self.steps} steps": skipped}
+        return tuple(
+            f"the gradient of {len(names)} trained tensors {what} watched: {first_of(sorted(names), most=5)}"
+            for what, names in said.items()
+            if self.steps and names
         )
 
 

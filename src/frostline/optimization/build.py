@@ -122,6 +122,8 @@ def make_schedule(
         RatesError: a warm-up longer than the phase, or before a schedule that rises by itself.
     """
     _check_warmup(name, steps=steps, warmup_steps=warmup_steps)
+    if name in RISING and steps == 1:
+        name = "constant"  # the one step would be the lowest of the cycle, at which nothing is learned
     if name == "one_cycle":
         return _one_cycle(optimizer, steps=steps, rise=0.3 if rise is None else rise)
     left = steps - warmup_steps

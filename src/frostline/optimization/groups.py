@@ -15,7 +15,7 @@ def param_groups(
     plan: FreezePlan,
     *,
     lr: float,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     factors: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Make the groups that an optimizer takes: what the plan trains, and nothing else.
@@ -24,13 +24,15 @@ def param_groups(
         model: the network that the plan was made for.
         plan: what is trained.
         lr: learning rate, multiplied by its factor in each group.
-        weight_decay: of tensors with two and more dimensions. Norms, biases and other vectors have none, nor has what
-            the network itself names in `no_weight_decay()`, as timm's and Swin's do.
+        weight_decay: of tensors with two and more dimensions; None: what the optimizer is given. Norms, biases and
+            other vectors have none, nor has what the network itself names in `no_weight_decay()`, as timm's and
+            Swin's do.
         factors: listed name of a parameter → what its rate is multiplied by; as `by_stage` and `by_depth` give them.
             None: 1 for all.
 
     Returns:
-        Groups with `params`, `names`, `lr` and `weight_decay`, one or two for each factor, the largest factor first.
+        Groups with `params`, `names`, `lr` and, where it is not left to the optimizer, `weight_decay`; one or two for
+        each factor, the largest factor first.
 
     Raises:
         PlanError: a tensor that the plan trains is not in the network.
@@ -65,7 +67,7 @@ def param_groups(
             "params": [named[name] for name in names],
             "names": names,
             "lr": lr * factor,
-            "weight_decay": weight_decay if decays else 0.0,
+            **({"weight_decay": 0.0} if not decays else {} if weight_decay is None else {"weight_decay": weight_decay}),
         }
         for (factor, decays), names in sorted(groups.items(), reverse=True)
     ]

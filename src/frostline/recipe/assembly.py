@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from math import ceil
 
 import numpy as np
@@ -24,10 +23,11 @@ from frostline.data import (
     policy,
 )
 from frostline.errors import DataError, NetworkError, UserError
-from frostline.freezing import FreezePlan, make_plan, trained_batchnorm
+from frostline.freezing import FreezePlan, make_plan
 from frostline.recipe.data import gather
 from frostline.recipe.head import with_head, with_new_head
 from frostline.recipe.rates import rate_factors, rate_schedule
+from frostline.recipe.remarks import of_plans, of_schedules, of_settings, of_technique
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
 from frostline.selection import HEAD, Outline, outline, parents_of, undisturbed
@@ -82,7 +82,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
         RatesError: rates for a stage that is not there, or none for one that is; a warm-up longer than its phase.
         UserError: an augmentation that cannot be done.
     """
-    recipe = expanded(recipe, lambda: stage_names(recipe))
+    asked, recipe = recipe, expanded(recipe, lambda: stage_names(recipe))
     gathered = gather(recipe)
     data = gathered.parts
     torch.manual_seed(recipe.seed)
@@ -98,9 +98,12 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
     leasts = [least_samples(model, plan, processes=processes) for plan in plans]
-    _check_schedules(recipe, task, data.train, shares=[Share(count=processes, least=least) for least in leasts])
+    shares = [Share(count=processes, least=least) for least in leasts]
+    epoch_steps = _checked_schedules(recipe, task, data.train, shares=shares)
     warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
-    warnings += [*_thawing_nothing(plans), *gathered.notes, *remarks, *_apart(model, plans, processes)]
+    warnings += [*of_plans(plans), *of_technique(asked.technique, read, plans), *gathered.notes, *remarks]
+    warnings += of_settings(recipe, model, plans, processes=processes)
+    warnings += of_schedules(recipe, epoch_steps=epoch_steps)
     warnings += mend_norms(recipe, model, plans, task=task, samples=data.train)
     assembly = Assembly(
         recipe=recipe,
@@ -120,32 +123,18 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     return assembly
 
 
-def _check_schedules(recipe: Recipe, task: ImageTask, samples: Samples, *, shares: Sequence[Share]) -> None:
-    """See that every phase has room for its warm-up: before the first, and not hours later.
+def _checked_schedules(recipe: Recipe, task: ImageTask, samples: Samples, *, shares: Sequence[Share]) -> list[int]:
+    """See that every phase has room for its warm-up, before the first and not hours later; give steps of an epoch.
 
     Raises:
         RatesError: one has none.
     """
+    every = []
     for phase, share in zip(recipe.phases, shares, strict=True):
         steps = ceil(len(task.loader(samples, seed=recipe.seed, share=share)) / recipe.accumulate)
         rate_schedule(recipe, phase).check(epochs=phase.epochs, epoch_steps=steps)
-
-
-def _thawing_nothing(plans: Sequence[FreezePlan]) -> list[str]:
-    """Say of a phase with words of its own that it holds what the phase before held."""
-    return [
-        f"phase {number} (freeze {plan.selector}) holds here just what phase {number - 1} ({before.selector}) holds"
-        for number, (before, plan) in enumerate(pairwise(plans), start=2)
-        if str(plan.selector) != str(before.selector) and plan.held_names == before.held_names
-    ]
-
-
-def _apart(model: nn.Module, plans: Sequence[FreezePlan], processes: int) -> list[str]:
-    """Say what is not as in one process."""
-    norm = next((name for plan in plans if (name := trained_batchnorm(model, plan)) is not None), None)
-    if processes == 1 or norm is None:
-        return []
-    return [f"{processes} processes: BatchNorm that is trained ({norm} …) takes statistics of each one's own batches"]
+        every.append(steps)
+    return every
 
 
 def stage_names(recipe: Recipe) -> tuple[str, ...]:
@@ -333,7 +322,7 @@ def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: 
             f"network {name}",
             found=f"with a new {head} in place of its last linear layer or convolution it takes no pictures of "
             f"{_shape(example)} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]})",
-            do="`data.size` and `data.channels` say what it is given; in a file of your own write the classifier last",
+            do="`data.size` and `data.channels` say what it is given",
         ) from None
     found = _shape(scores(output))
     if found != f"1 × {num_classes}":

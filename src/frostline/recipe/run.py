@@ -7,6 +7,8 @@ from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
 from frostline.errors import FrostlineError, ProofError, RunFailure, UserError
 from frostline.freezing import across, confirm, digests, forget_cached, merge
 from frostline.optimization import stage_rates
@@ -234,7 +236,7 @@ def _train(
             note=note,
             remark=remark,
         )
-        earlier = None
+        earlier: list[torch.optim.Optimizer] = []
         for index in range(1 if interrupted is None else interrupted.phase, len(recipe.phases) + 1):
             phase, plan = recipe.phases[index - 1], assembly.plans[index - 1]
             here = interrupted if interrupted is not None and interrupted.phase == index else None
@@ -243,7 +245,9 @@ def _train(
                 remark(f"phase {index} begins with the last weights: no epoch of this recipe is the best yet")
             elif phase.start_from == "best" and here is None:
                 restore()
-                earlier = None  # what it knows is of the last weights
+                if best.phase != index - 1:
+                    remark(f"phase {index} begins with epoch {best.epoch}, the best yet, of phase {best.phase}")
+                earlier.clear()  # what it knows is of the last weights
                 # Before the best epoch of this phase takes the place of the one that it starts from.
                 keeper.keep_to_resume(journal.state(best, index, beginning(runtime)))
 
@@ -264,9 +268,10 @@ def _train(
                     earlier=earlier,
                     resumed=resumed,
                 )
-            earlier = result.optimizer
+            earlier = [result.optimizer]
             journal.proofs.append(result.proof)
             journal.phases.append(_phase_record(assembly, index, result))
+            del result  # with it the optimizer would live as long as the next phase
             journal.proof = merge(journal.proofs)
         if has_best():
             restore()

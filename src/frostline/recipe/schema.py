@@ -106,7 +106,8 @@ class Phase(Strict):
     )
     lr: Annotated[float, Field(gt=0)] = Field(description="the learning rate, above 0")
     start_from: Literal["last", "best"] = Field(
-        default="last", description="begin with the last weights of the phase before, or its best on validation"
+        default="last",
+        description="begin with the last weights of the phase before, or the best epoch of the run so far",
     )
     rates: Rates | None = Field(default=None, description="the rates of the stages; null: the recipe's")
     schedule: Schedule | None = Field(default=None, description="the rate over the steps; null: the recipe's")
@@ -298,7 +299,7 @@ class Recipe(Strict):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
         description="judge and keep a moving average of the weights, which keeps so much of itself in a step, such as "
-        "0.999; null: the weights themselves",
+        "0.999, and less at first; null: the weights themselves",
     )
     augment: Augment = Field(
         default=Augment(), description="random changes to training images: a policy, a list of transforms, or a mapping"

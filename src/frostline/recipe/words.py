@@ -255,9 +255,8 @@ def _channel_values(value: tuple[float, ...]) -> tuple[float, ...]:
 
 def _channel_means(value: tuple[float, ...]) -> tuple[float, ...]:
     if not all(abs(one) <= 1 for one in value):
-        raise wrong(
-            f"{found(list(value))}, for values from 0 to 255; pictures come as 0 … 1: divide mean and std by 255"
-        )
+        written = ", ".join(f"{one:g}" for one in value)
+        raise wrong(f"{written}, for values from 0 to 255; pictures come as 0 … 1: divide mean and std by 255")
     return _channel_values(value)
 
 

@@ -223,14 +223,19 @@ class ImageTask:
         images_NCHW, labels_N, _ = batch
         return self.loss(scores(model(images_NCHW.to(device))), labels_N.to(device))
 
-    def metrics(self, logits_NK: Tensor, labels_N: Tensor) -> dict[str, float]:
-        """Accuracy, balanced accuracy (mean recall of the classes that have samples) and macro F1, shares of 1."""
+    def metrics(self, predicted: Tensor, labels_N: Tensor) -> dict[str, float]:
+        """Accuracy, balanced accuracy (mean recall of the classes that have samples) and macro F1, shares of 1.
+
+        Args:
+            predicted: N classes, or N × K scores.
+            labels_N: the truth.
+        """
         count = len(self.classes)
-        recalls_K = multiclass_recall(logits_NK, labels_N, count, average=None)
+        recalls_K = multiclass_recall(predicted, labels_N, count, average=None)
         values = (
-            multiclass_accuracy(logits_NK, labels_N, count, average="micro"),
+            multiclass_accuracy(predicted, labels_N, count, average="micro"),
             recalls_K[torch.bincount(labels_N, minlength=count) > 0].mean(),
-            multiclass_f1_score(logits_NK, labels_N, count, average="macro"),
+            multiclass_f1_score(predicted, labels_N, count, average="macro"),
         )
         return {name: float(value) for name, value in zip(self.metric_names, values, strict=True)}
 

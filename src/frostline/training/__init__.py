@@ -1,5 +1,6 @@
 """OUR loop: phases as fresh starts, on Accelerate; checkpoints, logs and progress."""
 
+from frostline.training.average import steps_until
 from frostline.training.checkpoint import (
     BEST,
     LAST,
@@ -61,6 +62,7 @@ __all__ = [
     "run_phase",
     "said",
     "shard",
+    "steps_until",
     "take_up_beginning",
     "versions",
 ]

@@ -96,7 +96,7 @@ def train_epoch(gear: Gear, *, number: int) -> Trained:
     seen = [one for one in seen if one.weight]
     return Trained(
         loss=sum(one.loss * one.weight for one in seen) / sum(one.weight for one in seen),
-        metrics=gear.task.metrics(torch.cat([one.logits for one in seen]), torch.cat([one.labels for one in seen])),
+        metrics=gear.task.metrics(torch.cat([one.predicted for one in seen]), torch.cat([one.labels for one in seen])),
         lr=first_rate,
         begun=begun,
         last=last,
@@ -114,11 +114,11 @@ def _fetched(batches: Iterator[Batch], gear: Gear) -> list[Batch]:
 
 
 class _Seen(NamedTuple):
-    """What a batch gave: its loss, how much it counts, scores N × K and labels N, on the CPU."""
+    """What a batch gave: its loss, how much it counts, predicted classes N and labels N, on the CPU."""
 
     loss: float
     weight: float
-    logits: Tensor
+    predicted: Tensor
     labels: Tensor
 
 
@@ -142,11 +142,12 @@ def _step(
         with runtime.local(gear.network) if place < len(together) else nullcontext():
             output_NK = scores(gear.network(batch[0]))
             loss = gear.task.loss(output_NK, batch[1])
-            value, logits_NK = loss.item(), output_NK.detach().float().cpu()  # of a whole epoch they may fill a GPU
+            # Not the scores: of a whole epoch of many classes they would fill a memory.
+            value, predicted_N = loss.item(), output_NK.detach().argmax(1).cpu()
             runtime.backward(loss if share is None else loss * share)
         if not math.isfinite(value):
             error = error or broken(f"the loss is {value}", batch=batch)
-        seen.append(_Seen(value, weight, logits_NK, gear.task.labels(batch).cpu()))
+        seen.append(_Seen(value, weight, predicted_N, gear.task.labels(batch).cpu()))
     runtime.agree(error)
     if gear.clip_norm is not None:
         runtime.clip(gear.network, norm=gear.clip_norm)
@@ -215,7 +216,11 @@ def _watch_step(gear: Gear) -> None:
         return
     gear.watch.observe()
     if gear.watch.steps == 1:
-        _check_first_step(gear)
+        # A block that is skipped now and then may have been skipped.
+        with gear.watch.waiting():
+            _check(gear)
+    elif gear.watch.steps == WATCHED_STEPS and any(gear.runtime.gathered(gear.watch.without)):
+        _check(gear)
 
 
 def _validate(gear: Gear) -> tuple[float | None, dict[str, float]]:
@@ -225,8 +230,8 @@ def _validate(gear: Gear) -> tuple[float | None, dict[str, float]]:
     return float(gear.task.judged_loss(logits_NK, labels_N)), gear.task.metrics(logits_NK, labels_N)
 
 
-def _check_first_step(gear: Gear) -> None:
-    """Stop at once where the first step shows that the plan is not in force, and not after hours."""
+def _check(gear: Gear) -> None:
+    """Stop at once where the first steps show that the plan is not in force, and not after hours."""
     handle = gear.handle
     mine = verify(handle, optimizer=gear.optimizer, scheduler=gear.scheduler, watch=gear.watch)
     proof = across(gear.runtime.gathered(mine))
@@ -236,11 +241,15 @@ def _check_first_step(gear: Gear) -> None:
         cure = "hold what the network's forward does not use" if unused else "mend the forward that changes it"
         broken = ProofError(
             f"freeze: {handle.plan.selector}",
-            found=f"after the first step: {failing[0].evidence['summary']}",
+            found=f"after {_steps(gear.watch.steps)}: {failing[0].evidence['summary']}",
             do=f"{cure}; `frostline verify` shows all claims",
             proof=proof,
         )
         gear.runtime.agree(broken)
+
+
+def _steps(count: int) -> str:
+    return "the first step" if count == 1 else f"{count} steps"
 
 
 def finite_buffers(model: nn.Module) -> frozenset[str]:

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frostline.errors import RunFailure, first_of
 from frostline.freezing import FreezePlan, GradientWatch, PlanHandle, across, apply, verify
@@ -43,7 +43,7 @@ def run_phase(
     settings: PhaseSettings,
     first_epoch: int,
     save: Save,
-    earlier: torch.optim.Optimizer | None = None,
+    earlier: list[torch.optim.Optimizer] | None = None,
     resumed: PhaseState | None = None,
 ) -> PhaseResult:
     """Apply the plan, make optimizer and schedule, train, prove that the plan held, and lift it.
@@ -58,7 +58,8 @@ def run_phase(
         settings: epochs, rate, optimizer.
         first_epoch: number of the phase's first epoch in the run, from 1, also where it is resumed.
         save: keeps what is needed to go on.
-        earlier: the optimizer of the phase before, where this one goes on from its last weights.
+        earlier: the optimizer of the phase before, alone, where this one goes on from its last weights; the list is
+            emptied, so that what it knows is not kept for longer than it is needed.
         resumed: where the phase was interrupted; the network has the weights of then.
 
     Raises:
@@ -66,9 +67,11 @@ def run_phase(
         ProofError: after the first step the plan is found not to be in force.
         RunFailure: memory does not suffice, and with fewer images at once something else would be learned.
     """
-    begin = _Begin(first_epoch=first_epoch, save=save, earlier=earlier, resumed=resumed)
     # Several processes do not begin once more: one of them alone would.
     start = copied(model, plan) if course.runtime.count == 1 else {}
+    begin = _Begin(first_epoch=first_epoch, save=save, earlier=list(earlier or ()), resumed=resumed, start=start)
+    if earlier is not None:
+        earlier.clear()
     drawn, best = beginning(course.runtime), replace(course.best)
     if resumed is not None and resumed.same:
         task = replace(course.task, batch_size=resumed.batch_size, step_size=resumed.step_size)
@@ -76,7 +79,7 @@ def run_phase(
         settings = replace(settings, accumulate=resumed.accumulate)
     while True:
         noted: list[EpochRecord] = []
-        attempt = replace(course, note=_also(noted.append, course.note))
+        attempt = replace(course, note=_also(noted.append, begin.forget, course.note))
         try:
             return _attempt(model, plan, attempt, settings, begin)
         except Exception as error:
@@ -97,7 +100,7 @@ def run_phase(
         )
         course = replace(course, task=task, replays=course.replays.with_task(task))
         settings = replace(settings, accumulate=accumulate)
-        put(model.state_dict(), start)
+        put(model.state_dict(), begin.start)
         course.best.put_back(best)
         take_up_beginning(drawn, course.runtime)
         course.remark(
@@ -112,22 +115,33 @@ def _drawn_otherwise(plan: FreezePlan) -> str:
     return "" if name is None else f"; {name}, which is random, draws for fewer images at once"
 
 
-def _also(first: Callable[[EpochRecord], None], second: Callable[[EpochRecord], None]) -> Callable[[EpochRecord], None]:
-    def both(record: EpochRecord) -> None:
-        first(record)
-        second(record)
+def _also(*told: Callable[[EpochRecord], None]) -> Callable[[EpochRecord], None]:
+    def all_of_them(record: EpochRecord) -> None:
+        for one in told:
+            one(record)
 
-    return both
+    return all_of_them
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Begin:
-    """Where a phase begins, however often it does; arguments of `run_phase`."""
+    """Where a phase begins, however often it does; arguments of `run_phase`, and the weights of then."""
 
     first_epoch: int
     save: Save
-    earlier: torch.optim.Optimizer | None
+    earlier: list[torch.optim.Optimizer]
     resumed: PhaseState | None
+    start: dict[str, Tensor]
+
+    def carry(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give an optimizer what the one of the phase before knew."""
+        for earlier in self.earlier:
+            carry_state(earlier, optimizer)
+
+    def forget(self, _: EpochRecord) -> None:
+        """Give back the memory of what only a new beginning needs: after an epoch there is none."""
+        self.earlier.clear()
+        self.start.clear()
 
 
 def _attempt(model: nn.Module, plan: FreezePlan, course: Course, settings: PhaseSettings, begin: _Begin) -> PhaseResult:
@@ -232,8 +246,7 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
     waited = 0 if resumed is None else resumed.waited
     with compiled(model, regions), runtime.wrapped(model, optimizer) as (wrapped, stepper):
         # Not before: Accelerate would bring counts of steps to the device, too.
-        if begin.earlier is not None:
-            carry_state(begin.earlier, optimizer)
+        begin.carry(optimizer)
         if resumed is not None:
             known = resumed.take_up(
                 handle,
@@ -299,6 +312,8 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
                 )
             )
             course.display.epoch(record)
+    # As large as what was trained, and nobody needs them any more.
+    optimizer.zero_grad()
     if not watch.steps and (resumed is None or len(epochs) > len(resumed.epochs)):
         overflowed = RunFailure(
             settings.title, found="every step overflowed and was left out", do="write `precision: bf16`, or `fp32`"

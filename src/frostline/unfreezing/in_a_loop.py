@@ -32,10 +32,18 @@ class Unfreezing:
             norm: what norm layers of held parts do.
 
         Raises:
+            ScheduleError: a phase that never ends, and is not the last.
             SelectorError: the words of a phase pick nothing, everything, or something that is not there.
             PlanError: a plan is in force on this network already.
         """
         check_free(model, phases[0].freeze)
+        for number, phase in enumerate(phases[:-1], start=1):
+            if phase.epochs is None and phase.patience is None:
+                raise ScheduleError(
+                    f"phase {number} of {len(phases)}, freeze {phase.freeze}",
+                    found="neither epochs nor patience, so that the next one never begins",
+                    do="give it one of them",
+                )
         before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
         self.phases = tuple(phases)
         self.plans: tuple[FreezePlan, ...] = tuple(
@@ -65,8 +73,12 @@ class Unfreezing:
         index = phase_at(self.phases, Progress(progress) if isinstance(progress, int) else progress)
         self.changed = index != self.index or self._handle is None or self._handle.lifted
         if self._handle is None or self.changed:
+            held = frozenset() if self._handle is None else self._handle.plan.held_names
             self.lift()
             self._handle, self.index = apply(self._model, self.plans[index]), index
+            for name, parameter in self._model.named_parameters():
+                if name in held - self._handle.plan.held_names:
+                    parameter.grad = None  # lifting gave back one from before it was held, and this phase would take it
         return self._handle
 
     def lift(self) -> None:

@@ -5,6 +5,7 @@ What thaws by epochs is cumulative, as in the field: what is named later thaws b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from frostline.errors import ScheduleError
 from frostline.selection import Selector, parse
@@ -16,7 +17,7 @@ class Phase:
     """Some epochs under one freeze.
 
     Attributes:
-        freeze: what is held.
+        freeze: what is held; words as for `frostline.freeze` are parsed.
         epochs: how many; the most, where there is patience; None: all that are left.
         patience: the next phase begins after so many epochs of this one without a better metric; None: never.
     """
@@ -24,6 +25,11 @@ class Phase:
     freeze: Selector
     epochs: int | None = None
     patience: int | None = None
+
+    def __post_init__(self) -> None:
+        given: Any = self.freeze
+        if not isinstance(given, Selector):
+            object.__setattr__(self, "freeze", parse(given))
 
 
 def phase_at(phases: Sequence[Phase], progress: Progress) -> int:

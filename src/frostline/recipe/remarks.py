@@ -1,0 +1,68 @@
+"""What a person should be told of a recipe that can be done: settings that change nothing, or not what they say."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from frostline.freezing import FreezePlan, trained_batchnorm
+from frostline.recipe.rates import rate_schedule
+from frostline.recipe.schema import Recipe, Technique
+from frostline.selection import HEAD, Outline
+from frostline.training import steps_until
+
+
+def of_plans(plans: Sequence[FreezePlan]) -> Iterator[str]:
+    """Say of a phase with words of its own that it holds what the phase before held."""
+    for number, (before, plan) in enumerate(pairwise(plans), start=2):
+        if str(plan.selector) != str(before.selector) and plan.held_names == before.held_names:
+            there = f"phase {number - 1} ({before.selector})"
+            yield f"phase {number} (freeze {plan.selector}) holds here just what {there} holds"
+
+
+def of_technique(technique: Technique | None, read: Outline, plans: Sequence[FreezePlan]) -> Iterator[str]:
+    """Say which stages a technique that goes from stage to stage does not reach before its epochs are over."""
+    if technique is None or technique.name not in ("gradual", "freeze_out") or technique.thaw is not None:
+        return
+    thaws = technique.name == "gradual"
+    held = frozenset.intersection(*(frozenset(plan.held_names) for plan in plans))
+    own = {stage.name: set(stage.parameters) for stage in read if stage.parameters and stage.name != HEAD}
+    left = [name for name, inside in own.items() if (inside <= held if thaws else not inside <= plans[-1].held_names)]
+    if left:
+        done = "thawed" if thaws else "frozen"
+        yield f"technique {technique.name}: {', '.join(left)} never {done}: write more epochs, or a smaller `every`"
+
+
+def of_settings(recipe: Recipe, model: nn.Module, plans: Sequence[FreezePlan], *, processes: int) -> Iterator[str]:
+    """Name settings that change nothing with this network and these processes, or not what one may think."""
+    norm = next((name for plan in plans if (name := trained_batchnorm(model, plan)) is not None), None)
+    trained = f"BatchNorm that is trained ({norm} …) takes statistics of"
+    if processes > 1 and norm is not None:
+        yield f"{processes} processes: {trained} each one's own batches"
+    if recipe.accumulate > 1 and norm is not None:
+        yield f"accumulate: {trained} each batch alone, not of all that make a step"
+    if recipe.shard and processes == 1:
+        yield "shard changes nothing: there is one process"
+    if recipe.amp == "O2" and not any(plan.held_names for plan in plans):
+        yield "amp: O2 changes nothing: no phase holds anything that could be cast"
+
+
+def of_schedules(recipe: Recipe, *, epoch_steps: Sequence[int]) -> Iterator[str]:
+    """Say where phases are too short for what their schedule, or the average, is named for.
+
+    Args:
+        recipe: with phases.
+        epoch_steps: optimizer steps of an epoch, by phase.
+    """
+    for number, (phase, steps) in enumerate(zip(recipe.phases, epoch_steps, strict=True), start=1):
+        schedule = rate_schedule(recipe, phase)
+        if schedule.name == "cosine_restarts" and schedule.first_epochs >= phase.epochs:
+            yield (
+                f"phase {number}: cosine_restarts restarts after {schedule.first_epochs} epochs, and the phase has "
+                f"{phase.epochs}; `schedule.first_epochs` says when"
+            )
+        if recipe.ema is not None and phase.epochs * steps < (wanted := steps_until(recipe.ema)):
+            yield (
+                f"phase {number}: its {phase.epochs * steps:,} steps are too few for `ema: {recipe.ema:g}`: an average "
+                f"follows faster at first, and keeps so much of itself after {wanted:,}"
+            )

@@ -1,0 +1,55 @@
+"""What a person is told of a recipe that can be done: settings that change nothing, or not what they say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostline.recipe import Recipe, assemble
+from training.tiny import tiny_recipe
+
+HELD = [{"epochs": 2, "freeze": "all", "lr": 0.01}]
+TRAINED = [{"epochs": 2, "freeze": "none", "lr": 0.01}]
+GRADUAL = {"name": "gradual", "every": 1, "epochs": 2}
+TOLD = {
+    "an average that is as long as the phases": ({"ema": 0.5}, ""),
+    "an average for longer phases": (
+        {"ema": 0.99},
+        "phase 1: its 10 steps are too few for `ema: 0.99`: an average follows faster at first, and keeps so much of "
+        "itself after 890",
+    ),
+    "restarts": ({"schedule": {"name": "cosine_restarts", "first_epochs": 1}}, ""),
+    "restarts after the end": (
+        {"schedule": "cosine_restarts"},
+        "phase 1: cosine_restarts restarts after 20 epochs, and the phase has 2; `schedule.first_epochs` says when",
+    ),
+    "a technique that thaws all": ({"technique": {**GRADUAL, "epochs": 3}}, ""),
+    "a technique that does not": (
+        {"technique": GRADUAL},
+        "technique gradual: stem never thawed: write more epochs, or a smaller `every`",
+    ),
+    "freezing that does not come to its end": (
+        {"technique": {**GRADUAL, "name": "freeze_out"}},
+        "technique freeze_out: stage1 never frozen: write more epochs, or a smaller `every`",
+    ),
+    "batches together, norms held": ({"phases": HELD, "accumulate": 2}, ""),
+    "batches together, norms trained": (
+        {"phases": TRAINED, "accumulate": 2},
+        "accumulate: BatchNorm that is trained (bn1 …) takes statistics of each batch alone, not of all "
+        "that make a step",
+    ),
+    "shards of one process": ({"shard": True}, "shard changes nothing: there is one process"),
+    "O2": ({"amp": "O2", "precision": "bf16"}, ""),
+    "O2 where all is trained": (
+        {"phases": TRAINED, "amp": "O2", "precision": "bf16"},
+        "amp: O2 changes nothing: no phase holds anything that could be cast",
+    ),
+}
+
+
+@pytest.mark.parametrize(("keys", "says"), TOLD.values(), ids=TOLD.keys())
+def test_what_changes_nothing_is_told(keys: dict[str, Any], says: str, tmp_path: Path) -> None:
+    words = tiny_recipe(tmp_path).model_dump(mode="json")
+    if "technique" in keys:
+        del words["phases"]  # it stands in their place
+    assert list(assemble(Recipe.model_validate({**words, **keys})).warnings) == [says] * bool(says)
