@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from frostline.freezing import freeze
-from frostline.freezing.trial import GradientWatch, watch_gradients
+from frostline.freezing.gradients import GradientWatch, watch_gradients
 from networks import (
     FEATURES,
     SmallResNet,

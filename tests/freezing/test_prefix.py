@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from frostline.freezing import freeze
 from frostline.freezing.modes import release
-from frostline.freezing.trial import prefix_claim
+from frostline.freezing.prefix import prefix_claim
 from networks import (
     FEATURES,
     LayerDrop,

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from frostline.freezing import freeze
 from frostline.freezing.modes import release
-from frostline.freezing.trial import reloaded_claim
+from frostline.freezing.reloaded import reloaded_claim
 from networks import (
     FEATURES,
     SmallResNet,

@@ -1,17 +1,18 @@
 """The claims that are read off a network at rest: requires_grad, optimizer, modes, digests, agreement of processes."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from frostline.freezing.digests import combined, digests, named_tensors
 from frostline.freezing.plan import FreezePlan
 from frostline.record import Claim, Json
 from frostline.selection import undisturbed
 
+Loss = Callable[[nn.Module, Any], Tensor]
 SHOWN = 5
 DIGESTS = "held tensors did not move"
 

@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from frostline.errors import first_of
-from frostline.freezing import claims, trial
+from frostline.freezing import claims
 from frostline.freezing.apply import PlanHandle
 from frostline.freezing.digests import digests
+from frostline.freezing.gradients import GradientWatch, watch_gradients
 from frostline.freezing.plan import stage_rows
+from frostline.freezing.prefix import prefix_claim
+from frostline.freezing.reloaded import reloaded_claim
 from frostline.record import Claim, Proof, StageRow, Status
 
 
@@ -21,10 +24,10 @@ def verify(
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Any = None,
     batches: Sequence[Any] = (),
-    loss: trial.Loss | None = None,
+    loss: claims.Loss | None = None,
     rebuild: Callable[[], nn.Module] | None = None,
     saved: bytes | None = None,
-    watch: trial.GradientWatch | None = None,
+    watch: GradientWatch | None = None,
 ) -> Proof:
     """Prove that a plan held: before training, after it, or both, in anybody's loop.
 
@@ -48,16 +51,16 @@ def verify(
     model, plan = handle.model, handle.plan
     can_run = loss if batches else None
     first = batches[0] if batches else None
-    watch = watch or trial.watch_gradients(model, plan, loss=can_run, batches=batches)
+    watch = watch or watch_gradients(model, plan, loss=can_run, batches=batches)
     return Proof(
         claims=(
             claims.requires_grad_claim(model, plan),
             claims.optimizer_claim(model, plan, optimizer=optimizer, scheduler=scheduler),
             claims.modes_claim(model, plan),
-            trial.prefix_claim(model, plan, loss=can_run, batch=first),
+            prefix_claim(model, plan, loss=can_run, batch=first),
             watch.claim(),
             claims.digests_claim(model, plan, before=handle.before),
-            trial.reloaded_claim(model, loss=can_run, batch=first, rebuild=rebuild, saved=saved),
+            reloaded_claim(model, loss=can_run, batch=first, rebuild=rebuild, saved=saved),
             claims.processes_claim(model, plan),
         ),
         stages=found_rows(handle),
