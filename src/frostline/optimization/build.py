@@ -5,6 +5,7 @@ from math import ceil
 from typing import Any, Literal
 
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from frostline.errors import RatesError
@@ -92,7 +93,14 @@ def make_optimizer(
     lr = groups[0]["lr"]
     if name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=momentum)
-    return (torch.optim.AdamW if name == "adamw" else torch.optim.Adam)(groups, lr=lr)
+    # On a GPU torch takes all tensors together by itself; on a CPU it would go from one to the next.
+    together = all(_is_plain_on_cpu(parameter) for group in groups for parameter in group["params"]) or None
+    return (torch.optim.AdamW if name == "adamw" else torch.optim.Adam)(groups, lr=lr, fused=together)
+
+
+def _is_plain_on_cpu(parameter: nn.Parameter) -> bool:
+    """Say whether torch's fused kernels take a parameter: one of its own, not sharded, of real numbers."""
+    return parameter.device.type == "cpu" and type(parameter) is nn.Parameter and parameter.is_floating_point()
 
 
 def make_schedule(

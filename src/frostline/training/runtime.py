@@ -105,10 +105,17 @@ class Runtime:
         try:
             # What is sharded is no network to wrap, but runs under autocast like all.
             prepared = self._accelerator.prepare_model(model, device_placement=False, evaluation_mode=self.shards)
-            yield prepared, self._accelerator.prepare_optimizer(optimizer)
+            # Without a scale there is nothing to do around an optimizer.
+            scales = self._accelerator.scaler is not None
+            yield prepared, self._accelerator.prepare_optimizer(optimizer) if scales else optimizer
         finally:
             self._accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
-            self._accelerator.free_memory()
+            if self.device.type == "cuda":
+                self._accelerator.free_memory()
+            else:
+                # The same without a look at every object of the process, which takes longer than some phases.
+                self._accelerator._models.clear()
+                self._accelerator._optimizers.clear()
             # Accelerate leaves a method bound by itself, also where there was none, or where replay's stood; and a
             # mark, with which it would give the network of the next phase back as it is, without autocast.
             model.__dict__.pop("_is_accelerate_prepared", None)
@@ -125,7 +132,10 @@ class Runtime:
 
     def backward(self, loss: Tensor) -> None:
         """Run backward, scaled where the precision needs it."""
-        self._accelerator.backward(loss)
+        if self._accelerator.scaler is None:
+            torch.autograd.backward(loss)
+        else:
+            self._accelerator.backward(loss)
 
     def clip(self, network: nn.Module, *, norm: float) -> None:
         """Cut the gradients of a network to a norm, all together; what is scaled is brought back first."""
