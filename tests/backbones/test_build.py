@@ -329,12 +329,6 @@ def test_a_normalisation_that_cannot_be_is_an_error(user_file, code):
         build(user_file(code + "\ndef make(): return nn.Linear(2, 2)", attribute="make"))
 
 
-def test_a_normalisation_of_values_up_to_255_is_an_error(user_file):
-    code = "MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]\ndef make(): return nn.Linear(2, 2)"
-    with pytest.raises(NetworkError, match=r"for values from 0 to 255, .* divide MEAN and STD by 255"):
-        build(user_file(code, attribute="make"))
-
-
 def test_a_users_network_takes_a_file_of_weights(user_file, tmp_path):
     path, wanted = tmp_path / "w.safetensors", SmallResNet(num_classes=3)
     save_file(wanted.state_dict(), path)
@@ -368,7 +362,20 @@ class FirstWritten(nn.Module):
         return self.fc(x.mean((2, 3)) if self.side is None else x.flatten(1))
 
 
+class TwoHeads(FirstWritten):
+    """Gives scores, and a projection that is computed behind them."""
+
+    def __init__(self):
+        super().__init__()
+        self.projection = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.body(x).mean((2, 3))
+        return self.fc(x), self.projection(x)
+
+
 CLASSIFIERS = {
+    "in front of another head": (TwoHeads(), "fc"),
     "the last to run": (FirstWritten(), "fc"),
     "the last to run on grey": (FirstWritten(channels=1), "fc"),
     "the last to run at one size alone": (FirstWritten(side=32), "fc"),

@@ -103,6 +103,10 @@ def test_a_run_keeps_the_input_that_it_learned_from(tmp_path: Path) -> None:
     trained = load_run(tmp_path / "run")
     assert (trained.spec.mean, trained.spec.std) == ((0.5,) * 3, (0.5,) * 3)
     assert trained.cautions == (f"{file} is not what it was when the run was trained: what it computes now may differ",)
+    file.rename(tmp_path / "moved.py")
+    recipe = tmp_path / "run/recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(str(file), str(tmp_path / "moved.py")))
+    assert load_run(tmp_path / "run").cautions[0].startswith(f"{tmp_path / 'moved.py'} is not what it was")
 
 
 def test_a_run_that_was_killed_is_a_run(tmp_path: Path) -> None:

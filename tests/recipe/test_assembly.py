@@ -10,7 +10,7 @@ from torch import nn
 
 from frostline.backbones import Backbone, InputSpec, build
 from frostline.errors import DataError, FrostlineError, NetworkError, SelectorError, UserError, WeightsError
-from frostline.recipe import assemble, finetune
+from frostline.recipe import Recipe, assemble, finetune
 from frostline.recipe.assembly import always_held, input_spec
 from training.tiny import (
     SIDE,
@@ -220,7 +220,7 @@ NETWORKS = {
         "with a new conv2 it gives 1 × 3 × 8 × 8 for one",
     ),
     "has its classifier in the middle": (
-        "def begin(self):\n    self.extra = nn.Linear(8, 8)\n"
+        "def begin(self):\n    self.extra = nn.Linear(8, 5)\n"
         "def forward(self, x):\n    x = self.conv2(self.conv1(x)).mean((2, 3))\n    y = self.fc(x)\n"
         "    self.extra(x)\n    return y",
         "with a new extra it gives 1 × 5 for one picture, wanted 1 × 3",
@@ -361,6 +361,21 @@ def test_what_is_published_of_a_colour_stays_with_it_where_the_order_is_turned(t
             f"from torch import nn\n{words}\nclass Net(nn.Linear):\n    def __init__(self): super().__init__(2, 2)\n"
         )
         assert input_spec(recipe, build(f"{tmp_path / 'net.py'}:Net")).mean[0] == blue
+
+
+def test_a_normalisation_of_values_up_to_255_is_an_error_where_it_counts(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path)
+    file = tmp_path / "net.py"
+    file.write_text(
+        file.read_text().replace("MEAN = STD = (0.5, 0.5, 0.5)", "MEAN, STD = [123.7, 116.3, 103.5], [58.4] * 3")
+    )
+    with pytest.raises(
+        NetworkError, match=r"its mean is 123.7, 116.3, 103.5: for values from 0 to 255.* divide MEAN and STD"
+    ):
+        assemble(recipe)
+    words = recipe.model_dump(mode="json")
+    words["data"]["normalize"] = {"mean": [0.5], "std": [0.5]}
+    assert assemble(Recipe.model_validate(words)).task.spec.mean == (0.5,)
 
 
 def test_weights_of_a_file_come_into_the_network_and_the_head_is_new(tmp_path: Path) -> None:

@@ -221,3 +221,14 @@ def test_copies_of_training_pictures_under_other_names_are_told(tmp_path: Path) 
         f"1 of 7 pictures of data.test are copies of training pictures (such as {tmp_path / 'judged/red/again.png'} of "
         f"{trained}): their measure says nothing of new ones"
     )
+
+
+def test_pictures_that_only_begin_and_end_alike_are_no_copies(tmp_path: Path) -> None:
+    for number, name in enumerate(f"{kind}/{count}" for kind in CLASSES for count in range(8)):
+        picture = Image.new("RGB", (120, 120), "white")
+        picture.putpixel((60, 60), (number, 0, 0))
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / f"photos/{name}.bmp")
+    gathered = gather(asked(tmp_path))
+    assert len(set(gathered.parts.train.ends)) == 1
+    assert not any("copies" in note for note in gathered.notes)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from backbones.tiny_huggingface import save
+from frostline.deployment import export_run
 from frostline.errors import RecipeError, WeightsError
 from frostline.recipe import assemble, finetune
 from training.tiny import Twin, tiny_recipe, write_network, write_pictures
@@ -105,12 +106,23 @@ def test_of_a_head_for_nobody_knows_which_classes_the_order_is_told(tmp_path: Pa
 def test_what_was_exported_says_its_classes_beside_it(tmp_path: Path) -> None:
     save_file(Twin().state_dict(), tmp_path / "model.safetensors")
     card = tmp_path / "model.json"
-    card.write_text(json.dumps({"classes": ["blue", "green", "red"]}))
+    card.write_text(json.dumps({"classes": ["blue", "green", "red"], "files": ["model.safetensors"]}))
     assert not any("head" in line for line in assemble(going_on(tmp_path, tmp_path / "model.safetensors")).warnings)
-    card.write_text(json.dumps({"classes": ["red", "green", "blue"]}))
+    card.write_text(json.dumps({"classes": ["red", "green", "blue"], "files": ["model.safetensors"]}))
     with pytest.raises(WeightsError, match="their head is for red, green, blue, wanted blue, green, red"):
         assemble(going_on(tmp_path, tmp_path / "model.safetensors"))
-    card.write_text("[1, 2]")
-    assert any(
-        "in this order" in line for line in assemble(going_on(tmp_path, tmp_path / "model.safetensors")).warnings
-    )
+    for other in ("[1, 2]", '{"classes": ["red", "green", "blue"], "files": ["model.onnx"]}'):
+        card.write_text(other)
+        warnings = assemble(going_on(tmp_path, tmp_path / "model.safetensors")).warnings
+        assert any("in this order" in line for line in warnings)
+
+
+@pytest.mark.recipe
+def test_what_a_run_exported_is_gone_on_from(tmp_path: Path) -> None:
+    finetune(tiny_recipe(tmp_path, "phases.0.epochs=1"), out=tmp_path / "first")
+    export_run(tmp_path / "first", form="weights")
+    weights = tmp_path / "first/export/model.safetensors"
+    assert not any("head" in line for line in assemble(going_on(tmp_path, weights)).warnings)
+    (tmp_path / "photos/blue").rename(tmp_path / "photos/yellow")
+    with pytest.raises(WeightsError, match="their head is for blue, green, red, wanted green, red, yellow"):
+        assemble(going_on(tmp_path, weights))

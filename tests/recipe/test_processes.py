@@ -166,12 +166,18 @@ def before(self):
 """
 
 
+UNUSED = """
+def begin(self):
+    self.conv2.unused = nn.Parameter(torch.zeros(2))
+"""
+
+
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list[dict]]]:
     """Runs in two processes of which one goes wrong, and one with BatchNorm: name → its folder, what each found."""
     folder = tmp_path_factory.mktemp("faults")
     data, runs = photos(folder), {}
-    bodies = {"norms": "", "nan": NAN_IN_ONE, "moves": MOVES_IN_ONE}
+    bodies = {"norms": "", "nan": NAN_IN_ONE, "moves": MOVES_IN_ONE, "unused": UNUSED}
     for name, body in bodies.items():
         phases = WITH_NORMS if name == "norms" else THAWING[1:2]
         file = recipe_file(folder / name, data, batch_size=4, phases=phases, network=body, replay="off")
@@ -207,6 +213,9 @@ def test_statistics_that_each_process_took_of_its_own_batches_become_the_same(fa
         pytest.param("nan", "NonFiniteLossError training: the loss is nan in epoch 1, step 1", id="nan"),
         pytest.param(
             "moves", "ProofError freeze: match: [conv1, bn1, bn2]: after the first step: process 1", id="moves"
+        ),
+        pytest.param(
+            "unused", "ProofError freeze: match: [conv1, bn1, bn2]: after the first step: conv2.unused is", id="unused"
         ),
         pytest.param("small", "UserError augment: ", id="a picture that cannot be augmented"),
         pytest.param("taken", "RunError run ", id="taken"),

@@ -15,8 +15,7 @@ TOLD = {
     "an average that is as long as the phases": ({"ema": 0.5}, ""),
     "an average for longer phases": (
         {"ema": 0.99},
-        "phase 1: its 10 steps are too few for `ema: 0.99`: an average follows faster at first, and keeps so much of "
-        "itself after 890",
+        "phase 1: `ema: 0.99` looks back on about 100 steps, and the phase has 10: the average follows faster",
     ),
     "restarts": ({"schedule": {"name": "cosine_restarts", "first_epochs": 1}}, ""),
     "restarts after the end": (
@@ -38,7 +37,15 @@ TOLD = {
         "accumulate: BatchNorm that is trained (bn1 …) takes statistics of each batch alone, not of all "
         "that make a step",
     ),
-    "shards of one process": ({"shard": True}, "shard changes nothing: there is one process"),
+    "restarts after a warm-up": (
+        {"schedule": {"name": "cosine_restarts", "first_epochs": 1}, "warmup": 1},
+        "phase 1: cosine_restarts restarts after 2 epochs, and the phase has 2; `schedule.first_epochs` says when",
+    ),
+    "momentum": ({"optimizer": {"name": "sgd", "momentum": 0.5}}, ""),
+    "momentum that is moved": (
+        {"optimizer": {"name": "sgd", "momentum": 0.5}, "schedule": "one_cycle"},
+        "phase 1: optimizer.momentum: 0.5 changes nothing: one_cycle moves it between 0.85 and 0.95",
+    ),
     "O2": ({"amp": "O2", "precision": "bf16"}, ""),
     "O2 where all is trained": (
         {"phases": TRAINED, "amp": "O2", "precision": "bf16"},
@@ -53,3 +60,11 @@ def test_what_changes_nothing_is_told(keys: dict[str, Any], says: str, tmp_path:
     if "technique" in keys:
         del words["phases"]  # it stands in their place
     assert list(assemble(Recipe.model_validate({**words, **keys})).warnings) == [says] * bool(says)
+
+
+def test_what_was_frozen_beforehand_is_no_matter_of_a_technique(tmp_path: Path) -> None:
+    network = "def begin(self):\n    self.conv1.weight.requires_grad = self.bn1.weight.requires_grad = False\n"
+    words = tiny_recipe(tmp_path, network=f"{network}    self.bn1.bias.requires_grad = False").model_dump(mode="json")
+    del words["phases"]
+    warnings = assemble(Recipe.model_validate({**words, "technique": {**GRADUAL, "epochs": 3}})).warnings
+    assert not any("never thawed" in line for line in warnings)

@@ -289,12 +289,6 @@ def test_refused_where_it_stands(key: str, value: Any) -> None:
         ),
         pytest.param({"data__val": None, "patience": 2}, "patience", "no validation", id="patience-unjudged"),
         pytest.param(
-            {"optimizer": {"name": "sgd", "momentum": 0.5}, "schedule": "one_cycle"},
-            "optimizer.momentum",
-            "one_cycle moves it between 0.85 and 0.95",
-            id="one-cycle-momentum",
-        ),
-        pytest.param(
             {"optimizer": {"name": "adam", "momentum": 0.5}}, "optimizer.momentum", "belongs to sgd", id="adam-momentum"
         ),
         pytest.param({"optimizer": {"momentum": 0.5}}, "optimizer.momentum", "adamw takes none", id="adamw-momentum"),

@@ -18,8 +18,9 @@ def classifier_name(model: nn.Module) -> str:
 
     Where the network says by timm's `get_classifier` what classifies, it is the last one in that. A network of
     Hugging Face keeps its classifier beside its body, in a child of its own that has no other such layer. Libraries
-    write their layers down in the order in which they run; of anybody else's network the last to run is taken, where
-    it runs on a picture of some usual size.
+    write their layers down in the order in which they run; of anybody else's network the last to run is taken, of those
+    that give as many numbers as the network does (another head may run behind the one that classifies), where it runs
+    on a picture of some usual size.
 
     Raises:
         NetworkError: there is none, or the network has several classifiers.
@@ -56,8 +57,9 @@ def _last_to_run(model: nn.Module, names: Sequence[str]) -> str:
         return names[-1]
     pictures = (torch.zeros(1, channels, *size) for channels in (3, 1) for size in IMAGE_SIZES_PX)
     calls = next((calls for picture in pictures if (calls := trace(twin, picture).calls)), {})
-    ran = [name for name in names if twin.get_submodule(name) in calls]
-    return max(ran, key=lambda name: calls[twin.get_submodule(name)].order, default=names[-1])
+    ran = {name: calls[layer] for name in names if (layer := twin.get_submodule(name)) in calls}
+    like_it = {name: call for name, call in ran.items() if call.shape[:2] == calls[twin].shape[:2]}
+    return max(like_it or ran, key=lambda name: ran[name].order, default=names[-1])
 
 
 def classifier_tensors(model: nn.Module) -> tuple[str, ...]:

@@ -71,6 +71,14 @@ class Samples:
             return ()
         return tuple(hashlib.sha256(_ends(self.picture(index))).digest() for index in range(len(self)))
 
+    def whole(self, index: int) -> bytes:
+        """Give a digest of all of an encoded picture."""
+        picture = self.picture(index)
+        try:
+            return hashlib.sha256(picture if isinstance(picture, bytes) else picture.read_bytes()).digest()
+        except OSError:  # it is gone, and is like no other
+            return self.name(index).encode(errors="surrogateescape")
+
     def picture(self, index: int) -> Path | bytes:
         """Give one encoded picture: its file, or what one would hold.
 

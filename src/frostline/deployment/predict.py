@@ -185,4 +185,4 @@ def _check_memory(error: RuntimeError, *, left: int) -> None:
     if not is_out_of_memory(error):
         raise error
     if left == 1:
-        raise RunFailure("predict", found=f"no memory for one picture ({said(error)})", do="free some") from None
+        raise RunFailure("the network", found=f"no memory for one picture ({said(error)})", do="free some") from None

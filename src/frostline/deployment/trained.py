@@ -62,7 +62,7 @@ def load_run(run: Path) -> Trained:
         model=model.eval(),
         spec=spec,
         classes=tuple(record.classes),
-        cautions=tuple(_cautions(record)),
+        cautions=tuple(_cautions(record, recipe)),
     )
 
 
@@ -70,9 +70,9 @@ def _recorded(given: Mapping[str, Any]) -> InputSpec:
     return InputSpec(**{**given, "mean": tuple(given["mean"]), "std": tuple(given["std"])})
 
 
-def _cautions(record: RunRecord) -> Iterator[str]:
+def _cautions(record: RunRecord, recipe: Recipe) -> Iterator[str]:
     if record.status != "finished":
         yield f"the run failed ({record.failure}): these are the weights that it kept"
-    if record.code and record.code != code_digest(record.network):
-        file = record.network.rpartition(":")[0]
+    if record.code and record.code != code_digest(recipe.model.name):
+        file = recipe.model.name.rpartition(":")[0]
         yield f"{file} is not what it was when the run was trained: what it computes now may differ"

@@ -90,6 +90,8 @@ class GradientWatch:
             f"in {self.steps} real steps {len(self.plan.trained_names)} trained tensors had finite gradients "
             f"and {len(self.plan.held_names)} held ones had none"
         )
+        if self._skipped:
+            summary += f"; {len(self._skipped)} of the trained ones not in every step"
         wrong = list(self._wrong)
         if not self._waits:
             steps = f"any of {self.steps} steps" if self.steps > 1 else "step 1"

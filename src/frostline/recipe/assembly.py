@@ -101,7 +101,8 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     shares = [Share(count=processes, least=least) for least in leasts]
     epoch_steps = _checked_schedules(recipe, task, data.train, shares=shares)
     warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
-    warnings += [*of_plans(plans), *of_technique(asked.technique, read, plans), *gathered.notes, *remarks]
+    warnings += [*of_plans(plans), *of_technique(asked.technique, read, plans, held_before=before)]
+    warnings += [*gathered.notes, *remarks]
     warnings += of_settings(recipe, model, plans, processes=processes)
     warnings += of_schedules(recipe, epoch_steps=epoch_steps)
     warnings += mend_norms(recipe, model, plans, task=task, samples=data.train)
@@ -115,7 +116,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
         plans=plans,
         factors=tuple(rate_factors(recipe, phase, read) for phase in recipe.phases),
         warnings=tuple(warnings),
-        rebuild=lambda: rebuilt(recipe, num_classes=len(classes))[0],
+        rebuild=lambda: rebuilt(recipe, num_classes=len(classes), head=head)[0],
     )
     if recipe.gradient_checkpointing and not any(blocks(assembly, plan.trained_names) for plan in plans):
         nothing = "gradient_checkpointing changes nothing: no phase trains a block of several layers as a whole"
@@ -144,18 +145,19 @@ def stage_names(recipe: Recipe) -> tuple[str, ...]:
     return outline(model.eval(), example_input=input_spec(recipe, backbone).example(), head=head).stage_names
 
 
-def rebuilt(recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, InputSpec]:
+def rebuilt(recipe: Recipe, *, num_classes: int, head: str | None = None) -> tuple[nn.Module, InputSpec]:
     """Build the network of a recipe without its data and weights, for a checkpoint to be loaded into.
 
     Args:
         recipe: what to build.
         num_classes: number of outputs.
+        head: the name of its head, where that is known.
 
     Returns:
         The network with its head, on the CPU in eval mode, and the input that the recipe means.
     """
     backbone = build(recipe.model.name, weights=_no_weights(recipe))
-    model, _ = with_new_head(backbone, recipe, num_classes=num_classes)
+    model, _ = with_new_head(backbone, recipe, num_classes=num_classes, head=head)
     return model.eval(), input_spec(recipe, backbone)
 
 
@@ -195,7 +197,11 @@ def plan_phase(read: Outline, phase: Phase, *, norm: str, held_before: Sequence[
 
 
 def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
-    """Say what the network takes: what the recipe says, else what the network publishes."""
+    """Say what the network takes: what the recipe says, else what the network publishes.
+
+    Raises:
+        NetworkError: that is for values from 0 to 255.
+    """
     asked = recipe.data
     spec = backbone.input
     if asked.normalize is not None:
@@ -204,6 +210,13 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
         turned = {asked.channels, spec.channels} == {"rgb", "bgr"} and asked.normalize is None
         step = -1 if turned and not backbone.as_taken else 1
         spec = replace(spec, channels=asked.channels, mean=spec.mean[::step], std=spec.std[::step])
+    if not all(abs(value) <= 1 for value in spec.mean):
+        mean = ", ".join(f"{value:g}" for value in spec.mean)
+        raise NetworkError(
+            f"network {backbone.name}",
+            found=f"its mean is {mean}: for values from 0 to 255, and pictures come as 0 … 1",
+            do="divide MEAN and STD by 255, or write `data.normalize`",
+        )
     return replace(spec, size_px=asked.size or spec.size_px)
 
 

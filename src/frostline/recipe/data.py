@@ -171,11 +171,16 @@ def _check_overlap(parts: Split) -> None:
 
 def _copies(parts: Split) -> list[str]:
     """Say how many pictures one is judged on that are copies of training pictures, under other names."""
-    known = {ends: index for index, ends in enumerate(parts.train.ends)}
     notes: list[str] = []
     for part, samples in parts.by_name().items():
-        twice = [(index, known[ends]) for index, ends in enumerate(samples.ends) if ends in known]
-        if part != "train" and twice:
+        if part == "train":
+            continue
+        # Pictures without compression may begin and end alike: those are looked at as a whole.
+        alike = set(parts.train.ends) & set(samples.ends)
+        known = {parts.train.whole(index): index for index, ends in enumerate(parts.train.ends) if ends in alike}
+        whole = {index: samples.whole(index) for index, ends in enumerate(samples.ends) if ends in alike}
+        twice = [(index, known[digest]) for index, digest in whole.items() if digest in known]
+        if twice:
             theirs, ours = twice[0]
             notes.append(
                 f"{len(twice):,} of {len(samples):,} pictures of data.{part} are copies of training pictures (such as "

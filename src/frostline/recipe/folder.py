@@ -35,7 +35,7 @@ def _finished(out: Path, recipe: Recipe) -> RunRecord | None:
         return None
     now = expanded(recipe, lambda: stage_names(recipe)).model_dump(mode="json")
     changed = [key for key in now if record.recipe.get(key) != now[key]]
-    if not changed and record.code and record.code != code_digest(recipe.model.name):
+    if not changed and record.code and record.code != (code_digest(recipe.model.name) or record.code):
         changed = ["the file of the network"]
     if changed:
         raise RunError(
@@ -47,9 +47,18 @@ def _finished(out: Path, recipe: Recipe) -> RunRecord | None:
 
 
 def forget_life_before(out: Path) -> None:
-    """Take away what a run left that ended with something else: it would speak for the one that goes on now."""
+    """Take away what a run left that ended with something else: it would speak for the one that goes on now.
+
+    Raises:
+        RunError: it stays there.
+    """
     for name in (RECORD_FILE, PROOF_FILE, REPORT_FILE):
-        (out / name).unlink(missing_ok=True)
+        try:
+            (out / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"run {out}", found=f"{name} cannot be taken away ({error.strerror})", do="choose another folder"
+            ) from None
 
 
 def check_free(out: Path) -> None:

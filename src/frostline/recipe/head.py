@@ -16,9 +16,11 @@ from frostline.record import CARD_FILE, CHECKPOINTS, RECORD_FILE, read_record
 CLASSES_NAMED = 12
 
 
-def with_new_head(backbone: Backbone, recipe: Recipe, *, num_classes: int) -> tuple[nn.Module, str]:
-    """Give the network a new head for so many classes; also gives the head's name."""
-    name = classifier_name(backbone.model)
+def with_new_head(
+    backbone: Backbone, recipe: Recipe, *, num_classes: int, head: str | None = None
+) -> tuple[nn.Module, str]:
+    """Give the network a new head for so many classes; also gives the head's name, which may be known."""
+    name = head or classifier_name(backbone.model)
     replace_classifier(backbone.model, name, num_classes=num_classes, head=recipe.head)
     return backbone.model, name
 
@@ -94,16 +96,18 @@ def _classes_of(weights: str) -> tuple[str, ...] | None:
     """Give the classes of the run that wrote a file of weights, or that exported it; None: no run did."""
     folder = Path(weights).parent
     if (folder / CARD_FILE).is_file():
-        return _on_the_card(folder / CARD_FILE)
+        return _on_the_card(folder / CARD_FILE, Path(weights).name)
     if folder.name != CHECKPOINTS or not (folder.parent / RECORD_FILE).is_file():
         return None
     return tuple(read_record(folder.parent).classes)
 
 
-def _on_the_card(card: Path) -> tuple[str, ...] | None:
-    """Give the classes that are written beside exported weights; None: it is a card of somebody else."""
+def _on_the_card(card: Path, weights: str) -> tuple[str, ...] | None:
+    """Give the classes that are written beside exported weights; None: it is a card of something else."""
     try:
-        classes = json.loads(card.read_text(encoding="utf-8"))["classes"]
+        words = json.loads(card.read_text(encoding="utf-8"))
+        classes, files = words["classes"], words["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return tuple(classes) if isinstance(classes, list) and all(isinstance(name, str) for name in classes) else None
+    ours = isinstance(classes, list) and all(isinstance(name, str) for name in classes) and weights in files
+    return tuple(classes) if ours else None

@@ -1,6 +1,6 @@
 """What a person should be told of a recipe that can be done: settings that change nothing, or not what they say."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 from torch import nn
@@ -8,8 +8,8 @@ from torch import nn
 from frostline.freezing import FreezePlan, trained_batchnorm
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe, Technique
+from frostline.recipe.stepping import DEFAULT_MOMENTUM
 from frostline.selection import HEAD, Outline
-from frostline.training import steps_until
 
 
 def of_plans(plans: Sequence[FreezePlan]) -> Iterator[str]:
@@ -20,14 +20,24 @@ def of_plans(plans: Sequence[FreezePlan]) -> Iterator[str]:
             yield f"phase {number} (freeze {plan.selector}) holds here just what {there} holds"
 
 
-def of_technique(technique: Technique | None, read: Outline, plans: Sequence[FreezePlan]) -> Iterator[str]:
-    """Say which stages a technique that goes from stage to stage does not reach before its epochs are over."""
+def of_technique(
+    technique: Technique | None, read: Outline, plans: Sequence[FreezePlan], *, held_before: Collection[str]
+) -> Iterator[str]:
+    """Say which stages a technique that goes from stage to stage does not reach before its epochs are over.
+
+    Args:
+        technique: as asked, or None.
+        read: the outline of the network.
+        plans: of its phases.
+        held_before: parameters that the user had frozen, which no phase thaws.
+    """
     if technique is None or technique.name not in ("gradual", "freeze_out") or technique.thaw is not None:
         return
     thaws = technique.name == "gradual"
     held = frozenset.intersection(*(frozenset(plan.held_names) for plan in plans))
-    own = {stage.name: set(stage.parameters) for stage in read if stage.parameters and stage.name != HEAD}
-    left = [name for name, inside in own.items() if (inside <= held if thaws else not inside <= plans[-1].held_names)]
+    own = {stage.name: {read.entries[name].name for name in stage.parameters} for stage in read if stage.name != HEAD}
+    free = {name: inside - set(held_before) for name, inside in own.items() if inside - set(held_before)}
+    left = [name for name, inside in free.items() if (inside <= held if thaws else not inside <= plans[-1].held_names)]
     if left:
         done = "thawed" if thaws else "frozen"
         yield f"technique {technique.name}: {', '.join(left)} never {done}: write more epochs, or a smaller `every`"
@@ -41,8 +51,6 @@ def of_settings(recipe: Recipe, model: nn.Module, plans: Sequence[FreezePlan], *
         yield f"{processes} processes: {trained} each one's own batches"
     if recipe.accumulate > 1 and norm is not None:
         yield f"accumulate: {trained} each batch alone, not of all that make a step"
-    if recipe.shard and processes == 1:
-        yield "shard changes nothing: there is one process"
     if recipe.amp == "O2" and not any(plan.held_names for plan in plans):
         yield "amp: O2 changes nothing: no phase holds anything that could be cast"
 
@@ -56,13 +64,19 @@ def of_schedules(recipe: Recipe, *, epoch_steps: Sequence[int]) -> Iterator[str]
     """
     for number, (phase, steps) in enumerate(zip(recipe.phases, epoch_steps, strict=True), start=1):
         schedule = rate_schedule(recipe, phase)
-        if schedule.name == "cosine_restarts" and schedule.first_epochs >= phase.epochs:
+        restart = schedule.first_epochs + schedule.warmup_epochs + schedule.warmup_steps / steps
+        if schedule.name == "cosine_restarts" and restart >= phase.epochs:
             yield (
-                f"phase {number}: cosine_restarts restarts after {schedule.first_epochs} epochs, and the phase has "
-                f"{phase.epochs}; `schedule.first_epochs` says when"
+                f"phase {number}: cosine_restarts restarts after {restart:g} epochs, and the phase has {phase.epochs}; "
+                "`schedule.first_epochs` says when"
             )
-        if recipe.ema is not None and phase.epochs * steps < (wanted := steps_until(recipe.ema)):
+        if schedule.name == "one_cycle" and recipe.optimizer.momentum not in (None, 0.0, DEFAULT_MOMENTUM):
             yield (
-                f"phase {number}: its {phase.epochs * steps:,} steps are too few for `ema: {recipe.ema:g}`: an average "
-                f"follows faster at first, and keeps so much of itself after {wanted:,}"
+                f"phase {number}: optimizer.momentum: {recipe.optimizer.momentum:g} changes nothing: one_cycle moves "
+                "it between 0.85 and 0.95"
+            )
+        if recipe.ema is not None and phase.epochs * steps < (wanted := round(1 / (1 - recipe.ema))):
+            yield (
+                f"phase {number}: `ema: {recipe.ema:g}` looks back on about {wanted:,} steps, and the phase has "
+                f"{phase.epochs * steps:,}: the average follows faster"
             )

@@ -6,7 +6,6 @@ from typing import Any
 Path = tuple[str | int, ...]
 
 DEFAULT_VAL = 0.2
-DEFAULT_MOMENTUM = 0.9
 # Schedules that begin with a rise of their own.
 RISING = ("one_cycle", "slanted_triangular")
 # Settings of a schedule: by default, and whose they are.
@@ -54,9 +53,6 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         name = optimizer.get("name", "adamw")
         if name in ("adam", "adamw"):
             yield ("optimizer", "momentum"), f"{name} takes none; momentum belongs to sgd"
-        elif _moves_momentum(words) and optimizer["momentum"] not in (0, DEFAULT_MOMENTUM):
-            what = f"{optimizer['momentum']}, and one_cycle moves it between 0.85 and 0.95; leave it out, or write 0"
-            yield ("optimizer", "momentum"), what
     if words.get("amp") == "O2" and words.get("precision", "fp32") == "fp32":
         yield ("amp",), "O2, and fp32 casts nothing; write `precision: bf16` or `fp16`"
     if words.get("patience") is not None and not validates:
@@ -66,13 +62,6 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             ("gradient_checkpointing",),
             "true, and what is compiled is not computed in blocks; leave one out",
         )
-
-
-def _moves_momentum(words: Mapping[str, Any]) -> bool:
-    phases = words.get("phases")
-    every = [words, *(phases if isinstance(phases, list | tuple) else ())]
-    schedules = [phase.get("schedule") for phase in every if isinstance(phase, Mapping)]
-    return "one_cycle" in [one.get("name") if isinstance(one, Mapping) else one for one in schedules]
 
 
 def _own_transforms(augment: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -4,12 +4,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from frostline.recipe.rules import DEFAULT_MOMENTUM
 from frostline.recipe.strict import Worded
 from frostline.recipe.words import Count
 
 OptimizerName = Literal["adamw", "adam", "sgd"]
 
+DEFAULT_MOMENTUM = 0.9
 DEFAULT_DECAY: dict[str, float] = {"adamw": 0.01, "adam": 0.0, "sgd": 0.0}
 
 

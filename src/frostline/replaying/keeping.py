@@ -112,7 +112,7 @@ def kept_tensors(module: nn.Module) -> dict[int, Tensor]:
 
 
 # Torch's own, which stay, or which others put back.
-_TORCHS = frozenset(vars(nn.Module())) - {"training"} | {"forward", "train"}
+_TORCHS = frozenset(vars(nn.Module())) - {"training"} | {"forward", "train", "_compiled_call_impl"}
 _SMALL_BYTES = 1 << 16
 _PLAIN, _BOX, _OBJECT, _TENSOR = range(4)
 

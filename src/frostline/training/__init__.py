@@ -1,6 +1,5 @@
 """OUR loop: phases as fresh starts, on Accelerate; checkpoints, logs and progress."""
 
-from frostline.training.average import steps_until
 from frostline.training.checkpoint import (
     BEST,
     LAST,
@@ -62,7 +61,6 @@ __all__ = [
     "run_phase",
     "said",
     "shard",
-    "steps_until",
     "take_up_beginning",
     "versions",
 ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from math import ceil
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +10,6 @@ from frostline.freezing import whole
 from frostline.training.sharding import put
 
 AVERAGE = "average"
-
-
-def steps_until(decay: float) -> int:
-    """Give the steps after which an average keeps as much of itself as it is asked to.
-
-    >>> steps_until(0.99), steps_until(0.999)
-    (890, 8990)
-    """
-    return ceil(round((10 * decay - 1) / (1 - decay), 6))
 
 
 class WeightAverage:

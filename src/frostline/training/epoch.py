@@ -216,8 +216,8 @@ def _watch_step(gear: Gear) -> None:
         return
     gear.watch.observe()
     if gear.watch.steps == 1:
-        # A block that is skipped now and then may have been skipped.
-        with gear.watch.waiting():
+        # A block that is skipped now and then may have been skipped. DDP would not go on without its gradient.
+        with gear.watch.waiting() if gear.runtime.count == 1 else nullcontext():
             _check(gear)
     elif gear.watch.steps == WATCHED_STEPS and any(gear.runtime.gathered(gear.watch.without)):
         _check(gear)
