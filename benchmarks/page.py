@@ -59,7 +59,8 @@ def render(results: Sequence[Result], *, day: str, journal: str) -> str:
         f"# Benchmarks of {day}",
         "",
         f"{asked.machine}{memory}, {platform.system()}, Python {platform.python_version()}; {_versions(results)}. "
-        f"frostline is at {_commits(results)}. Made by `make bench`; every single measurement is in "
+        f"frostline is at {_commits(results)}. Made by `make bench{_options(results)}`; every single measurement "
+        f"is in "
         f"[{journal}]({journal}).",
         "",
         f"{asked.pictures} JPEGs of 256 × 256, decoded and resized in each epoch by the same loader with two workers; "
@@ -67,7 +68,8 @@ def render(results: Sequence[Result], *, day: str, journal: str) -> str:
         "(least – most), a fresh process each, the ways taking turns within a round. The clock starts when networks "
         "and pictures are there and everything is imported, and stops after the last step: loaders, optimizers, "
         "trainers and recording are inside. Peers keep their defaults: fastai and Lightning go on training BatchNorm "
-        "in what they freeze.",
+        "in what they freeze. Ours is the plain loop with `freeze` and `replay`, its networks placed as by "
+        "`frostline train`; what that command does beside (it checks pictures, validates, keeps, proves) is not in it.",
         "",
         "## Seconds",
         "",
@@ -97,8 +99,10 @@ def render(results: Sequence[Result], *, day: str, journal: str) -> str:
         "",
         "Loss and accuracy over all pictures after the last run, in eval mode; – where no run was whole, for a "
         "shortened one (≈) has learned less. "
-        "The ways draw other orders, and at rate 0.01 the loss of a head moves by a third from one epoch to the next; "
-        "with the same order, replayed and computed training end with the same bits (tests/replaying).",
+        "The floor draws other orders than a loader does, and the loss of so few steps at rate 0.01 depends on them: "
+        "that of a head moves by a third from one epoch to the next. In W5 all ways draw the same order; convolutions "
+        "that lie otherwise in memory round otherwise. W6 is the last of its twenty runs. With the same order, replayed "
+        "and computed training end with the same bits (tests/replaying).",
         "",
         *_grid(["workload", *map(_name, columns)], [[name, *_finals(results, name, columns)] for name in WORKLOADS]),
         "",
@@ -195,6 +199,12 @@ def _versions(results: Sequence[Result]) -> str:
 def _commits(results: Sequence[Result]) -> str:
     ours = {str(result.measured["commit"]) for result in results if result.asked.arm == OURS and result.measured}
     return ", ".join(sorted(ours)) or "no commit, for it was not measured"
+
+
+def _options(results: Sequence[Result]) -> str:
+    """Give the options by which these measurements are made again."""
+    shares = sorted({result.asked.share for result in results if result.extrapolated})
+    return f' OPTIONS="--share {shares[0]:g}"' if len(shares) == 1 else ""
 
 
 def _shares(results: Sequence[Result]) -> str:

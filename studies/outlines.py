@@ -181,9 +181,12 @@ def smallest(source: str, networks: list[str]) -> tuple[str, nn.Module] | None:
 
 
 def _size_in_name(network: str) -> tuple[int, int, str]:
-    """Sort by the word for a size in a name, then by its first number: `nano` before `tiny`, 18 before 34."""
+    """Sort by the word for a size in a name, then by its first number: `nano` before `tiny`, 18 before 34.
+
+    A number that a version is named by (`resnetv2_18`) is no size.
+    """
     size = next((place for place, word in enumerate(SIZES) if word in network), len(SIZES))
-    number = re.search(r"\d+", network)
+    number = re.search(r"\d+", re.sub(r"v\d+", "", network))
     return size, int(number[0]) if number else 0, network
 
 

@@ -1,8 +1,8 @@
 """What a step of our loop costs beside a plain PyTorch step, batch 32; `make table-step`.
 
-The same network, placed alike, the same pictures in memory, the same SGD, in turns in one process: runs of four epochs
-of five steps. The first two epochs are left out on both sides: ours looks at gradients in them. Pictures are read
-within a step, as in any loop.
+The same network, placed alike, the same pictures in memory, the same SGD, in turns in one process, by rounds in either
+order: runs of four epochs of five steps. The first two epochs are left out on both sides: ours looks at gradients in
+them. An epoch counts from its begin to the end of its last step, so that all its pictures are read within it.
 """
 
 import tempfile
@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from frostline.recipe import Recipe, assemble, finetune, load_recipe
+from frostline.record import EpochRecord
 from frostline.training import Runtime, Silent
 from tables import write_table
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/studies/step.md"
-ROUNDS = 3
+ROUNDS = 4
 EPOCHS = 4
 LEFT_OUT = 2
 BATCH = 32
@@ -27,18 +28,25 @@ NETWORKS = {"torchvision/resnet18": 224, "torchvision/mobilenet_v2": 96, "frostl
 
 
 class Laps(Silent):
-    """Takes the time between two steps of an epoch."""
+    """Takes the seconds of a step, mean over an epoch, for each epoch."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
-        self._epoch, self._at = 0, 0.0
+        self._begun, self._ended, self._steps = 0.0, 0.0, 0
 
     def step(self, *, epoch: int, loss: float) -> None:
-        """Take the time of a step."""
-        now = perf_counter()
-        if epoch == self._epoch and epoch > LEFT_OUT:
-            self.seconds.append(now - self._at)
-        self._epoch, self._at = epoch, now
+        """Note the end of a step."""
+        self._ended, self._steps = perf_counter(), self._steps + 1
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Note the end of an epoch of ours, with all that comes behind its last step."""
+        self.over(record.epoch)
+
+    def over(self, number: int) -> None:
+        """Note the end of an epoch: the next one begins."""
+        if number > LEFT_OUT:
+            self.seconds.append((self._ended - self._begun) / self._steps)
+        self._begun, self._steps = perf_counter(), 0
 
 
 def main() -> None:
@@ -49,8 +57,10 @@ def main() -> None:
         ours: list[float] = []
         plain: list[float] = []
         ratios = []
-        for _ in range(ROUNDS):
-            mine, theirs = list(_ours(recipe)), list(_plain(recipe))
+        for number in range(ROUNDS):
+            ways = (_ours, _plain) if number % 2 else (_plain, _ours)
+            took = {way: list(way(recipe)) for way in ways}
+            mine, theirs = took[_ours], took[_plain]
             ours, plain = [*ours, *mine], [*plain, *theirs]
             ratios.append(median(mine) / median(theirs))
         each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
@@ -68,7 +78,7 @@ def main() -> None:
         PAGE,
         header=["network", "plain step", "our step", "ratio, median", "by round"],
         rows=rows,
-        note=f"Medians of {len(ours)} steps of each, {torch.get_num_threads()} threads.",
+        note=f"Medians of {len(ours)} epochs of each, {torch.get_num_threads()} threads.",
     )
 
 
@@ -110,6 +120,7 @@ def _plain(recipe: Recipe) -> Iterator[float]:
             optimizer.step()
             summed += loss.item()
             laps.step(epoch=epoch, loss=summed)
+        laps.over(epoch)
     yield from laps.seconds
 
 

@@ -1,11 +1,14 @@
 """Write a table of measurements into a page of docs/studies, between its two markers, with date and machine."""
 
 import platform
+import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from statistics import mean, stdev
+
+import frostline
 
 BEGIN, END = "<!-- table: made by the study, do not edit -->", "<!-- end of table -->"
 
@@ -26,10 +29,17 @@ def write_table(page: Path, *, header: Sequence[str], rows: Sequence[Sequence[st
     """
     lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "scikit-learn", "frostline"))
-    when = datetime.now(UTC).date().isoformat()
+    when = f"{datetime.now(UTC).date().isoformat()}{_commit()}"
     below = f"{note} {when}, {platform.machine()}, Python {platform.python_version()}, {versions}."
     table = "\n".join([*lines, "", below])
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
     print(table)
+
+
+def _commit() -> str:
+    """Name the commit that is measured, and say whether anything is changed in it; nothing where git does not tell."""
+    command = ["git", "-C", str(Path(frostline.__file__).parent), "describe", "--always", "--dirty"]
+    said = subprocess.run(command, capture_output=True, text=True)
+    return f", at {said.stdout.strip()}" if said.returncode == 0 else ""

@@ -27,7 +27,7 @@ from frostline.freezing import FreezePlan, make_plan
 from frostline.recipe.data import gather
 from frostline.recipe.head import with_head, with_new_head
 from frostline.recipe.rates import rate_factors, rate_schedule
-from frostline.recipe.remarks import of_plans, of_schedules, of_settings, of_technique
+from frostline.recipe.remarks import of_plans, of_schedules, of_settings, of_technique, of_what_is_written
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
 from frostline.selection import HEAD, Outline, outline, parents_of, undisturbed
@@ -102,7 +102,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     epoch_steps = _checked_schedules(recipe, task, data.train, shares=shares)
     warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
     warnings += [*of_plans(plans), *of_technique(asked.technique, read, plans, held_before=before)]
-    warnings += [*gathered.notes, *remarks]
+    warnings += [*of_what_is_written(asked), *gathered.notes, *remarks]
     warnings += of_settings(recipe, model, plans, processes=processes)
     warnings += of_schedules(recipe, epoch_steps=epoch_steps)
     warnings += mend_norms(recipe, model, plans, task=task, samples=data.train)

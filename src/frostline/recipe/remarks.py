@@ -7,7 +7,7 @@ from torch import nn
 
 from frostline.freezing import FreezePlan, trained_batchnorm
 from frostline.recipe.rates import rate_schedule
-from frostline.recipe.schema import Recipe, Technique
+from frostline.recipe.schema import Augment, Recipe, Technique
 from frostline.recipe.stepping import DEFAULT_MOMENTUM
 from frostline.selection import HEAD, Outline
 
@@ -41,6 +41,18 @@ def of_technique(
     if left:
         done = "thawed" if thaws else "frozen"
         yield f"technique {technique.name}: {', '.join(left)} never {done}: write more epochs, or a smaller `every`"
+
+
+def of_what_is_written(asked: Recipe) -> Iterator[str]:
+    """Say where a recipe writes down what its technique would fill in, as one does that was printed in full."""
+    name = None if asked.technique is None else asked.technique.name
+    written = asked.model_fields_set
+    if name == "discriminative" and "rates" in written and asked.rates == "none":
+        yield "technique discriminative: `rates: none` is written, so all stages have one rate; take it out"
+    if name == "few_shot" and "head" in written and asked.head != "few_shot":
+        yield f"technique few_shot: `head: {asked.head}` is written and stands; take it out for the few-shot head"
+    if name == "few_shot" and "augment" in written and asked.augment == Augment():
+        yield "technique few_shot: `augment: none` is written and stands; take it out for strong augmentation"
 
 
 def of_settings(recipe: Recipe, model: nn.Module, plans: Sequence[FreezePlan], *, processes: int) -> Iterator[str]:
