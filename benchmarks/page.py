@@ -101,8 +101,8 @@ def render(results: Sequence[Result], *, day: str, journal: str) -> str:
         "shortened one (≈) has learned less. "
         "The floor draws other orders than a loader does, and the loss of so few steps at rate 0.01 depends on them: "
         "that of a head moves by a third from one epoch to the next. In W5 all ways draw the same order; convolutions "
-        "that lie otherwise in memory round otherwise. W6 is the last of its twenty runs. With the same order, replayed "
-        "and computed training end with the same bits (tests/replaying).",
+        "that lie otherwise in memory round otherwise. W6 is the last of its twenty runs. With the same order, "
+        "replayed and computed training end with the same bits (tests/replaying).",
         "",
         *_grid(["workload", *map(_name, columns)], [[name, *_finals(results, name, columns)] for name in WORKLOADS]),
         "",
