@@ -8,8 +8,8 @@ import frostline
 
 SURFACE = {
     "frostline": "finetune freeze load_recipe outline param_groups replay unfreeze verify",
-    "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name elsewhere head_of "
-    "load_huggingface load_weights read_weights refill save_huggingface unfilled_norms",
+    "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name code_digest elsewhere "
+    "head_of load_huggingface load_weights read_weights refill save_huggingface unfilled_norms",
     "frostline.cli": "main",
     "frostline.data": "Augment Fault Mix Samples Share Split Words class_weights find_faults harmless_flip "
     "has_columns least_samples list_pictures open_picture policy read_picture read_samples refuse split",
@@ -32,8 +32,8 @@ SURFACE = {
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State beginning "
-    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot load_checkpoint machine "
-    "peak_rss_mb predict put read_snapshot run_phase shard take_up_beginning versions",
+    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot is_out_of_memory load_checkpoint "
+    "machine peak_rss_mb predict put read_snapshot run_phase said shard take_up_beginning versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 

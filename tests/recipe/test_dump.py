@@ -37,6 +37,7 @@ COUNTS = st.integers(1, 10**6)
 def recipes(draw: st.DrawFn) -> Recipe:
     channels = draw(st.sampled_from([1, 3]))
     several = st.lists(RATES, min_size=channels, max_size=channels)
+    means = st.lists(st.floats(-1, 1), min_size=channels, max_size=channels)
     phase = st.fixed_dictionaries({"epochs": COUNTS, "freeze": FREEZES, "lr": RATES})
     val, phases = draw(st.one_of(st.none(), SHARES, FOLDERS)), draw(st.lists(phase, min_size=1, max_size=3))
     for later in phases[1:]:
@@ -51,7 +52,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
             "test": test,
             "per_class": per_class,
             "size": draw(st.none() | COUNTS),
-            "normalize": draw(st.none() | st.fixed_dictionaries({"mean": several, "std": several})),
+            "normalize": draw(st.none() | st.fixed_dictionaries({"mean": means, "std": several})),
             "channels": draw(st.sampled_from([None, "rgb", "bgr", "grey"])),
         },
         "model": {

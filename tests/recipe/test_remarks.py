@@ -37,7 +37,11 @@ TOLD = {
         "technique discriminative: `rates: none` is written, so all stages have one rate; take it out",
     ),
     "a few-shot head in a recipe that was printed in full": (
-        {"technique": {"name": "few_shot", "epochs": 2}, "head": "linear", "augment": "light"},
+        {
+            "technique": {"name": "few_shot", "epochs": 2},
+            "head": "linear",
+            "augment": {"policy": "light", "flip": "none"},
+        },
         "technique few_shot: `head: linear` is written and stands; take it out for the few-shot head",
     ),
     "batches together, norms held": ({"phases": HELD, "accumulate": 2}, ""),
