@@ -377,5 +377,5 @@ def test_pictures_beside_the_class_folders_are_told(tmp_path):
     assert read_class_folders(folder).notes == (
         f"passed over: one picture in {folder} itself, in the folder of no class",
     )
-    lay_out(folder, "4.JPG")
+    lay_out(folder, "4.JPG", "a class.png/1.png")
     assert "2 pictures" in read_class_folders(folder).notes[0]

@@ -45,7 +45,8 @@ def classifier_name(model: nn.Module) -> str:
             do="name another network",
         )
     named: Iterable[tuple[str, nn.Module]] = model.named_modules()
-    names = [name for name, module in named if any(module is layer for layer in layers)]
+    chosen = set(layers)
+    names = [name for name, module in named if module in chosen]
     return names[-1] if type(model).__module__.partition(".")[0] in _IN_ORDER else _last_to_run(model, names)
 
 

@@ -83,7 +83,9 @@ def _inside(folder: Path, asked: str) -> tuple[list[str], int]:
         names = sorted(path.name for path in inside if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
         raise DataError(asked, found=f"it cannot be read ({error.strerror})", do="give yourself the right to") from None
-    loose = sum(path.suffix.lower() in SUFFIXES | HEIF_SUFFIXES for path in inside if not path.name.startswith("."))
+    folders = set(names)
+    beside = [path for path in inside if path.name not in folders and not path.name.startswith(".")]
+    loose = sum(path.suffix.lower() in SUFFIXES | HEIF_SUFFIXES for path in beside)
     if not names:
         nothing = "no folders of pictures" if inside else "it is empty"
         found = "pictures, but no folders of them" if loose else nothing

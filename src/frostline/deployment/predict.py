@@ -18,8 +18,11 @@ from frostline.tasks import ImageTask, scores
 from frostline.training import Runtime, evaluate, is_out_of_memory, said
 
 BATCH_SIZE = 32
-_COLUMNS = "name both: `--columns PATH,LABEL` (columns={'path': …, 'label': …})"
-_NONE = "leave `--columns` (columns) out"
+# There is no recipe to write into here: in place of advice that names one of its keys.
+_HERE = {
+    "data.columns": "name both: `--columns PATH,LABEL` (columns={'path': …, 'label': …})",
+    "data.on_bad": "mend or take out what is listed, or leave it out with `--skip-bad` (on_bad='skip')",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +67,13 @@ def evaluate_run(
     """
     recipe = trained.recipe
     if columns is not None and not has_columns(folder):
-        raise DataError(f"data {folder}", found="no CSV file and no data set, and nothing else has columns", do=_NONE)
+        found = "no CSV file and no data set, and nothing else has columns"
+        raise DataError(f"data {folder}", found=found, do="leave `--columns` (columns) out")
     try:
         read = read_folder(recipe, folder, classes=trained.classes, follow_links=follow_links, columns=columns)
-    except DataError as error:
-        # There is no recipe to write into here, and below.
-        do = error.do if "data.columns" not in error.do else _COLUMNS
-        raise DataError(error.asked, found=error.found, do=do, items=error.items) from None
-    try:
         samples, skipped = usable(read, skip=(on_bad or recipe.data.on_bad) == "skip")
     except DataError as error:
-        if not error.items:
-            raise
-        do = "mend or take out what is listed, or leave it out with `--skip-bad` (on_bad='skip')"
+        do = next((here for key, here in _HERE.items() if key in error.do), error.do)
         raise DataError(error.asked, found=error.found, do=do, items=error.items) from None
     task = ImageTask(
         classes=trained.classes, spec=trained.spec, batch_size=recipe.batch_size, workers=recipe.data.workers

@@ -57,6 +57,7 @@ def param_groups(
             found=f"{len(without)} trained tensors have no factor, such as {without[0]}",
             do="make the factors from this network's outline",
         )
+    own = {} if weight_decay is None else {"weight_decay": weight_decay}
     plain = _without_decay(model, plan)
     groups: dict[tuple[float, bool], list[str]] = {}
     for name in trained:
@@ -67,7 +68,7 @@ def param_groups(
             "params": [named[name] for name in names],
             "names": names,
             "lr": lr * factor,
-            **({"weight_decay": 0.0} if not decays else {} if weight_decay is None else {"weight_decay": weight_decay}),
+            **(own if decays else {"weight_decay": 0.0}),
         }
         for (factor, decays), names in sorted(groups.items(), reverse=True)
     ]

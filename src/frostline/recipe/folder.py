@@ -35,7 +35,7 @@ def _finished(out: Path, recipe: Recipe) -> RunRecord | None:
         return None
     now = expanded(recipe, lambda: stage_names(recipe)).model_dump(mode="json")
     changed = [key for key in now if record.recipe.get(key) != now[key]]
-    if not changed and record.code and record.code != (code_digest(recipe.model.name) or record.code):
+    if not changed and record.code and code_digest(recipe.model.name) not in ("", record.code):
         changed = ["the file of the network"]
     if changed:
         raise RunError(

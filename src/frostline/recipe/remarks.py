@@ -7,9 +7,17 @@ from torch import nn
 
 from frostline.freezing import FreezePlan, trained_batchnorm
 from frostline.recipe.rates import rate_schedule
-from frostline.recipe.schema import Augment, Recipe, Technique
+from frostline.recipe.schema import Recipe, Technique
 from frostline.recipe.stepping import DEFAULT_MOMENTUM
+from frostline.recipe.techniques import FILLED_IN
 from frostline.selection import HEAD, Outline
+
+# By key of a recipe: what its default means where a technique would have written something else.
+_STANDS = {
+    "rates": "`rates: none` is written, so all stages have one rate; take it out",
+    "head": "`head: linear` is written and stands; take it out for the few-shot head",
+    "augment": "`augment: none` is written and stands; take it out for strong augmentation",
+}
 
 
 def of_plans(plans: Sequence[FreezePlan]) -> Iterator[str]:
@@ -45,14 +53,11 @@ def of_technique(
 
 def of_what_is_written(asked: Recipe) -> Iterator[str]:
     """Say where a recipe writes down what its technique would fill in, as one does that was printed in full."""
-    name = None if asked.technique is None else asked.technique.name
-    written = asked.model_fields_set
-    if name == "discriminative" and "rates" in written and asked.rates == "none":
-        yield "technique discriminative: `rates: none` is written, so all stages have one rate; take it out"
-    if name == "few_shot" and "head" in written and asked.head != "few_shot":
-        yield f"technique few_shot: `head: {asked.head}` is written and stands; take it out for the few-shot head"
-    if name == "few_shot" and "augment" in written and asked.augment == Augment():
-        yield "technique few_shot: `augment: none` is written and stands; take it out for strong augmentation"
+    if asked.technique is None:
+        return
+    for key in FILLED_IN.get(asked.technique.name, {}):
+        if key in asked.model_fields_set and getattr(asked, key) == Recipe.model_fields[key].default:
+            yield f"technique {asked.technique.name}: {_STANDS[key]}"
 
 
 def of_settings(recipe: Recipe, model: nn.Module, plans: Sequence[FreezePlan], *, processes: int) -> Iterator[str]:

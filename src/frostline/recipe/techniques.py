@@ -33,6 +33,11 @@ _USUAL = {
     "two_stage": _Usual(30, 1e-3),
     "freeze_out": _Usual(50, 5e-4),
 }
+# What a technique writes into a recipe that does not say it itself.
+FILLED_IN: dict[str, Words] = {
+    "discriminative": {"rates": "discriminative"},
+    "few_shot": {"head": "few_shot", "augment": "strong"},
+}
 # Of gradual: one part more each time that so many of all epochs are over.
 _GRADUAL_PARTS = 5
 # Of few_shot, where so little data is soon learned by heart.
@@ -74,17 +79,19 @@ def _full(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Word
 
 
 def _discriminative(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:
-    # What the recipe says itself stands, here and below.
-    rates: Words = {} if "rates" in recipe.model_fields_set else {"rates": "discriminative"}
-    return {"phases": [{**_phase(technique, freeze="none"), **rates}]}
+    return {"phases": [{**_phase(technique, freeze="none"), **_filled_in(recipe, technique)}]}
 
 
 def _few_shot(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:
     words: Words = {"phases": [_phase(technique, freeze="all")]}
     if recipe.validates and recipe.patience is None:
         words["phases"][0].setdefault("patience", _FEW_SHOT_PATIENCE)
-    usual = {"head": "few_shot", "augment": "strong"}
-    return words | {key: value for key, value in usual.items() if key not in recipe.model_fields_set}
+    return words | _filled_in(recipe, technique)
+
+
+def _filled_in(recipe: Recipe, technique: Technique) -> Words:
+    """Give what a technique writes into a recipe; what the recipe says itself stands."""
+    return {key: value for key, value in FILLED_IN[technique.name].items() if key not in recipe.model_fields_set}
 
 
 def _two_stage(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:

@@ -59,7 +59,7 @@ def run_phase(
         first_epoch: number of the phase's first epoch in the run, from 1, also where it is resumed.
         save: keeps what is needed to go on.
         earlier: the optimizer of the phase before, alone, where this one goes on from its last weights; the list is
-            emptied, so that what it knows is not kept for longer than it is needed.
+            emptied after an epoch, so that what it knows is not kept for longer than it is needed.
         resumed: where the phase was interrupted; the network has the weights of then.
 
     Raises:
@@ -69,9 +69,13 @@ def run_phase(
     """
     # Several processes do not begin once more: one of them alone would.
     start = copied(model, plan) if course.runtime.count == 1 else {}
-    begin = _Begin(first_epoch=first_epoch, save=save, earlier=list(earlier or ()), resumed=resumed, start=start)
-    if earlier is not None:
-        earlier.clear()
+    begin = _Begin(
+        first_epoch=first_epoch,
+        save=save,
+        earlier=[] if earlier is None else earlier,
+        resumed=resumed,
+        start=start,
+    )
     drawn, best = beginning(course.runtime), replace(course.best)
     if resumed is not None and resumed.same:
         task = replace(course.task, batch_size=resumed.batch_size, step_size=resumed.step_size)
