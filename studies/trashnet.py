@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from frostline.data import Samples
 from frostline.recipe import Recipe, assemble, finetune
-from frostline.tasks import ImageTask
+from frostline.tasks import Classification
 from tables import spread, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,7 +105,7 @@ def _logistic(seed: int) -> float:
 
 
 @torch.no_grad()
-def _features(model: nn.Module, task: ImageTask, samples: Samples) -> Tensor:
+def _features(model: nn.Module, task: Classification, samples: Samples) -> Tensor:
     """Give what enters the classifier, N × 1280."""
     seen: list[Tensor] = []
 
@@ -114,7 +114,7 @@ def _features(model: nn.Module, task: ImageTask, samples: Samples) -> Tensor:
 
     hook = model.get_submodule("classifier.1").register_forward_pre_hook(keep)
     model.eval()
-    for images_NCHW in task.images(samples):
+    for images_NCHW in task.inputs(samples):
         model(images_NCHW)
     hook.remove()
     return torch.cat(seen)

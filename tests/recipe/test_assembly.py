@@ -11,7 +11,8 @@ from torch import nn
 from frostline.backbones import Backbone, InputSpec, build
 from frostline.errors import DataError, FrostlineError, NetworkError, SelectorError, UserError, WeightsError
 from frostline.recipe import Recipe, assemble, finetune
-from frostline.recipe.assembly import always_held, input_spec
+from frostline.recipe.assembly import always_held
+from frostline.recipe.images import input_spec
 from training.tiny import (
     SIDE,
     Twin,
@@ -399,12 +400,12 @@ def test_the_recipe_says_how_pictures_are_read(tmp_path: Path) -> None:
         "normalize": {"mean": [0.1, 0.2, 0.3], "std": [0.5, 1, 2]},
     }
     turned = assemble(tiny_recipe(tmp_path, data=words))
-    batch = next(plain.task.images(plain.data.train))
+    batch = next(plain.task.inputs(plain.data.train))
     expected = read_pictures(plain.data.train.paths[: len(batch)])
     torch.testing.assert_close(batch, expected)
     pixels = (expected * 0.5 + 0.5).flip(1)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in ([0.1, 0.2, 0.3], [0.5, 1, 2]))
-    found = next(turned.task.images(plain.data.train))
+    found = next(turned.task.inputs(plain.data.train))
     torch.testing.assert_close(found, (pixels - mean) / std, rtol=1e-5, atol=1e-5)
 
 

@@ -175,7 +175,7 @@ def test_batches_hold_all_samples_in_their_order_without_a_seed():
     assert [len(labels) for _, labels, _ in batches] == [4, 4, 2]
     assert places(task.loader(samples)) == list(range(10))
     images = torch.cat([images for images, _, _ in batches])
-    assert torch.equal(torch.cat(list(task.images(samples))), images)
+    assert torch.equal(torch.cat(list(task.inputs(samples))), images)
     np.testing.assert_allclose(images[:, 0].numpy(), (samples.pixels - 0.5) / 0.25, rtol=1e-6, atol=1e-6)
     assert torch.cat([labels for _, labels, _ in batches]).tolist() == samples.labels.tolist()
     assert images.shape == (10, 1, 4, 4)
@@ -231,7 +231,7 @@ def test_what_judges_is_never_changed():
     samples, augment = in_memory(6), Augment(policy("strong", flip="both", spec=GREY), GREY)
     plain, changing = task_of(3), task_of(3, augment=augment, sampling="balanced")
     assert torch.equal(next(iter(changing.loader(samples)))[0], next(iter(plain.loader(samples)))[0])
-    assert torch.equal(next(changing.images(samples)), next(plain.images(samples)))
+    assert torch.equal(next(changing.inputs(samples)), next(plain.inputs(samples)))
     shuffled = {tuple(places(changing.loader(samples))) for _ in range(3)}
     assert shuffled == {tuple(range(6))}
 

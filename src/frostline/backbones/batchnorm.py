@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from frostline.errors import NetworkError
-from frostline.selection import undisturbed
+from frostline.selection import ExampleInput, call, undisturbed
 
 
 def unfilled_norms(model: nn.Module) -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def unfilled_norms(model: nn.Module) -> tuple[str, ...]:
     )
 
 
-def refill(model: nn.Module, batches: Iterable[Tensor]) -> tuple[str, ...]:
+def refill(model: nn.Module, batches: Iterable[ExampleInput]) -> tuple[str, ...]:
     """Measure the statistics of unfilled BatchNorm layers and move them in; what eval mode computes stays the same.
 
     Mean and variance of what enters a layer become its statistics, and its weight and bias take up the difference,
@@ -29,7 +29,7 @@ def refill(model: nn.Module, batches: Iterable[Tensor]) -> tuple[str, ...]:
 
     Args:
         model: changed in place.
-        batches: inputs N × C × H × W, some tens of images in all; each image counts the same.
+        batches: what the network is given, some tens of samples in all; each counts the same.
 
     Returns:
         Names of the layers that were filled.
@@ -51,7 +51,7 @@ def refill(model: nn.Module, batches: Iterable[Tensor]) -> tuple[str, ...]:
         with undisturbed(model), torch.no_grad():
             model.eval()
             for batch in batches:
-                model(batch)
+                call(model, batch)
     finally:
         for hook in hooks:
             hook.remove()

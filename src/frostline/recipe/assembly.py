@@ -6,36 +6,24 @@ from math import ceil
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from frostline.backbones import Backbone, InputSpec, build, refill, unfilled_norms
-from frostline.data import (
-    Augment,
-    Fault,
-    Mix,
-    Samples,
-    Share,
-    Split,
-    Words,
-    class_weights,
-    harmless_flip,
-    least_samples,
-    policy,
-)
-from frostline.errors import DataError, NetworkError, UserError
+from frostline.backbones import InputSpec, build, refill, unfilled_norms
+from frostline.data import Fault, Samples, Share, Split, least_samples
+from frostline.errors import NetworkError
 from frostline.freezing import FreezePlan, make_plan
 from frostline.recipe.data import gather
 from frostline.recipe.head import with_head, with_new_head
+from frostline.recipe.images import check_channels, image_task, input_spec
 from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.remarks import of_plans, of_schedules, of_settings, of_technique, of_what_is_written
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
-from frostline.selection import HEAD, Outline, outline, parents_of, undisturbed
-from frostline.tasks import ImageTask, scores
+from frostline.selection import HEAD, Outline, call, outline, parents_of, undisturbed
+from frostline.tasks import Classification, scores, shape_of
 
 # Statistics of a channel are steady after some tens of images.
 REFILL_IMAGES = 256
-TRIED_DRAWS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +44,7 @@ class Assembly:
     """
 
     recipe: Recipe
-    task: ImageTask
+    task: Classification
     data: Split
     skipped: tuple[Fault, ...]
     model: nn.Module
@@ -90,7 +78,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     spec = input_spec(recipe, backbone)
     classes = data.train.classes
     model, head, remarks = with_head(backbone, recipe, classes=classes)
-    _check_channels(model, spec, recipe.model.name)
+    check_channels(model, spec, recipe.model.name)
     task, of_task = image_task(recipe, data.train, spec)
     remarks += of_task
     read = outline(model, example_input=spec.example(), head=head)
@@ -124,7 +112,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     return assembly
 
 
-def _checked_schedules(recipe: Recipe, task: ImageTask, samples: Samples, *, shares: Sequence[Share]) -> list[int]:
+def _checked_schedules(recipe: Recipe, task: Classification, samples: Samples, *, shares: Sequence[Share]) -> list[int]:
     """See that every phase has room for its warm-up, before the first and not hours later; give steps of an epoch.
 
     Raises:
@@ -196,95 +184,8 @@ def plan_phase(read: Outline, phase: Phase, *, norm: str, held_before: Sequence[
     return make_plan(read, phase.freeze, norm="train" if norm == "train" else "eval", held_before=held_before)
 
 
-def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
-    """Say what the network takes: what the recipe says, else what the network publishes.
-
-    Raises:
-        NetworkError: that is for values from 0 to 255.
-    """
-    asked = recipe.data
-    spec = backbone.input
-    if asked.normalize is not None:
-        spec = replace(spec, mean=tuple(asked.normalize.mean), std=tuple(asked.normalize.std))
-    if asked.channels is not None:
-        turned = {asked.channels, spec.channels} == {"rgb", "bgr"} and asked.normalize is None
-        step = -1 if turned and not backbone.as_taken else 1
-        spec = replace(spec, channels=asked.channels, mean=spec.mean[::step], std=spec.std[::step])
-    if not all(abs(value) <= 1 for value in spec.mean):
-        mean = ", ".join(f"{value:g}" for value in spec.mean)
-        raise NetworkError(
-            f"network {backbone.name}",
-            found=f"its mean is {mean}: for values from 0 to 255, and pictures come as 0 … 1",
-            do="divide MEAN and STD by 255, or write `data.normalize`",
-        )
-    return replace(spec, size_px=asked.size or spec.size_px)
-
-
-def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTask, list[str]]:
-    """Say what a batch costs and how its pictures are changed; also what a person should be told.
-
-    Raises:
-        UserError: a transform that is not there or does not work on these pictures, or weights for a class that is not
-            there.
-    """
-    asked = recipe.augment
-    remarks: list[str] = []
-    words: Sequence[Words] = asked.transforms or ()
-    if asked.policy != "none":
-        flip, why = (asked.flip, "") if asked.flip != "auto" else harmless_flip(train.classes)
-        words = policy(asked.policy, flip=flip, spec=spec)
-        if why:
-            done, other = ("no picture is", "horizontal") if flip == "none" else ("pictures are", "none")
-            remarks.append(f"augment: {done} mirrored: {why}; `augment.flip: {other}` decides otherwise")
-    augment = Augment(words, spec) if words else None
-    if augment is not None:
-        _check_augment(augment, train, spec)
-    mixes = asked.mixup > 0 or asked.cutmix > 0
-    task = ImageTask(
-        classes=train.classes,
-        spec=spec,
-        batch_size=recipe.batch_size,
-        workers=recipe.data.workers,
-        sampling=recipe.sampling,
-        augment=augment,
-        views=recipe.replay.views,
-        mix=Mix(mixup=asked.mixup, cutmix=asked.cutmix, num_classes=len(train.classes)) if mixes else None,
-        label_smoothing=recipe.loss.label_smoothing,
-        class_weights=class_weights(recipe.loss.class_weights, train),
-    )
-    if asked.flip in ("horizontal", "both") and not words:
-        remarks.append(f"augment.flip: {asked.flip} changes nothing without a policy: write `policy: light` beside it")
-    if recipe.replay.views is not None and augment is None:
-        remarks.append("replay.views changes nothing: without `augment` all draws of a picture are the same")
-    if recipe.sampling == "balanced" and recipe.loss.class_weights != "none":
-        remarks.append("classes are balanced twice, by `sampling: balanced` and by `loss.class_weights`")
-    return task, remarks
-
-
-def _reason(error: Exception) -> str:
-    said = str(error).partition("\n")[0][:160]
-    return error.found if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
-
-
-def _check_augment(augment: Augment, train: Samples, spec: InputSpec) -> None:
-    """Try the transforms on one picture: they must give what the network takes."""
-    try:
-        picture = train.open(0, at_least_px=augment.at_least_px)
-        # Some transforms do something in some of the draws only.
-        tried = [augment(picture, seed) for seed in range(TRIED_DRAWS)][-1]
-    except Exception as error:  # whatever a transform raises that pictures cannot pass
-        raise UserError(
-            "augment",
-            found=f"{train.name(0)} cannot pass it ({_reason(error)})",
-            do="take out the transform that fails, or mend its arguments",
-        ) from None
-    wanted = tuple(spec.example().shape[1:])
-    if tuple(tried.shape) != wanted:
-        raise UserError("augment", found=f"it gives {_shape(tried)}, wanted {_shape(spec.example()[0])}", do="mend it")
-
-
 def mend_norms(
-    recipe: Recipe, model: nn.Module, plans: tuple[FreezePlan, ...], *, task: ImageTask, samples: Samples
+    recipe: Recipe, model: nn.Module, plans: tuple[FreezePlan, ...], *, task: Classification, samples: Samples
 ) -> list[str]:
     """Find BatchNorm layers that cannot be trained; fill them where that is asked, and say what was found."""
     unfilled = unfilled_norms(model)
@@ -298,7 +199,7 @@ def mend_norms(
     )
     if recipe.norm == "refill":
         some = samples.take(np.random.default_rng(recipe.seed).permutation(len(samples))[:REFILL_IMAGES])
-        refill(model, task.images(some))
+        refill(model, task.inputs(some))
         return [f"{count}: filled from {len(some)} training pictures, what the network computes stays the same"]
     trained = {module.name for plan in plans for module in plan.modules if not module.evaluates}
     harmed = [name for name in unfilled if name in trained]
@@ -307,37 +208,21 @@ def mend_norms(
     return [f"{count}, and {len(harmed)} of them run in train mode, which ruins the network: write `norm: refill`"]
 
 
-def _check_channels(model: nn.Module, spec: InputSpec, name: str) -> None:
-    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    takes, given = first.in_channels if first is not None else spec.num_channels, spec.num_channels
-    if takes != given:
-        fitting = {1: "grey", 3: "rgb"}.get(takes)
-        raise NetworkError(
-            f"network {name}",
-            found=f"it takes {takes} channels, and `data.channels: {spec.channels}` gives {given}",
-            do=f"write `data.channels: {fitting}`, or name another network" if fitting else "name another network",
-        )
-    if len(spec.mean) not in (1, spec.num_channels):
-        raise DataError(
-            "data.normalize", found=f"{len(spec.mean)} values for {spec.num_channels} channels", do="give one for each"
-        )
-
-
 def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: str, head: str) -> None:
     """Try the network on one picture: it must take it, and give one score for each class."""
     example = spec.example()
     try:
         with undisturbed(model), torch.no_grad():
             model.eval()
-            output = model(example)
+            output = call(model, example)
     except Exception as error:
         raise NetworkError(
             f"network {name}",
             found=f"with a new {head} in place of its last linear layer or convolution it takes no pictures of "
-            f"{_shape(example)} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]})",
+            f"{shape_of(example)} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]})",
             do="`data.size` and `data.channels` say what it is given",
         ) from None
-    found = _shape(scores(output))
+    found = shape_of(scores(output))
     if found != f"1 × {num_classes}":
         raise NetworkError(
             f"network {name}",
@@ -345,10 +230,6 @@ def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: 
             "one score for each class",
             do="name a network whose last linear layer or convolution is its classifier",
         )
-
-
-def _shape(tensor: Tensor) -> str:
-    return " × ".join(map(str, tensor.shape))
 
 
 def _is_fresh(model: nn.Module, norms: tuple[str, ...]) -> bool:

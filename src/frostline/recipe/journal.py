@@ -12,7 +12,6 @@ from frostline.backbones import code_digest
 from frostline.recipe.assembly import Assembly
 from frostline.recipe.interrupted import FORMAT, Interrupted, data_of
 from frostline.record import EpochRecord, Evaluation, PhaseRecord, Proof, RunRecord, Skipped, StageOutline
-from frostline.tasks import ImageTask
 from frostline.training import Best, State, machine, peak_rss_mb, versions
 
 
@@ -139,15 +138,11 @@ class Journal:
             machine={**machine(), "processes": self.processes},
             started=self.started,
             digests=self.digests,
-            augmentation=_augmentation(assembly.task),
-            input=dataclasses.asdict(assembly.task.spec),
+            augmentation=assembly.task.changes,
+            input=assembly.task.given,
             code=self.code,
             skipped=tuple(Skipped(name=fault.name, reason=fault.reason) for fault in assembly.skipped),
             warnings=(*assembly.warnings, *self.remarks),
             status="finished" if failure is None else "failed",
             failure=failure,
         )
-
-
-def _augmentation(task: ImageTask) -> tuple[str, ...]:
-    return (*(task.augment.description if task.augment else ()), *(task.mix.description if task.mix else ()))

@@ -17,7 +17,8 @@ from frostline.data import Samples
 from frostline.errors import FrostlineError, NonFiniteLossError, ProofError, first_of
 from frostline.freezing import GRADIENTS, GradientWatch, PlanHandle, across, verify, whole
 from frostline.record import EpochRecord
-from frostline.tasks import Batch, ImageTask, scores
+from frostline.selection import call
+from frostline.tasks import Batch, Classification, scores
 from frostline.training.average import WeightAverage
 from frostline.training.judging import predict
 from frostline.training.progress import Display
@@ -50,7 +51,7 @@ class Gear:
     fills: bool
     finite: Collection[str]
     average: WeightAverage | None
-    task: ImageTask
+    task: Classification
     runtime: Runtime
     display: Display
 
@@ -140,7 +141,7 @@ def _step(
     shares = _shares(weights, runtime)
     for place, (batch, weight, share) in enumerate(zip(together, weights, shares, strict=True), 1):
         with runtime.local(gear.network) if place < len(together) else nullcontext():
-            output_NK = scores(gear.network(batch[0]))
+            output_NK = scores(call(gear.network, batch[0]))
             loss = gear.task.loss(output_NK, batch[1])
             # Not the scores: of a whole epoch of many classes they would fill a memory.
             value, predicted_N = loss.item(), output_NK.detach().argmax(1).cpu()
@@ -272,9 +273,7 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(whole(tensor).isfinite().all())
 
 
-def _not_finite(
-    what: str, *, epoch: int, step: int, rate: float, batch: Sequence[Tensor], samples: Samples
-) -> NonFiniteLossError:
+def _not_finite(what: str, *, epoch: int, step: int, rate: float, batch: Batch, samples: Samples) -> NonFiniteLossError:
     places = batch[2].tolist()
     shown = first_of([samples.name(place) for place in places], most=4)
     kept = "the last good checkpoint is kept" if epoch > 1 else "no epoch was done, so there is no checkpoint"

@@ -8,11 +8,15 @@ from torch import Tensor, nn
 
 from frostline.data import Samples
 from frostline.record import Evaluation
-from frostline.tasks import Batch, ImageTask, scores, worst_mistakes
+from frostline.selection import call
+from frostline.tasks import Batch, Classification, scores, worst_mistakes
 from frostline.training.runtime import Runtime
 
+# Logits N × K, labels N, places of the samples N.
+Judged = tuple[Tensor, Tensor, Tensor]
 
-def evaluate(model: nn.Module, samples: Samples, *, task: ImageTask, runtime: Runtime, split: str) -> Evaluation:
+
+def evaluate(model: nn.Module, samples: Samples, *, task: Classification, runtime: Runtime, split: str) -> Evaluation:
     """Judge a network on samples, in eval mode and without gradients.
 
     Args:
@@ -48,7 +52,7 @@ def predict(model: nn.Module, loader: Iterable[Batch], *, runtime: Runtime) -> t
     try:
         # Each is read by all before one of them runs: under DDP and FSDP a forward waits for the others'.
         while (batch := runtime.together(lambda: next(batches, None))) is not None:
-            parts.append(_on_cpu(scores(model(batch[0])).float(), *batch[1:]))
+            parts.append(_on_cpu(scores(call(model, batch[0])).float(), *batch[1:]))
     finally:
         for module, training in modes.items():
             module.training = training
@@ -61,10 +65,10 @@ def predict(model: nn.Module, loader: Iterable[Batch], *, runtime: Runtime) -> t
     return logits_NK[first], labels_N[first], places_N[first]
 
 
-def _on_cpu(logits_NK: Tensor, labels_N: Tensor, places_N: Tensor) -> Batch:
+def _on_cpu(logits_NK: Tensor, labels_N: Tensor, places_N: Tensor) -> Judged:
     return logits_NK.cpu(), labels_N.cpu(), places_N.cpu()
 
 
-def _joined(parts: Sequence[Batch]) -> Batch:
+def _joined(parts: Sequence[Judged]) -> Judged:
     first, second, third = zip(*parts, strict=True)
     return torch.cat(first), torch.cat(second), torch.cat(third)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from frostline.errors import RunFailure
 from frostline.freezing import FreezePlan, trained_batchnorm
-from frostline.tasks import ImageTask
+from frostline.tasks import Classification
 
 # As torch says it on a CPU, and some libraries on a GPU; there it has an error of its own.
 _WORDS = ("not enough memory", "can't allocate memory", "out of memory")
@@ -34,7 +34,7 @@ def said(error: BaseException) -> str:
 
 
 def halved(
-    task: ImageTask,
+    task: Classification,
     model: nn.Module,
     plan: FreezePlan,
     *,
@@ -42,7 +42,7 @@ def halved(
     accumulate: int,
     title: str,
     processes: int = 1,
-) -> tuple[ImageTask, int]:
+) -> tuple[Classification, int]:
     """Take half of the images at once, and twice as many batches to a step.
 
     Args:
@@ -79,7 +79,7 @@ def halved(
         raise RunFailure(
             title, found=f"{found}; one at a time, none of the {samples} would be left out any more", do=do
         )
-    if task.mix is not None:
+    if task.mixes:
         raise RunFailure(title, found=f"{found}; with {less} other images would be mixed", do=do)
     return replace(task, batch_size=less, step_size=task.step_size or size), accumulate * 2
 

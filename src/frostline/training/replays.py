@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from frostline.data import Split, least_samples
 from frostline.freezing import FreezePlan, PlanHandle, apply
 from frostline.replaying import ReplayLoader, Survey, replay, survey
-from frostline.tasks import ImageTask
+from frostline.tasks import Classification
 from frostline.training.compiling import compiled, trained_regions
 from frostline.training.halves import held_in
 from frostline.training.progress import Display
@@ -78,7 +78,7 @@ class Replays:
         *,
         model: nn.Module,
         plans: Sequence[FreezePlan],
-        task: ImageTask,
+        task: Classification,
         data: Split,
         runtime: Runtime,
         seed: int,
@@ -105,13 +105,9 @@ class Replays:
     def _reason(self) -> str | None:
         if self._runtime.shards:
             return "the weights are sharded, so that no part of the network runs alone"
-        if self._task.mix is not None:
-            return "mixup and cutmix mix images before the network"
-        if self._task.augment is not None and self._task.views is None:
-            return "`augment` is random: `replay: {views: 8}` keeps so many draws of every image"
-        return None
+        return self._task.never_replayed
 
-    def with_task(self, task: ImageTask) -> "Replays":
+    def with_task(self, task: Classification) -> "Replays":
         """Give the same with other loaders."""
         other = copy.copy(self)
         other._task = task
