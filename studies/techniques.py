@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from frostline.data import named_parts
 from frostline.recipe import Assembly, Recipe, assemble, expanded, finetune, load_recipe, stage_names
 from frostline.training import Runtime, evaluate, peak_rss_mb
 from tables import spread, write_table
@@ -169,7 +170,8 @@ def _fastai(recipe: Recipe, *, epochs: int) -> dict[str, float]:
     assembly: Assembly = assemble(expanded(recipe, lambda: stage_names(recipe)))
     network = assembly.model
     head = set(assembly.outline.stages[-1].parameters)
-    train = assembly.task.loader(assembly.data.train).dataset
+    ((_, plain),) = named_parts(assembly.task.loader(assembly.data.train))
+    train = plain.dataset
 
     def split(model: nn.Module) -> list[list[nn.Parameter]]:
         chosen = {id(one) for name, one in model.named_parameters() if name in head}

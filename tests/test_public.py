@@ -8,12 +8,15 @@ import frostline
 
 SURFACE = {
     "frostline": "finetune freeze load_recipe outline param_groups replay unfreeze verify",
-    "frostline.backbones": "Backbone Channels Elsewhere InputSpec build classifier_name code_digest elsewhere "
-    "head_of load_huggingface load_weights read_weights refill save_huggingface unfilled_norms",
+    "frostline.backbones": "Backbone Channels Elsewhere InputSpec Kind Spec TextSpec Tokens build classifier_name "
+    "code_digest elsewhere head_of load_huggingface load_weights read_weights refill save_huggingface saved_tokenizer "
+    "unfilled_norms",
     "frostline.cli": "main",
-    "frostline.data": "Augment Fault Mix Samples Share Split Words class_weights find_faults harmless_flip "
-    "has_columns least_samples list_pictures open_picture policy read_picture read_samples refuse split",
-    "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder",
+    "frostline.data": "Augment Buckets Fault Mix Samples Share Split Texts Words bounds_of class_weights counted "
+    "each_part find_faults harmless_flip has_columns holds_texts least_samples list_pictures list_texts named_parts "
+    "open_picture pass_by policy read_picture read_samples refuse split",
+    "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder "
+    "predict_texts",
     "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "
     "across against_record apply check_free "
     "combined confirm digest digests forget_cached freeze leave_optimizer make_plan merge trained_batchnorm verify "
@@ -24,11 +27,11 @@ SURFACE = {
     "frostline.prepare": "Glyphs render_glyphs",
     "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe Schedule Technique "
     "assemble check_free dump_recipe expanded finetune library_names library_text load_recipe stage_names starter "
-    "verify_recipe verify_run",
+    "text_starter verify_recipe verify_run",
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "HEAD NECK STEM Convention ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution "
     "Selector resolve Stage Words all_tensors call first_tensor outline parents_of parse role_of undisturbed",
-    "frostline.tasks": "Batch Classification ImageTask Inputs moved scores shape_of worst_mistakes",
+    "frostline.tasks": "Batch Classification ImageTask Inputs Loader TextTask moved scores shape_of worst_mistakes",
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State beginning "

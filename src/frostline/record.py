@@ -17,6 +17,8 @@ RECORD_FILE = "record.json"
 PROOF_FILE = "proof.json"
 RECIPE_FILE = "recipe.yaml"
 CARD_FILE = "model.json"
+# The folder of what turns texts into numbers.
+TOKENIZER = "tokenizer"
 CHECKPOINTS = "checkpoints"
 
 
@@ -124,16 +126,18 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """A sample that a network was wrong about: its name, the two classes, and a small JPEG of it in base64.
+    """A sample that a network was wrong about: its name, the two classes, and what it shows or says.
 
-    `confidence` is how sure the network was of the wrong class, a share of 1.
+    `confidence` is how sure the network was of the wrong class, a share of 1. `picture` is a small JPEG in base64,
+    `text` what a text says; either may be empty.
     """
 
     sample: str
     truth: str
     predicted: str
     confidence: float
-    picture: str
+    picture: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -238,7 +238,7 @@ def test_classes_without_pictures_are_left_out_with_a_note(tmp_path):
     folder = saved(tmp_path / "birds", [2, 0, 2], NAMES)
     samples = read_samples(folder)
     assert (samples.classes, samples.labels.tolist()) == (("bird", "dog"), [1, 0, 1])
-    assert samples.notes == (f"classes of {folder} without pictures were left out: cat",)
+    assert samples.notes == (f"classes of {folder} without samples were left out: cat",)
 
 
 def test_one_class_or_no_rows_are_an_error(tmp_path):

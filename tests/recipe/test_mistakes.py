@@ -85,7 +85,7 @@ from .written import loaded, mistakes, replaced
         pytest.param(1, "task: image", "line 1, task: the text `image`", "wanted images"),
         pytest.param(4, "  follow_links: 1", "line 4, data.follow_links: 1", "wanted true or false"),
         pytest.param(4, "  on_bad: skp", "line 4, data.on_bad: the text `skp`", "stop or skip; the nearest is skip"),
-        pytest.param(4, "  columns: [a, b]", "line 4, data.columns: a list", "keys and values: path, label"),
+        pytest.param(4, "  columns: [a, b]", "line 4, data.columns: a list", "keys and values: path, text, label"),
         pytest.param(4, "  columns: {path: a}", "line 4, data.columns.label: missing", "the column of classes"),
         # Augmentation, sampling and loss.
         pytest.param(14, "augment: strang", "line 14, augment: the text `strang`", "the nearest is strong"),

@@ -61,9 +61,15 @@ def test_defaults_are_the_documented_ones() -> None:
             "size": None,
             "normalize": None,
             "channels": None,
+            "max_length": None,
             "workers": 0,
         },
-        "model": {"name": "torchvision/mobilenet_v2", "weights": "pretrained", "keep_head": False},
+        "model": {
+            "name": "torchvision/mobilenet_v2",
+            "weights": "pretrained",
+            "tokenizer": None,
+            "keep_head": False,
+        },
         "head": "linear",
         "norm": "eval",
         "phases": (

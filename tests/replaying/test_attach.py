@@ -210,19 +210,22 @@ class OwnDropout(Pictures):
         return nn.functional.dropout(image), label
 
 
-def test_another_autocast_on_the_same_network_is_refused(tmp_path):
-    model = net()
+def test_loaders_in_another_setting_have_replayers_of_their_own(tmp_path):
+    model, twin = net(), net()
     handle = frozen(model)
     first = replay(handle, DataLoader(Pictures(), batch_size=8), dir=tmp_path)
-    loader = DataLoader(Pictures(21), batch_size=8)
-
-    def under_autocast(network, batch):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return network(batch[0])
-
-    for options in ({"autocast": torch.bfloat16}, {"forward": under_autocast}):
-        assert "another `autocast`" in replay(handle, loader, dir=tmp_path, **options).refused
-    assert first.refused is None
+    other = replay(handle, DataLoader(Pictures(21), batch_size=8), dir=tmp_path, autocast=torch.bfloat16)
+    for replayed_one, plain in ((first, Pictures()), (other, Pictures(21))):
+        for batch, real in zip(replayed_one, DataLoader(plain, batch_size=8), strict=True):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=replayed_one is other):
+                assert torch.equal(model.eval()(batch[0]), twin.eval()(real[0]))
+    assert first.refused is other.refused is None
+    # What was recorded for one setting is computed in another, and the other loader is not the worse for it.
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        batch, real = next(iter(first)), next(iter(DataLoader(Pictures(), batch_size=8)))
+        assert torch.equal(model(batch[0]), twin(real[0]))
+    assert "it computes in" in first.refused
+    assert other.refused is None
 
 
 def test_without_a_home_folder_replay_is_off_and_a_tilde_is_one(tmp_path, monkeypatch):

@@ -74,6 +74,10 @@ class Trial:
         found = [tensors_of(self.dataset[entry])[ticket.leaf] for entry in ticket.entries]
         return torch.stack(found) if ticket.batched else found[0]
 
+    def kept(self, ticket: Ticket) -> Tensor:
+        found = [tensors_of(self.dataset[entry])[ticket.leaf] for entry in ticket.entries]
+        return torch.stack(found) if ticket.batched else found[0]
+
     def fetch(self, entries: Sequence[int]) -> Mapping[Slot, Tensor]:
         return {
             slot: self.frontier.layouts[slot].whole(torch.stack([rows[entry] for entry in entries]))

@@ -64,7 +64,7 @@ def test_an_endless_list_ends_and_says_so() -> None:
 def test_the_augmentation_is_listed_in_order_with_its_arguments() -> None:
     changes = ("FramedCrop(size=[96, 96], scale=(0.35, 1.0))", "RandomApply(\n    Blur(3)\n)", "MixUp(alpha=0.2)")
     text = render(records.record(augmentation=changes))
-    assert "Augmentation: 3 random changes to training pictures, with all arguments" in Page(text).text
+    assert "Augmentation: 3 random changes to training samples, with all arguments" in Page(text).text
     places = [text.index(change) for change in changes]
     assert text.index('id="recipe"') < places[0] < places[1] < places[2] < text.index('id="cost"')
     assert "1 random change to" in Page(render(records.record(augmentation=changes[:1]))).text
@@ -82,7 +82,7 @@ def test_a_record_from_before_these_fields_still_has_its_page(tmp_path: Path) ->
         del evaluation["mistakes"]
     (tmp_path / RECORD_FILE).write_text(json.dumps(content), encoding="utf-8")
     page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
-    assert "This record has no pictures of mistakes. 8 were made on the test set." in page.text
+    assert "This record has no samples of mistakes. 8 were made on the test set." in page.text
     assert {"img"}.isdisjoint(page.tags)
     assert "skipped" not in page.ids
     assert read_record(tmp_path).skipped == ()

@@ -5,7 +5,8 @@ from frostline.backbones.build import build
 from frostline.backbones.classifier import classifier_name
 from frostline.backbones.elsewhere import Elsewhere, elsewhere
 from frostline.backbones.from_file import code_digest
-from frostline.backbones.network import Backbone, Channels, InputSpec
+from frostline.backbones.network import Backbone, Channels, InputSpec, Kind, Spec
+from frostline.backbones.text_input import TextSpec, Tokens, saved_tokenizer
 from frostline.backbones.to_huggingface import load_huggingface, save_huggingface
 from frostline.backbones.weights import head_of, load_weights, read_weights
 
@@ -14,6 +15,10 @@ __all__ = [
     "Channels",
     "Elsewhere",
     "InputSpec",
+    "Kind",
+    "Spec",
+    "TextSpec",
+    "Tokens",
     "build",
     "classifier_name",
     "code_digest",
@@ -24,5 +29,6 @@ __all__ = [
     "read_weights",
     "refill",
     "save_huggingface",
+    "saved_tokenizer",
     "unfilled_norms",
 ]

@@ -11,21 +11,23 @@ from frostline.backbones.from_huggingface import from_huggingface
 from frostline.backbones.from_timm import from_timm
 from frostline.backbones.from_torchvision import as_named_now, auxiliary_tensors, drop_auxiliary_heads, from_torchvision
 from frostline.backbones.from_ultralytics import from_ultralytics
-from frostline.backbones.network import Backbone
+from frostline.backbones.network import Backbone, Kind
+from frostline.backbones.text_input import TextSpec
 from frostline.backbones.weights import head_of, load_weights, read_weights, unwrapped
 from frostline.errors import NetworkError, nearest
 
-# Networks whose weights have the names of their layers, and those that read their own kind of files.
+# Networks whose weights have the names of their layers.
 _PLAIN: dict[str, Callable[..., Backbone]] = {
     "timm": from_timm,
     "torchvision": from_torchvision,
     "frostline": from_frostline,
 }
-_READING: dict[str, Callable[..., Backbone]] = {"hf": from_huggingface, "ultralytics": from_ultralytics}
 SOURCES = ("timm", "torchvision", "hf", "ultralytics", "frostline")
 
 
-def build(name: str, *, weights: str = "pretrained") -> Backbone:
+def build(
+    name: str, *, weights: str = "pretrained", kind: Kind | None = None, tokenizer: str | None = None
+) -> Backbone:
     """Build a network by name and load its weights.
 
     Args:
@@ -33,12 +35,15 @@ def build(name: str, *, weights: str = "pretrained") -> Backbone:
             `path/to/file.py:callable` (a class, or a function that gives a network).
         weights: `pretrained` (what the source publishes; for a callable: the weights it comes with), `none` (random
             ones), or a file: safetensors, or a pickle that holds nothing but tensors; for ultralytics its `.pt` too.
+        kind: what it shall classify; None: what it is made for.
+        tokenizer: of a network for texts, a folder or ORG/NAME; None: the network's own.
 
     Returns:
         The network in eval mode with its own classifier, and the input that it publishes.
 
     Raises:
-        NetworkError: no such network, or a callable that gives none, or weights that cannot be fetched.
+        NetworkError: no such network, a callable that gives none, weights that cannot be fetched, or a network that
+            does not classify what it shall.
         WeightsError: the weights cannot be read, or are of another architecture.
     """
     source, _, rest = name.partition("/")
@@ -50,10 +55,16 @@ def build(name: str, *, weights: str = "pretrained") -> Backbone:
             found="no name behind the source" if source in SOURCES else f"no such source; {nearest(source, SOURCES)}",
             do="write timm/NAME, torchvision/NAME, hf/ORG/NAME, or path/to/file.py:callable",
         )
-    elif source in _READING:
-        made = _READING[source](rest, weights=weights)
+    elif source == "hf":
+        made = from_huggingface(rest, weights=weights, kind=kind, tokenizer=tokenizer)
+    elif source == "ultralytics":
+        made = from_ultralytics(rest, weights=weights)
     else:
         made = _filled(_PLAIN[source](rest, pretrained=weights == "pretrained"), name, weights)
+    if kind == "text" and not isinstance(made.input, TextSpec):
+        raise NetworkError(
+            f"network {name}", found="a network that reads no texts", do="name one of transformers: hf/…"
+        )
     made.model.eval()
     return replace(made, name=name)
 

@@ -1,4 +1,4 @@
-"""A name on the Hugging Face hub, or a folder → its image classifier, with the input of its image processor.
+"""A name on the Hugging Face hub, or a folder → its classifier of images or texts, with what prepares their input.
 
 Code that comes with a network from the hub is never run, and no weights are unpickled but plain tensors.
 """
@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,32 +17,38 @@ import torch
 from torch import Tensor, nn
 
 from frostline.backbones.classifier import classifier_name
-from frostline.backbones.network import IMAGENET_INPUT, Backbone, InputSpec
+from frostline.backbones.network import IMAGENET_INPUT, Backbone, InputSpec, Kind
 from frostline.backbones.processor import measured
 from frostline.backbones.refusals import first_line
+from frostline.backbones.text_input import TextSpec, text_spec
 from frostline.backbones.weights import head_of, read_weights
 from frostline.errors import NetworkError, WeightsError
 
 CONFIG = "config.json"
 _NUMBER = re.compile(r"\d+")
+# What is new where the weights are of a network that was trained for something else than classes.
+POOLER = "pooler"
 _NO_LABEL = re.compile(r"LABEL_\d+")
 CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
 SAVED = "name a folder as `save_pretrained` writes it (config.json, model.safetensors), or ORG/NAME on the hub"
 UNREACHED = f"{SAVED}; what was fetched once is found again, and HF_HUB_OFFLINE=1 keeps from trying to fetch anything"
 
 
-def from_huggingface(name: str, *, weights: str) -> Backbone:
-    """Build an image classifier of transformers.
+def from_huggingface(name: str, *, weights: str, kind: Kind | None = None, tokenizer: str | None = None) -> Backbone:
+    """Build a classifier of transformers.
 
     Args:
         name: `ORG/NAME` on the hub, or a folder: relative, or absolute (behind a second slash: `hf//data/vit`).
         weights: `pretrained` (those beside the configuration), `none` (random ones), or a file of weights.
+        kind: what it classifies; None: what it is made for.
+        tokenizer: folder, or name on the hub, of the tokenizer of a network for texts; None: the network's own.
 
     Returns:
         The network with its own classifier; where its weights have none, with a new one.
 
     Raises:
-        NetworkError: no such folder or network, one that needs code of its own, or that classifies no images.
+        NetworkError: no such folder or network, one that needs code of its own, that classifies nothing of this
+            kind, or that has no tokenizer.
         WeightsError: weights that cannot be read, or that are of another architecture.
     """
     asked = f"network hf/{name}"
@@ -50,34 +56,47 @@ def from_huggingface(name: str, *, weights: str) -> Backbone:
     with quiet():
         reach = {"local_files_only": not _reachable(where), "trust_remote_code": False}
         config = _config(where, asked, reach)
-        kind, notes = _class(config, asked)
+        kind = kind or _made_for(config)
+        chosen, notes = _class(config, kind, asked)
         head: Mapping[str, Tensor] | None = {}
+        fresh: tuple[str, ...] = ()
         if weights == "none":
             try:
-                model = kind._from_config(config, dtype=torch.float32)
+                model = chosen._from_config(config, dtype=torch.float32)
             except Exception as error:
                 raise NetworkError(asked, found=f"it cannot be built ({first_line(error)})", do=SAVED) from None
         else:
-            model, head = _with_weights(kind, config, where=where, weights=weights, asked=asked, reach=reach)
-        spec, unmeasured = _input(where, config, reach)
+            model, head, fresh = _with_weights(
+                chosen, config, where=where, weights=weights, kind=kind, asked=asked, reach=reach
+            )
+        if kind == "text":
+            place = where if tokenizer is None else _place(tokenizer, f"tokenizer {tokenizer}", needs=None)
+            reach = {**reach, "local_files_only": not _reachable(place)}
+            spec: InputSpec | TextSpec = text_spec(place, model, asked=asked, reach=reach)
+            model.config.use_cache = False
+            notes = (*notes, *_of_fresh(fresh))
+        else:
+            spec, unmeasured = _input(where, config, reach)
+            notes = (*notes, *unmeasured)
     labels = tuple(str(label) for _, label in sorted((config.id2label or {}).items()))
     named = weights == "pretrained" and not all(map(_NO_LABEL.fullmatch, labels))
     return Backbone(
         name=name,
         model=model,
         input=spec,
-        notes=(*notes, *unmeasured),
+        notes=notes,
         head=head,
         classes=labels if named else None,
+        head_parts=(*_beside(model), *fresh) if kind == "text" else (),
     )
 
 
-def _place(name: str, asked: str) -> str:
-    """Tell a folder from a name on the hub."""
+def _place(name: str, asked: str, *, needs: str | None = CONFIG) -> str:
+    """Tell a folder from a name on the hub; a folder has a file of that name."""
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / CONFIG).is_file():
-            raise NetworkError(asked, found=f"the folder {path} has no {CONFIG}", do=SAVED)
+        if needs is not None and not (path / needs).is_file():
+            raise NetworkError(asked, found=f"the folder {path} has no {needs}", do=SAVED)
         return str(path)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or not all(name.split("/")):
         found = "a file, and no folder" if path.exists() else f"no folder {path}"
@@ -110,17 +129,34 @@ def _refused(error: Exception, where: str, asked: str) -> NetworkError:
     return NetworkError(asked, found=f"it cannot be read ({type(error).__name__}: {text[:160]})", do=SAVED)
 
 
-def _class(config: Any, asked: str) -> tuple[Any, tuple[str, ...]]:
-    """Choose the class that classifies images: the one that was saved, but never one with several classifiers."""
-    from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+def _classifiers() -> dict[Kind, Any]:
+    """Give the classes of transformers that classify, by the kind of their configuration."""
+    import transformers
 
-    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+    return {
+        "images": transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        "text": transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    }
+
+
+def _made_for(config: Any) -> Kind:
+    """Say what a network classifies: images, where it is not one for texts alone."""
+    every = _classifiers()
+    return "text" if type(config) in every["text"] and type(config) not in every["images"] else "images"
+
+
+def _class(config: Any, kind: Kind, asked: str) -> tuple[Any, tuple[str, ...]]:
+    """Choose the class that classifies: the one that was saved, but never one with several classifiers."""
+    mapping = _classifiers()[kind]
+    if type(config) not in mapping:
+        what, other = ("texts", "images") if kind == "text" else ("images", "text")
+        can = type(config) in _classifiers()["images" if kind == "text" else "text"]
         raise NetworkError(
             asked,
-            found=f"a network of the kind {config.model_type}, which classifies no images",
-            do="name an image classifier",
+            found=f"a network of the kind {config.model_type}, which classifies no {what}",
+            do=f"write `task: {other}`, or name another network" if can else f"name one that classifies {what}",
         )
-    published: Any = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
+    published: Any = mapping[type(config)]
     kinds = tuple(published) if isinstance(published, (tuple, list)) else (published,)
     saved = next((kind for kind in kinds if kind.__name__ in (config.architectures or ())), kinds[0])
     chosen = next((kind for kind in (saved, *kinds) if len(kinds) == 1 or _has_one_classifier(kind, config)), saved)
@@ -139,12 +175,13 @@ def _has_one_classifier(kind: Any, config: Any) -> bool:
 
 
 def _with_weights(
-    kind: Any, config: Any, *, where: str, weights: str, asked: str, reach: dict[str, Any]
-) -> tuple[nn.Module, Mapping[str, Tensor] | None]:
+    made: Any, config: Any, *, where: str, weights: str, kind: Kind, asked: str, reach: dict[str, Any]
+) -> tuple[nn.Module, Mapping[str, Tensor] | None, tuple[str, ...]]:
     """Make the network with its weights, in transformers' own way: it knows the names of older versions too.
 
     Returns:
-        The network, and the head that the weights have: none, another one, or the network's (None).
+        The network; the head that the weights have: none, another one, or the network's (None); and the names of what
+        of its body is new, since the weights do not have it.
     """
     from_file = weights != "pretrained"
     state = read_weights(Path(weights)) if from_file else None
@@ -154,7 +191,7 @@ def _with_weights(
         else {"pretrained_model_name_or_path": where, **reach}
     )
     try:
-        model, loaded = kind.from_pretrained(
+        model, loaded = made.from_pretrained(
             **source,
             config=config,
             dtype=torch.float32,
@@ -166,7 +203,9 @@ def _with_weights(
         refused = _refused(error, where, asked)
         raise WeightsError(f"weights {weights}" if from_file else asked, found=refused.found, do=refused.do) from None
     missing = sorted({*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])})
-    body = [name for name in missing if not _is_head(model, name)]
+    pooler = f"{model.base_model_prefix}.{POOLER}."
+    fresh = (pooler[:-1],) if kind == "text" and any(name.startswith(pooler) for name in missing) else ()
+    body = [name for name in missing if not (fresh and name.startswith(pooler)) and not _is_head(model, name)]
     more = _more_layers(model, loaded["unexpected_keys"])
     if body or more:
         raise WeightsError(
@@ -180,8 +219,21 @@ def _with_weights(
             do="name the network that these weights were trained in",
         )
     if not missing:
-        return model, None
-    return model, head_of(state or {}, classifier_name(model))
+        return model, None, ()
+    return model, head_of(state or {}, classifier_name(model)), fresh
+
+
+def _of_fresh(fresh: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{name} is not among the weights: it is new, and trained as a part of the head" for name in fresh)
+
+
+def _beside(model: Any) -> tuple[str, ...]:
+    """Name the parts beside the body, which every kind of task has its own of."""
+    return tuple(
+        name
+        for name, part in model.named_children()
+        if name != model.base_model_prefix and next(part.parameters(), None) is not None
+    )
 
 
 def _more_layers(model: Any, unexpected: Iterable[str]) -> list[str]:

@@ -7,7 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from frostline.backbones.text_input import TextSpec
+
 Channels = Literal["rgb", "bgr", "grey"]
+# What is learned: a class for each picture, or for each text.
+Kind = Literal["images", "text"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,6 +35,13 @@ class InputSpec:
         """Give an input of the right shape: 1 × C × H × W of zeros."""
         return torch.zeros(1, self.num_channels, self.size_px, self.size_px)
 
+    def noise(self, count: int, *, generator: torch.Generator) -> Tensor:
+        """Draw inputs of the right shape: N × C × H × W."""
+        return torch.randn((count, *self.example().shape[1:]), generator=generator)
+
+
+Spec = InputSpec | TextSpec
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
@@ -45,15 +56,17 @@ class Backbone:
         notes: what a person should be told about it.
         head: of its weights, by name: they may be for another number of classes, or have none; None: the network's own.
         classes: of that head, where its source says so.
+        head_parts: modules that are the head, where that is more than the layer that classifies: they are new, too.
     """
 
     name: str
     model: nn.Module
-    input: InputSpec
+    input: Spec
     as_taken: bool = False
     notes: tuple[str, ...] = ()
     head: Mapping[str, Tensor] | None = None
     classes: tuple[str, ...] | None = None
+    head_parts: tuple[str, ...] = ()
 
 
 IMAGENET_INPUT = InputSpec(size_px=224, mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -7,19 +7,19 @@ import torch
 from torch import nn
 
 from frostline.backbones.from_huggingface import quiet
-from frostline.backbones.network import InputSpec
+from frostline.backbones.network import InputSpec, Kind, Spec
 from frostline.backbones.processor import measured
 from frostline.errors import RunFailure
 
 
-def save_huggingface(model: Any, folder: Path, *, classes: tuple[str, ...], spec: InputSpec) -> tuple[str, ...]:
-    """Write configuration, weights and image processor of a network.
+def save_huggingface(model: Any, folder: Path, *, classes: tuple[str, ...], spec: Spec) -> tuple[str, ...]:
+    """Write configuration, weights, and image processor or tokenizer of a network.
 
     Args:
         model: a classifier of transformers, whose head has one output for each class.
         folder: it is made, and files in it are written over.
         classes: their names, in the order of the outputs.
-        spec: what the network takes: the processor stretches a picture to that size, without a crop.
+        spec: what the network takes: an image processor stretches a picture to that size, without a crop.
 
     Returns:
         What a person should be told.
@@ -32,16 +32,20 @@ def save_huggingface(model: Any, folder: Path, *, classes: tuple[str, ...], spec
         model.config.id2label = dict(enumerate(classes))
         model.config.label2id = {name: label for label, name in enumerate(classes)}
         model.save_pretrained(folder)
-        processor = _processor(spec)
+        processor = _processor(spec) if isinstance(spec, InputSpec) else spec.tokenizer
         if processor is not None:
             processor.save_pretrained(folder)
-    if processor is None:
+    if processor is None and isinstance(spec, InputSpec):
         return (f"no image processor of transformers gives {spec.channels} pictures: prepare them yourself",)
     return ()
 
 
-def load_huggingface(folder: Path) -> nn.Module:
+def load_huggingface(folder: Path, *, kind: Kind = "images") -> nn.Module:
     """Load a folder as its users will, strictly.
+
+    Args:
+        folder: what `save_huggingface` wrote.
+        kind: what the network classifies.
 
     Returns:
         The network in eval mode.
@@ -49,9 +53,9 @@ def load_huggingface(folder: Path) -> nn.Module:
     Raises:
         RunFailure: a tensor is missing, left over or of another shape.
     """
-    from transformers import AutoModelForImageClassification
+    from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
-    classifier: Any = AutoModelForImageClassification
+    classifier: Any = AutoModelForImageClassification if kind == "images" else AutoModelForSequenceClassification
     with quiet():
         model, loaded = classifier.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True

@@ -1,4 +1,4 @@
-"""`frostline evaluate`: judge a finished run on labelled pictures."""
+"""`frostline evaluate`: judge a finished run on labelled samples."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +7,15 @@ import typer
 
 RUN = typer.Argument(metavar="RUN", help="The folder of a run.")
 FOLDER = typer.Argument(
-    metavar="FOLDER", help="Labelled pictures: a folder a class, a CSV file, or a data set on disk, as in a recipe."
+    metavar="SAMPLES",
+    help="Labelled pictures or texts: a folder a class, a table (CSV, TSV, JSON lines), or a data set, as in a recipe.",
 )
-SKIP = typer.Option("--skip-bad", help="Leave out pictures that cannot be used, and count them.")
+SKIP = typer.Option("--skip-bad", help="Leave out samples that cannot be used, and count them.")
 LINKS = typer.Option("--follow-links", help="Follow links that lead out of the folder.")
 COLUMNS = typer.Option(
-    "--columns", metavar="PATH,LABEL", help="Columns of a CSV file or data set; by their usual names without it."
+    "--columns",
+    metavar="PATH,LABEL",
+    help="Columns of a table or data set, of texts TEXT,LABEL; by their usual names without it.",
 )
 JSON = typer.Option("--json", help="Print the evaluation as JSON.")
 
@@ -25,7 +28,7 @@ def evaluate(
     columns: Annotated[str | None, COLUMNS] = None,
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Judge a run on labelled pictures.
+    """Judge a run on labelled pictures or texts.
 
     Example: frostline evaluate runs/photos new-photos/
     """
@@ -42,6 +45,8 @@ def evaluate(
             raise DataError(f"--columns {columns}", found="no two names", do="write --columns PATH,LABEL")
         named = {"path": path, "label": label}
     trained = load_run(run)
+    if named is not None and trained.what == "text":
+        named = {"text": named["path"], "label": named["label"]}
     show.warn(trained.cautions)
     evaluation, skipped, notes = evaluate_run(
         trained, folder, on_bad="skip" if skip_bad else None, follow_links=follow_links, columns=named
@@ -57,6 +62,6 @@ def evaluate(
             }
         )
         return
-    show.show_evaluation(evaluation, trained.classes)
+    show.show_evaluation(evaluation, trained.classes, what=trained.what)
     show.warn(notes)
     show.warn(f"{one.name} was left out: {one.reason}" for one in skipped)

@@ -1,4 +1,4 @@
-"""`frostline predict`: what a finished run sees in pictures, as CSV."""
+"""`frostline predict`: what a finished run sees in pictures, or takes texts for, as CSV."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,25 +8,31 @@ import typer
 from frostline.errors import UserError
 
 RUN = typer.Argument(metavar="RUN", help="The folder of a run.")
-FOLDER = typer.Argument(metavar="FOLDER", help="Pictures, at any depth; or one picture.")
+SAMPLES = typer.Argument(
+    metavar="SAMPLES", help="Pictures: a folder, at any depth, or one. Texts: a table, or a file with one a line."
+)
+COLUMN = typer.Option("--column", metavar="NAME", help="The column of texts in a table; without it, by its usual name.")
 LINKS = typer.Option("--follow-links", help="Follow links that lead out of the folder.")
 TO = typer.Option("--to", metavar="FILE", help="Write the CSV there; without it, it is printed.")
 
 
-COLUMNS = ("path", "class", "probability", "fault")
+# Beside those of the classes: before them, and behind them.
+OF_PICTURES, OF_TEXTS = ("path", "class", "probability"), ("place", "text", "class", "probability")
+FAULT = "fault"
 
 
 def predict(
     run: Annotated[Path, RUN],
-    folder: Annotated[Path, FOLDER],
+    samples: Annotated[Path, SAMPLES],
     to: Annotated[Path | None, TO] = None,
     follow_links: Annotated[bool, LINKS] = False,
+    column: Annotated[str | None, COLUMN] = None,
 ) -> None:
-    """Say what a run sees in pictures.
+    """Say what a run sees in pictures, or what it takes texts for.
 
-    One line each: path, class, its probability, the probability of every class. A picture that cannot be used has an
-    empty class and a reason in the last column, and the others go on. A class named as one of our own columns, such
-    as fault, is written p(fault).
+    One line each: path, class, its probability, the probability of every class; of a text its place and itself first.
+    A sample that cannot be used has an empty class and a reason in the last column, and the others go on. A class named
+    as one of our own columns, such as fault, is written p(fault).
 
     Example: frostline predict runs/photos new-photos/ --to seen.csv
     """
@@ -35,33 +41,42 @@ def predict(
     import sys
 
     from frostline.cli import show
-    from frostline.deployment import load_run, predict_folder
+    from frostline.deployment import load_run, predict_folder, predict_texts
+    from frostline.errors import DataError
 
     if to is not None:
         _check_place(to)
     trained = load_run(run)
     show.warn(trained.cautions)
-    seen_in = predict_folder(trained, folder, follow_links=follow_links)
+    of_texts = trained.what == "text"
+    if of_texts:
+        seen_in = predict_texts(trained, samples, column=column)
+    elif column is not None:
+        raise DataError(f"--column {column}", found="a run that looks at pictures", do="leave it out")
+    else:
+        seen_in = predict_folder(trained, samples, follow_links=follow_links)
     text = io.StringIO(newline="")
     # The same bytes as in a file, whatever a terminal speaks; names of files may be no text.
     if to is None and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     # To a pipe line by line; a file is there whole or not at all.
     writer = csv.writer(sys.stdout if to is None else text, lineterminator="\n")
-    named = [f"p({name})" if name in COLUMNS else name for name in trained.classes]
-    writer.writerow([*COLUMNS[:3], *named, COLUMNS[3]])
+    own = OF_TEXTS if of_texts else OF_PICTURES
+    named = [f"p({name})" if name in (*own, FAULT) else name for name in trained.classes]
+    writer.writerow([*own, *named, FAULT])
     count = faults = 0
     for seen in seen_in:
         count += 1
         faults += seen.fault is not None
         shares = [f"{share:.6f}" for share in seen.probabilities] or [""] * len(trained.classes)
         highest = f"{max(seen.probabilities):.6f}" if seen.probabilities else ""
-        writer.writerow([seen.name, seen.predicted or "", highest, *shares, seen.fault or ""])
+        text_too = (seen.text,) if of_texts else ()
+        writer.writerow([seen.name, *text_too, seen.predicted or "", highest, *shares, seen.fault or ""])
     if to is not None:
         _write(to, text.getvalue().encode(errors="surrogateescape"))
-        print(f"{count:,} pictures: {to}")
+        print(f"{count:,} {trained.what}s: {to}")
     if faults:
-        show.warn([f"{faults:,} of {count:,} pictures cannot be used; the column `fault` says why"])
+        show.warn([f"{faults:,} of {count:,} {trained.what}s cannot be used; the column `fault` says why"])
     if faults == count:
         raise typer.Exit(1)
 

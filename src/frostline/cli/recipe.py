@@ -15,7 +15,9 @@ app = typer.Typer(help="List, show, begin and describe recipes.", no_args_is_hel
 
 NAME = typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in the library.")
 CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
-FOLDER = typer.Argument(metavar="FOLDER", help="Your pictures: one folder a class, or a CSV file.")
+FOLDER = typer.Argument(
+    metavar="SAMPLES", help="Your pictures: one folder a class, or a table of paths. Your texts: a table of them."
+)
 WORD = typer.Argument(metavar="WORD", help="Only keys with that word in their name or their meaning.")
 MARKDOWN = typer.Option("--markdown", help="Print all of them as a page of Markdown.")
 TO = typer.Option("--to", metavar="FILE", help="Where to write the recipe.")
@@ -76,29 +78,36 @@ def _stage_names(recipe: "Recipe") -> Sequence[str]:
 
 @app.command("new")
 def new_recipe(folder: Annotated[str, FOLDER], to: Annotated[Path, TO] = Path("recipe.yaml")) -> None:
-    """Write a commented recipe for your own folder of pictures.
+    """Write a commented recipe for your own folder of pictures, or file of texts.
 
     Example: frostline recipe new photos/ --to photos.yaml
     """
     from frostline.errors import DataError, RunError
-    from frostline.recipe import starter
+    from frostline.recipe import starter, text_starter
     from frostline.record import write_atomically
 
     if not Path(folder).exists():
         raise DataError(
             f"data {folder}",
             found="no such folder or file",
-            do="name a folder with one folder of pictures a class, or a CSV file",
+            do="name a folder with one folder of pictures a class, or a table of paths or texts",
         )
     if to.exists():
         raise RunError(f"recipe {to}", found="a file of that name", do="choose another with --to")
     try:
-        write_atomically(to, starter(folder))
+        write_atomically(to, text_starter(folder) if _holds_texts(Path(folder)) else starter(folder))
     except OSError as error:
         raise RunError(
             f"recipe {to}", found=f"it cannot be written ({error.strerror})", do="choose another with --to"
         ) from None
     print(f"{to}: look it over, then `frostline train {to}`")
+
+
+def _holds_texts(place: Path) -> bool:
+    """Whether a file is a table of texts, by its columns."""
+    from frostline.data import holds_texts
+
+    return place.is_file() and holds_texts(place)
 
 
 @app.command("keys")

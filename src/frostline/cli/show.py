@@ -118,9 +118,11 @@ def show_run(record: "RunRecord", out: Path) -> None:
     print(f"report: {out / 'report.html'}")
 
 
-def show_evaluation(evaluation: "Evaluation", classes: Sequence[str]) -> None:
-    """Print how a network was judged: the metrics, and for each class how many of its pictures were told right."""
-    print(f"{evaluation.samples:,} pictures in {evaluation.split}: {_metrics(evaluation.metrics)}")
+def show_evaluation(evaluation: "Evaluation", classes: Sequence[str], *, what: str = "picture") -> None:
+    """Print how a network was judged: the metrics, and for each class how many of its samples were told right."""
+    from frostline.data import counted
+
+    print(f"{counted(evaluation.samples, what)} in {evaluation.split}: {_metrics(evaluation.metrics)}")
     print()
     rows = []
     for number, (name, row) in enumerate(zip(classes, evaluation.confusion, strict=True)):
@@ -130,7 +132,7 @@ def show_evaluation(evaluation: "Evaluation", classes: Sequence[str]) -> None:
         others = [(count, classes[at]) for at, count in enumerate(row) if at != number and count]
         taken = f"{max(others)[1]} ({max(others)[0]})" if others else ""
         rows.append((name, sum(row), row[number], recall, precision, taken))
-    table(("class", "pictures", "right", "recall", "precision", "most often taken for"), rows)
+    table(("class", f"{what}s", "right", "recall", "precision", "most often taken for"), rows)
 
 
 def warn(messages: Iterable[str]) -> None:

@@ -1,8 +1,9 @@
-"""A folder that Hugging Face `datasets` wrote with `save_to_disk`: pictures and labels in memory-mapped files."""
+"""A folder that Hugging Face `datasets` wrote with `save_to_disk`: pictures or texts, and their labels."""
 
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 
 from frostline.data.faults import Fault
 from frostline.data.listing import Listing, leads_out_reason
-from frostline.data.manifest import LABEL_COLUMNS
 from frostline.data.samples import Samples
 from frostline.data.stored import StoredPictures
+from frostline.data.table import LABEL_COLUMNS
+from frostline.data.text_table import TEXT_COLUMNS, labelled
+from frostline.data.texts import Texts
 from frostline.errors import DataError
 
 FEWEST_CLASSES = 2
@@ -29,20 +32,22 @@ def is_dataset(folder: Path) -> bool:
 def read_dataset(
     folder: Path,
     *,
+    kind: str = "images",
     classes: Sequence[str] | None = None,
     follow_links: bool = False,
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
     part: str = "train",
 ) -> Samples:
-    """Open a data set on disk: its pictures stay there until they are asked for.
+    """Open a data set on disk: its pictures stay there until they are asked for, its texts are read.
 
     Args:
         folder: of a `Dataset`, or of a `DatasetDict`, which has several splits.
+        kind: `images` or `text`.
         classes: labels that may be there, in the order of the labels; None: those that are there.
         follow_links: read pictures that the data set only names and that lie outside of its folder.
-        columns: names of the columns, `path` (of the pictures) and `label`; None: the one column of pictures, and the
-            one of class labels or of a usual name.
+        columns: names of the columns, `path` (of the pictures) or `text`, and `label`; None: the one column of
+            pictures, or of texts of a usual name, and the one of class labels or of a usual name.
         split: which split of several; None: that of the part.
         part: what the samples are for, `train`, `val` or `test`.
 
@@ -56,6 +61,8 @@ def read_dataset(
     library = _library(asked)
     dataset = _open(folder, library, asked)
     wanted = columns or {}
+    if kind == "text":
+        return _texts(dataset, folder, library, classes=classes, wanted=wanted, others=others)
     column = _one_of(_of_kind(dataset, library.Image), wanted.get("path"), dataset, asked, what="pictures")
     labels = _label_column(dataset, _of_kind(dataset, library.ClassLabel), wanted.get("label"), asked)
     names, labels_N, notes = _labels(dataset, labels, classes, asked)
@@ -71,6 +78,28 @@ def read_dataset(
         faults=tuple(listing.faults),
         notes=(*notes, *others),
     )
+
+
+def _texts(
+    dataset: Any,
+    folder: Path,
+    library: Any,
+    *,
+    classes: Sequence[str] | None,
+    wanted: Mapping[str, str],
+    others: Sequence[str],
+) -> Samples:
+    """Read the texts of a data set, and their labels."""
+    asked, name = f"data {folder}", wanted.get("text")
+    there = [one for one, kind in dataset.features.items() if "string" in str(getattr(kind, "dtype", ""))]
+    usual = [one for one in there if name is not None or one.lower() in TEXT_COLUMNS]
+    column = _one_of(usual, name, dataset, asked, what="texts")
+    labels = _label_column(dataset, _of_kind(dataset, library.ClassLabel), wanted.get("label"), asked)
+    names, labels_N, notes = _labels(dataset, labels, classes, asked)
+    content = tuple((text or "").strip() for text in dataset.data.column(column).to_pylist())
+    texts = Texts(content, np.arange(len(content)), "{source}[{place}]")
+    samples = labelled(texts, source=str(folder), classes=names, labels_N=labels_N)
+    return replace(samples, notes=(*samples.notes, *notes, *others))
 
 
 def _split_folder(folder: Path, split: str | None, part: str) -> Path:
@@ -155,7 +184,7 @@ def _one_of(there: list[str], name: str | None, dataset: Any, asked: str, *, wha
     raise DataError(
         asked,
         found=several if name is None and there else missing,
-        do="name both: `data.columns: {path: …, label: …}`",
+        do=f"name both: `data.columns: {{{'text' if what == 'texts' else 'path'}: …, label: …}}`",
     )
 
 
@@ -182,11 +211,11 @@ def _labels(
         count = "one row" if len(wrong) == 1 else f"{len(wrong):,} rows"
         raise DataError(asked, found=f"{count} cannot be used", do="filter them out and save it again", items=wrong)
     if not values:
-        raise DataError(asked, found="no rows", do="give a data set with pictures")
+        raise DataError(asked, found="no rows", do="give a data set with some")
     if classes is None and len(known) < FEWEST_CLASSES:
-        raise DataError(asked, found=f"one class only ({known[0]})", do="give pictures of at least two classes")
+        raise DataError(asked, found=f"one class only ({known[0]})", do="give samples of at least two classes")
     empty = [name for name in declared or () if name not in used] if classes is None else []
-    note = f"classes of {asked.removeprefix('data ')} without pictures were left out: {', '.join(empty)}"
+    note = f"classes of {asked.removeprefix('data ')} without samples were left out: {', '.join(empty)}"
     return tuple(known), np.asarray([places[str(value)] for value in values], dtype=np.int64), (note,) if empty else ()
 
 

@@ -1,4 +1,4 @@
-"""Pictures that cannot be used: what is wrong with each, found before anything is trained."""
+"""Samples that cannot be used: what is wrong with each, found before anything is trained."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class Fault:
-    """A picture, or a folder of them, that cannot be used: its name for a person, and why."""
+    """A sample, or a folder of them, that cannot be used: its name for a person, and why."""
 
     name: str
     reason: str
@@ -27,7 +27,9 @@ class Fault:
 
 
 def find_faults(samples: "Samples") -> tuple[tuple[int, Fault], ...]:
-    """Read every picture once, small where its format allows that, so that no damaged one ends a training.
+    """See that every text says something and every picture can be read, so that none ends a training.
+
+    Pictures are read small where their format allows that.
 
     Args:
         samples: what to read; samples in memory are never damaged.
@@ -37,6 +39,9 @@ def find_faults(samples: "Samples") -> tuple[tuple[int, Fault], ...]:
     """
     if samples.pixels is not None:
         return ()
+    if samples.texts is not None:
+        empty = (place for place, text in enumerate(samples.texts.content) if not text)
+        return tuple((place, Fault(samples.name(place), "no text")) for place in empty)
 
     def reason(index: int) -> str | None:
         try:
@@ -54,12 +59,20 @@ def find_faults(samples: "Samples") -> tuple[tuple[int, Fault], ...]:
     return tuple(found)
 
 
-def refuse(faults: Sequence[Fault]) -> DataError:
-    """Make the error that lists pictures that cannot be used, each on a line of its own."""
-    count = "one picture" if len(faults) == 1 else f"{len(faults):,} pictures"
+def counted(count: int, what: str) -> str:
+    """Count things for a person.
+
+    >>> counted(1, "picture"), counted(1200, "text")
+    ('one picture', '1,200 texts')
+    """
+    return f"one {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def refuse(faults: Sequence[Fault], *, what: str = "picture") -> DataError:
+    """Make the error that lists samples that cannot be used, each on a line of its own."""
     return DataError(
-        "pictures",
-        found=f"{count} cannot be used",
+        f"{what}s",
+        found=f"{counted(len(faults), what)} cannot be used",
         do="mend or take out what is listed, or write `data.on_bad: skip`",
         items=[str(fault) for fault in faults],
     )

@@ -1,28 +1,20 @@
-"""A manifest: a CSV file with a row a picture, its path and its label."""
+"""A manifest: a table with a row a picture, its path and its label."""
 
-import csv
 import os
-import re
-import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
 from frostline.data.faults import Fault
 from frostline.data.listing import Listing, leads_out_reason
 from frostline.data.samples import Samples
+from frostline.data.table import LABEL_COLUMNS, PATH_COLUMNS, Column, read_rows
 from frostline.errors import DataError
 
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path")
-LABEL_COLUMNS = ("label", "class", "category", "target")
 FEWEST_CLASSES = 2
 NOT_THERE = "not there"
-_DELIMITERS = ",;\t|"
-_EXCEL_SAYS = re.compile(r'"?sep=([^"\s]|\t)"?', re.IGNORECASE)
 _NUL = "\0"
 
 
@@ -43,9 +35,7 @@ def read_manifest(
     follow_links: bool = False,
     columns: Mapping[str, str] | None = None,
 ) -> Samples:
-    """Read labelled pictures from a CSV file: UTF-8, a header, fields between commas, semicolons or tabs.
-
-    Empty lines count for nothing. A line `sep=;` before the header, which Excel writes, says what is between fields.
+    """Read labelled pictures from a table: CSV or TSV with a header, or an object of JSON a line.
 
     Args:
         manifest: paths in it count from its folder; they may lead elsewhere, if they say so themselves.
@@ -54,13 +44,13 @@ def read_manifest(
         columns: names of the columns, `path` and `label`; None: by their usual names.
 
     Raises:
-        DataError: the file cannot be read (where it is no CSV, the line is named), has no such columns, or has rows
+        DataError: the file cannot be read (where it is no table, the line is named), has no such columns, or has rows
             without a file, with an empty label or one that is not in `classes`, each named with its line.
     """
     asked = f"data {manifest}"
     if not manifest.is_file():
         raise DataError(asked, found="no such file", do="name a CSV file of paths and labels")
-    rows = list(_rows(manifest, asked, columns or {}))
+    rows = list(_rows(manifest, columns or {}))
     if not rows:
         raise DataError(asked, found="a header and no rows", do="give it a row a picture: path and label")
     known = sorted({row.label for row in rows if row.label}) if classes is None else list(classes)
@@ -128,45 +118,15 @@ def _contradictions(rows: list[_Row]) -> Iterator[str]:
             yield f"line {row.line}: {row.path} is {row.label} here and {earlier.label} in line {earlier.line}"
 
 
-def _rows(manifest: Path, asked: str, columns: Mapping[str, str]) -> Iterator[_Row]:
-    """Read path and label of every row; rows without any field are passed over."""
-    try:
-        with manifest.open(encoding="utf-8-sig", newline="") as file:
-            before, header_line, delimiter = _opening(file)
-            begins, reader = before + 1, csv.reader(chain([header_line], file), delimiter=delimiter, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            path_at = _place(header, columns.get("path"), PATH_COLUMNS, asked, what="path")
-            label_at = _place(header, columns.get("label"), LABEL_COLUMNS, asked, what="label")
-            begins = before + reader.line_num + 1
-            folders: dict[str, str] = {}
-            for fields in reader:
-                if any(fields):
-                    path, label = (fields[at].strip() if at < len(fields) else "" for at in (path_at, label_at))
-                    yield _Row(begins, path, label, _real(os.path.join(manifest.parent, path), folders))
-                begins = before + reader.line_num + 1
-    except UnicodeDecodeError as error:
-        raise DataError(asked, found=f"it is not UTF-8 ({error.reason})", do="save it as UTF-8") from None
-    except csv.Error as error:
-        # A quote that nobody closes is missed only lines later, so where the row begins is what to look at.
-        ends = before + reader.line_num
-        where = f"line {begins}" if ends == begins else f"lines {begins} to {ends}"
-        found = f"it cannot be read as CSV ({where}: {error})"
-        raise DataError(asked, found=found, do="mend it; a quote may be missing") from None
-    except OSError as error:
-        raise DataError(asked, found=f"it cannot be read ({error.strerror})", do="mend it") from None
-
-
-def _opening(file: TextIO) -> tuple[int, str, str]:
-    """Give the number of lines before the header, its line (the first where it has several), and the delimiter."""
-    said = None
-    for before, line in enumerate(file):
-        excel = _EXCEL_SAYS.fullmatch(line.rstrip("\r\n"))
-        if excel:
-            said = excel[1]
-        elif line.strip(_DELIMITERS + string.whitespace):
-            # Among the columns that are there, the delimiter is what leaves the names whole.
-            return before, line, said or max(_DELIMITERS, key=line.count)
-    return 0, "", ","
+def _rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[_Row]:
+    """Read path and label of every row."""
+    wanted = (
+        Column(what="path", name=columns.get("path"), usual=PATH_COLUMNS),
+        Column(what="label", name=columns.get("label"), usual=LABEL_COLUMNS),
+    )
+    folders: dict[str, str] = {}
+    for line, (path, label) in read_rows(manifest, wanted, do="name both: `data.columns: {path: …, label: …}`"):
+        yield _Row(line, path, label, _real(os.path.join(manifest.parent, path), folders))
 
 
 def _real(path: str, folders: dict[str, str]) -> str:
@@ -178,20 +138,3 @@ def _real(path: str, folders: dict[str, str]) -> str:
         folders[folder] = os.path.realpath(folder)
     there = os.path.join(folders[folder], name)
     return os.path.realpath(there) if os.path.islink(there) or name in ("", os.curdir, os.pardir) else there
-
-
-def _place(header: list[str], name: str | None, usual: Sequence[str], asked: str, *, what: str) -> int:
-    """Find a column."""
-    shown = ", ".join(name for name in header if name) or "nothing"
-    do = "name both: `data.columns: {path: …, label: …}`"
-    if name is not None:
-        if header.count(name) != 1:
-            found = f"{'no column' if name not in header else 'two columns'} {name} in its header: {shown}"
-            raise DataError(asked, found=found, do="name one that is there once")
-        return header.index(name)
-    fitting = [place for place, column in enumerate(header) if column.lower() in usual]
-    if len(fitting) != 1:
-        several = f"several columns may hold the {what}: {', '.join(header[place] for place in fitting)}"
-        found = several if fitting else f"no column for the {what} ({', '.join(usual)}) in its header: {shown}"
-        raise DataError(asked, found=found, do=do)
-    return fitting[0]

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from frostline.data.faults import Fault
+from frostline.data.faults import Fault, counted
 from frostline.data.pictures import open_picture
 from frostline.data.stored import StoredPictures
+from frostline.data.texts import Texts
 from frostline.errors import DataError
 
 END_BYTES = 4096
@@ -19,17 +20,18 @@ END_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Labelled samples: picture files, rows of a data set on disk, or an array of pictures that is in memory.
+    """Labelled samples: picture files, rows of a data set on disk, an array of pictures in memory, or texts.
 
     Attributes:
         source: where they come from, for messages.
         classes: names of the classes; a label is a place in it.
         labels: N, int64.
-        paths: N picture files, or none where there are `pixels` or `stored`.
+        paths: N picture files, or none where the samples are something else.
         pixels: N × H × W grey pictures with values in 0 … 1, or None.
-        stored: N rows of a data set, or None.
+        stored: N rows of a data set with pictures, or None.
+        texts: N texts, or None.
         ignored: number of files in the source that are no pictures.
-        faults: pictures of the source that could not be listed, such as links out of it; they are no samples.
+        faults: samples of the source that could not be listed, such as links out of it; they are no samples.
         notes: what a person should be told about the source.
     """
 
@@ -39,6 +41,7 @@ class Samples:
     paths: tuple[Path, ...] = ()
     pixels: np.ndarray | None = None
     stored: StoredPictures | None = None
+    texts: Texts | None = None
     ignored: int = 0
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
@@ -46,15 +49,22 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def what(self) -> str:
+        """What a sample is called: `picture` or `text`."""
+        return "picture" if self.texts is None else "text"
+
     def name(self, index: int) -> str:
         """Name one sample for a person: its file, or its place in the source."""
+        if self.texts is not None:
+            return self.texts.name(index, self.source)
         if self.paths:
             return str(self.paths[index])
         return f"{self.source}[{index if self.stored is None else self.stored.rows[index]}]"
 
     @cached_property
     def digest(self) -> str:
-        """A digest of which samples these are: names, labels, and of each picture how it begins, ends, and its size."""
+        """A digest of which samples these are: names, labels, texts, and of pictures their size and both ends."""
         every = hashlib.sha256(self.labels.tobytes())
         if self.pixels is not None:
             every.update(np.ascontiguousarray(self.pixels).tobytes())
@@ -66,13 +76,17 @@ class Samples:
 
     @cached_property
     def ends(self) -> tuple[bytes, ...]:
-        """A digest of how each encoded picture begins and ends, and of its size; none of pixels in memory."""
+        """A digest of each text, or of how each encoded picture begins and ends and its size; none of pixels."""
         if self.pixels is not None:
             return ()
+        if self.texts is not None:
+            return tuple(map(_of_text, self.texts.content))
         return tuple(hashlib.sha256(_ends(self.picture(index))).digest() for index in range(len(self)))
 
     def whole(self, index: int) -> bytes:
-        """Give a digest of all of an encoded picture."""
+        """Give a digest of all of a text or an encoded picture."""
+        if self.texts is not None:
+            return _of_text(self.texts.content[index])
         picture = self.picture(index)
         try:
             return hashlib.sha256(picture if isinstance(picture, bytes) else picture.read_bytes()).digest()
@@ -83,12 +97,12 @@ class Samples:
         """Give one encoded picture: its file, or what one would hold.
 
         Raises:
-            ValueError: the samples are pixels in memory, which nobody encoded.
+            ValueError: the samples are pixels in memory, which nobody encoded, or texts.
         """
         if self.stored is not None:
             return self.stored.picture(index)
-        if self.pixels is not None:
-            raise ValueError(f"{self.source} holds pixels and no encoded pictures: open it")
+        if self.pixels is not None or self.texts is not None:
+            raise ValueError(f"{self.source} holds no encoded pictures")
         return self.paths[index]
 
     def open(self, index: int, *, at_least_px: int | None = None) -> Image.Image:
@@ -119,7 +133,12 @@ class Samples:
             paths=tuple(self.paths[index] for index in indices) if self.paths else (),
             pixels=self.pixels[indices] if self.pixels is not None else None,
             stored=self.stored.take(indices) if self.stored is not None else None,
+            texts=self.texts.take(indices) if self.texts is not None else None,
         )
+
+
+def _of_text(text: str) -> bytes:
+    return hashlib.sha256(" ".join(text.split()).encode(errors="surrogatepass")).digest()
 
 
 def _ends(picture: Path | bytes) -> bytes:
@@ -170,7 +189,7 @@ def split(
         DataError: a class has too few samples for what was asked.
     """
     generator = np.random.default_rng(seed)
-    # Validation first: the same pictures validate, however many train.
+    # Validation first: the same samples validate, however many train.
     parts: dict[str, list[np.ndarray]] = {"val": [], "train": [], "test": []}
     for label, name in enumerate(samples.classes):
         mine = generator.permutation(np.flatnonzero(samples.labels == label))
@@ -181,11 +200,11 @@ def split(
         wanted_rest = int(test == "rest")
         if num_train < 1 or num_test < wanted_rest or num_train + num_val + num_test > len(mine):
             needed = max(num_train, 1) + num_val + max(num_test, wanted_rest)
-            have = "one picture" if len(mine) == 1 else f"{len(mine)} pictures"
+            have = counted(len(mine), samples.what)
             raise DataError(
                 f"data {samples.source}",
                 found=f"class {name} has {have}, and training, validation and test need {needed}",
-                do="add pictures, or ask for fewer (`data.per_class`, `data.val`, `data.test`)",
+                do=f"add {samples.what}s, or ask for fewer (`data.per_class`, `data.val`, `data.test`)",
             )
         cuts = np.cumsum([num_val, num_train, num_test])
         for part, indices in zip(parts, np.split(mine, cuts)[:3], strict=True):

@@ -1,11 +1,15 @@
-"""Pictures without labels: what lies below a folder, for a network to say what it sees."""
+"""Samples without labels, for a network to say what it sees: pictures below a folder, or the texts of a file."""
 
 from pathlib import Path
+
+import numpy as np
 
 from frostline.data.faults import Fault
 from frostline.data.listing import Listing
 from frostline.data.pictures import NEEDS_HEIF
-from frostline.data.sources import MANIFESTS
+from frostline.data.table import TABLES, Column, read_rows
+from frostline.data.text_table import TEXT_COLUMNS
+from frostline.data.texts import Texts
 from frostline.errors import DataError
 
 
@@ -23,7 +27,7 @@ def list_pictures(source: Path, *, follow_links: bool = False) -> tuple[list[Pat
     Raises:
         DataError: nothing there, or no picture in it that can be read.
     """
-    if source.suffix.lower() in MANIFESTS and source.is_file():
+    if source.suffix.lower() in TABLES and source.is_file():
         raise DataError(
             f"pictures {source}", found="a list of pictures, and no picture", do="name the folder that they lie in"
         )
@@ -43,3 +47,34 @@ def list_pictures(source: Path, *, follow_links: bool = False) -> tuple[list[Pat
             items=map(str, faults),
         )
     return paths, faults
+
+
+def list_texts(source: Path, *, column: str | None = None) -> Texts:
+    """Read the texts of a table, or of a file with one a line.
+
+    Args:
+        source: a CSV or TSV file, JSON lines, or any other file of UTF-8, whose lines are texts.
+        column: the column of texts in a table; None: by its usual name.
+
+    Raises:
+        DataError: no such file or column, or no text in it.
+    """
+    asked = f"texts {source}"
+    if not source.is_file():
+        found = "a folder" if source.is_dir() else "no such file"
+        raise DataError(asked, found=found, do="name a .csv, .tsv or .jsonl file, or one with a text a line")
+    if source.suffix.lower() in TABLES:
+        wanted = (Column(what="text", name=column, usual=TEXT_COLUMNS),)
+        named = "name it: `--column NAME` (column='NAME')"
+        rows = [(line, text) for line, (text,) in read_rows(source, wanted, do=named)]
+    else:
+        try:
+            lines = source.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(asked, found=f"it is not UTF-8 ({error.reason})", do="save it as UTF-8") from None
+        except OSError as error:
+            raise DataError(asked, found=f"it cannot be read ({error.strerror})", do="mend it") from None
+        rows = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise DataError(asked, found="no texts in it", do="give some")
+    return Texts(tuple(text for _, text in rows), np.asarray([line for line, _ in rows]), "{source}:{place}")

@@ -1,7 +1,7 @@
-"""A finished run put to use: judged on other pictures, asked what it sees, written for other programs."""
+"""A finished run put to use: judged on other samples, asked what it sees, written for other programs."""
 
 from frostline.deployment.export import Export, Exported, export_run
-from frostline.deployment.predict import Prediction, evaluate_run, predict_folder
+from frostline.deployment.predict import Prediction, evaluate_run, predict_folder, predict_texts
 from frostline.deployment.trained import Trained, load_run
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "export_run",
     "load_run",
     "predict_folder",
+    "predict_texts",
 ]

@@ -1,22 +1,23 @@
-"""Whether two networks compute the same: how far their scores are apart on random images."""
+"""Whether two networks compute the same: how far their scores are apart on random inputs."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from frostline.backbones import InputSpec
+from frostline.backbones import Spec
+from frostline.tasks import Inputs
 
 BATCHES = (1, 3, 2, 1)
 MOST_APART = 1e-4
 
 
 @torch.no_grad()
-def distance(given: Callable[[Tensor], Tensor], wanted: Callable[[Tensor], Tensor], *, spec: InputSpec) -> float:
+def distance(given: Callable[[Inputs], Tensor], wanted: Callable[[Inputs], Tensor], *, spec: Spec) -> float:
     """Compare scores on noise of the right shape, in batches of 1, 2 and 3.
 
     Args:
-        given: gives scores N × K for images N × C × H × W.
+        given: gives scores N × K for what a network is given.
         wanted: the same, as it should be.
         spec: what both take.
 
@@ -26,8 +27,8 @@ def distance(given: Callable[[Tensor], Tensor], wanted: Callable[[Tensor], Tenso
     generator = torch.Generator().manual_seed(0)
     shares = []
     for count in BATCHES:
-        images_NCHW = torch.randn((count, *spec.example().shape[1:]), generator=generator)
-        given_NK, wanted_NK = given(images_NCHW), wanted(images_NCHW)
+        inputs = spec.noise(count, generator=generator)
+        given_NK, wanted_NK = given(inputs), wanted(inputs)
         if given_NK.shape != wanted_NK.shape:
             return float("inf")
         shares.append(_share(float((given_NK - wanted_NK).abs().max()), float(wanted_NK.abs().max())))

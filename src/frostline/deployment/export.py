@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from frostline.backbones import elsewhere, load_huggingface, save_huggingface
+from frostline.backbones import InputSpec, TextSpec, elsewhere, load_huggingface, save_huggingface
 from frostline.deployment.agreement import MOST_APART, distance
 from frostline.deployment.onnx import onnx_model
 from frostline.deployment.trained import Trained, load_run
 from frostline.errors import FrostlineError, RunError, RunFailure
 from frostline.recipe.assembly import rebuilt
-from frostline.record import CARD_FILE, write_json
-from frostline.tasks import scores
+from frostline.record import CARD_FILE, TOKENIZER, write_json
+from frostline.selection import call
+from frostline.tasks import Inputs, scores
 from frostline.training import checkpoint_bytes
 
 Format = Literal["onnx", "weights", "all"]
@@ -25,6 +26,8 @@ EXPORT = "export"
 ONNX = "model.onnx"
 WEIGHTS = "model.safetensors"
 HUGGINGFACE = "huggingface"
+# What transformers calls a classifier of images, and what prepares them.
+_OF_IMAGES = ("ImageClassification", "ImageProcessor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
     """Write a run's network for other programs: as ONNX, and as weights that its own library loads.
 
     The data of the run is not needed. Everything is written beside its place, or within it where it is there, and
-    compared with the run's network on random images; then it takes the place of what was there.
+    compared with the run's network on random inputs; then it takes the place of what was there.
 
     Args:
         run: the run's folder.
@@ -104,6 +107,8 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
                     if not files:
                         raise
                     notes.append(f"ONNX was left out: {failure.found}")
+            if isinstance(finished.spec, TextSpec):
+                finished.spec.tokenizer.save_pretrained(stage / TOKENIZER)
             write_json(stage / CARD_FILE, {**_about(finished), "files": [file.path.name for file in files]})
             _move(stage, folder)
             notes += _earlier(folder, files)
@@ -135,9 +140,10 @@ def _refusal(finished: Trained) -> RunError | None:
 def _write_onnx(finished: Trained, stage: Path, *, opset: int | None) -> Exported:
     content, apart = onnx_model(finished.model, finished.spec, about=_about(finished), opset=opset)
     (stage / ONNX).write_bytes(content)
+    given = '{"images": images}' if isinstance(finished.spec, InputSpec) else "dict(tokenizer(texts, …))"
     code = (
         f'session = onnxruntime.InferenceSession("{stage / ONNX}")',
-        'scores = session.run(["scores"], {"images": images})[0]',
+        f'scores = session.run(["scores"], {given})[0]',
     )
     return Exported(path=stage / ONNX, apart=apart, code=code)
 
@@ -150,12 +156,16 @@ def _write_weights(finished: Trained, stage: Path) -> tuple[Exported, tuple[str,
     if name.startswith("hf/"):
         path = stage / HUGGINGFACE
         notes = save_huggingface(finished.model, path, classes=classes, spec=finished.spec)
+        is_text = isinstance(finished.spec, TextSpec)
+        classifier, prepares = ("SequenceClassification", "Tokenizer") if is_text else _OF_IMAGES
         code = (
-            f'model = transformers.AutoModelForImageClassification.from_pretrained("{path}")',
-            f'processor = transformers.AutoImageProcessor.from_pretrained("{path}")',
+            f'model = transformers.AutoModelFor{classifier}.from_pretrained("{path}")',
+            f'{"tokenizer" if is_text else "processor"} = transformers.Auto{prepares}.from_pretrained("{path}")',
         )
         return Exported(
-            path=path, apart=_agree(finished, load_huggingface(path), path), code=code[: 2 - len(notes)]
+            path=path,
+            apart=_agree(finished, load_huggingface(path, kind=finished.recipe.task), path),
+            code=code[: 2 - len(notes)],
         ), notes
     path = stage / WEIGHTS
     path.write_bytes(checkpoint_bytes(finished.model))
@@ -185,11 +195,11 @@ def _load_strictly(network: nn.Module, path: Path, name: str) -> None:
 def _agree(finished: Trained, network: nn.Module, path: Path) -> float:
     """Compare a network that was loaded from the export with the run's."""
 
-    def given(images_NCHW: Tensor) -> Tensor:
-        return scores(network(images_NCHW))
+    def given(inputs: Inputs) -> Tensor:
+        return scores(call(network, inputs))
 
-    def wanted(images_NCHW: Tensor) -> Tensor:
-        return scores(finished.model(images_NCHW))
+    def wanted(inputs: Inputs) -> Tensor:
+        return scores(call(finished.model, inputs))
 
     network.eval()
     apart = distance(given, wanted, spec=finished.spec)
@@ -205,15 +215,21 @@ def _agree(finished: Trained, network: nn.Module, path: Path) -> float:
 def _about(finished: Trained) -> dict[str, Any]:
     """Say what a network takes and gives, for whoever has nothing but the export."""
     spec = finished.spec
+    if isinstance(spec, TextSpec):
+        takes: dict[str, Any] = {"inputs": list(spec.names), "max_length": spec.max_length, "tokenizer": TOKENIZER}
+    else:
+        takes = {
+            "size_px": spec.size_px,
+            "resize": "stretched to a square, bilinear with antialiasing, no crop",
+            "channels": spec.channels,
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "values": "0 to 1, minus mean, divided by std",
+        }
     return {
         "network": finished.recipe.model.name,
         "classes": list(finished.classes),
-        "size_px": spec.size_px,
-        "resize": "stretched to a square, bilinear with antialiasing, no crop",
-        "channels": spec.channels,
-        "mean": list(spec.mean),
-        "std": list(spec.std),
-        "values": "0 to 1, minus mean, divided by std",
+        **takes,
         "frostline": version("frostline"),
     }
 

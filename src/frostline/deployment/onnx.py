@@ -7,42 +7,48 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from frostline.backbones import InputSpec
+from frostline.backbones import InputSpec, Spec
 from frostline.deployment.agreement import MOST_APART, distance
 from frostline.errors import FrostlineError, RunError, RunFailure
-from frostline.selection import undisturbed
-from frostline.tasks import scores
+from frostline.selection import call, undisturbed
+from frostline.tasks import Inputs, scores
 
 # The last is what torch's exporter is written in.
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-INPUT, OUTPUT = "images", "scores"
+# Of a network for pictures there is one input; one for texts has those of its tokenizer.
+IMAGES, OUTPUT = "images", "scores"
 # How transformers calls the way in which attention is computed, and the method that chooses it.
 KIND, SWITCH = "_attn_implementation", "set_attn_implementation"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class _Scores(nn.Module):
-    """A network that gives its class scores alone, whatever else it gives."""
+    """A network that gives its class scores alone, whatever else it gives; arguments by their places."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, spec: Spec) -> None:
         super().__init__()
         self.network = network
+        self.names = (IMAGES,) if isinstance(spec, InputSpec) else spec.names
+        self.is_named = not isinstance(spec, InputSpec)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return scores(self.network(images))
+    def forward(self, *given: Tensor) -> Tensor:
+        inputs = dict(zip(self.names, given, strict=True)) if self.is_named else given[0]
+        return scores(call(self.network, inputs))
+
+    def listed(self, inputs: Inputs) -> tuple[Tensor, ...]:
+        """Give what a network is given by places."""
+        return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs[name] for name in self.names)
 
 
-def onnx_model(
-    model: nn.Module, spec: InputSpec, *, about: dict[str, Any], opset: int | None = None
-) -> tuple[bytes, float]:
-    """Turn a network into ONNX and compare the two on random images.
+def onnx_model(model: nn.Module, spec: Spec, *, about: dict[str, Any], opset: int | None = None) -> tuple[bytes, float]:
+    """Turn a network into ONNX and compare the two on random inputs.
 
     Args:
         model: on the CPU, in eval mode.
@@ -51,15 +57,15 @@ def onnx_model(
         opset: version of ONNX's operators; None: what torch's exporter writes by default.
 
     Returns:
-        The model: input `images` (N × C × H × W, normalised, any N), output `scores` (N × K). And how far its scores
-        are from torch's at most, as a share of the largest score.
+        The model: input `images` (N × C × H × W, normalised, any N), or those of the tokenizer (N × L, any N and L),
+        output `scores` (N × K). And how far its scores are from torch's at most, as a share of the largest score.
 
     Raises:
         RunError: onnx, onnxscript or onnxruntime is not installed, or an opset that cannot be written.
         RunFailure: the network cannot be exported, or its export computes something else.
     """
     packages = _packages()
-    wrapped = _Scores(model).eval()
+    wrapped = _Scores(model, spec).eval()
     with undisturbed(wrapped), _quiet():
         try:
             content, session, written = _exported(wrapped, spec, packages, about=about, opset=opset)
@@ -71,7 +77,11 @@ def onnx_model(
                 content, session, written = _exported(wrapped, spec, packages, about=about, opset=opset)
         if opset is not None and written != opset:
             raise _wrong_opset(opset, f"torch's exporter gives {written}, and it cannot be converted")
-        apart = distance(lambda images: _run(session, images), wrapped, spec=spec)
+        apart = distance(
+            lambda inputs: _run(session, wrapped.names, wrapped.listed(inputs)),
+            lambda inputs: wrapped(*wrapped.listed(inputs)),
+            spec=spec,
+        )
     if not apart <= MOST_APART:
         raise RunFailure(
             "export to ONNX",
@@ -82,8 +92,8 @@ def onnx_model(
 
 
 def _exported(
-    wrapped: nn.Module,
-    spec: InputSpec,
+    wrapped: _Scores,
+    spec: Spec,
     packages: tuple[ModuleType, ModuleType],
     *,
     about: dict[str, Any],
@@ -91,13 +101,15 @@ def _exported(
 ) -> tuple[bytes, Any, int]:
     """Export once: the model, a session that runs it, and the opset that it is written in."""
     onnx, runtime = packages
+    example = wrapped.listed(spec.noise(2, generator=torch.Generator().manual_seed(0)))
+    free = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("tokens")} if wrapped.is_named else {})
     try:
         program: Any = torch.onnx.export(
             wrapped,
-            (torch.randn(2, *spec.example().shape[1:]),),
-            input_names=[INPUT],
+            example,
+            input_names=list(wrapped.names),
             output_names=[OUTPUT],
-            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+            dynamic_shapes={"given": tuple(free for _ in example)},
             opset_version=opset,
             dynamo=True,
             verbose=False,
@@ -143,8 +155,9 @@ def _configs(config: Any) -> Iterator[Any]:
             yield from _configs(inner)
 
 
-def _run(session: Any, images_NCHW: Tensor) -> Tensor:
-    return torch.from_numpy(session.run([OUTPUT], {INPUT: images_NCHW.numpy()})[0])
+def _run(session: Any, names: Sequence[str], given: Sequence[Tensor]) -> Tensor:
+    feed = {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)}
+    return torch.from_numpy(session.run([OUTPUT], feed)[0])
 
 
 def _packages() -> tuple[ModuleType, ModuleType]:

@@ -1,4 +1,4 @@
-"""Use a finished run: judge it on labelled pictures, or let it say what others show."""
+"""Use a finished run: judge it on labelled samples, or let it say what others show or say."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,15 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frostline.data import Fault, Samples, has_columns, list_pictures, read_picture
+from frostline.backbones import InputSpec, TextSpec
+from frostline.data import Fault, Samples, Texts, has_columns, list_pictures, list_texts, read_picture
 from frostline.deployment.trained import Trained
 from frostline.errors import DataError, RunFailure
 from frostline.recipe.data import read_folder, usable
 from frostline.record import Evaluation, Skipped
-from frostline.tasks import ImageTask, scores
+from frostline.selection import call
+from frostline.tasks import Classification, Inputs, moved, scores
 from frostline.training import Runtime, evaluate, is_out_of_memory, said
 
 BATCH_SIZE = 32
+# Sorted by length among each other.
+TEXTS_AT_ONCE = 1024
 # There is no recipe to write into here: in place of advice that names one of its keys.
 _HERE = {
     "data.columns": "name both: `--columns PATH,LABEL` (columns={'path': …, 'label': …})",
@@ -27,19 +31,21 @@ _HERE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a network says of one picture.
+    """What a network says of one sample.
 
     Attributes:
-        name: the picture's file.
-        predicted: the class with the highest probability; None where the picture cannot be used.
+        name: the picture's file, or the text's place.
+        predicted: the class with the highest probability; None where the sample cannot be used.
         probabilities: K, by class, in the order of the run's classes; they add up to 1.
-        fault: why the picture cannot be used, or None.
+        fault: why the sample cannot be used, or None.
+        text: what a text says.
     """
 
     name: str
     predicted: str | None
     probabilities: tuple[float, ...] = ()
     fault: str | None = None
+    text: str = ""
 
 
 def evaluate_run(
@@ -50,20 +56,20 @@ def evaluate_run(
     follow_links: bool = False,
     columns: Mapping[str, str] | None = None,
 ) -> tuple[Evaluation, tuple[Skipped, ...], tuple[str, ...]]:
-    """Judge a run on labelled pictures that it may never have seen.
+    """Judge a run on labelled samples that it may never have seen.
 
     Args:
         trained: the run.
-        folder: labelled pictures, as a recipe's `data.test` names them; with the run's classes, or some of them.
-        on_bad: `stop` or `skip` pictures that cannot be used; None: as the recipe says.
+        folder: labelled samples, as a recipe's `data.test` names them; with the run's classes, or some of them.
+        on_bad: `stop` or `skip` samples that cannot be used; None: as the recipe says.
         follow_links: follow links that lead out of the folder, also where the recipe does not.
-        columns: names of the columns `path` and `label`; None: as the recipe says, or by their usual names.
+        columns: names of the columns `path` or `text`, and `label`; None: as the recipe says, or by their usual names.
 
     Returns:
-        The evaluation, the pictures that were left out, and what a person should be told about the folder.
+        The evaluation, the samples that were left out, and what a person should be told about the folder.
 
     Raises:
-        DataError: nothing there to judge on, classes that the run does not know, or pictures that cannot be used.
+        DataError: nothing there to judge on, classes that the run does not know, or samples that cannot be used.
     """
     recipe = trained.recipe
     if columns is not None and not has_columns(folder):
@@ -75,17 +81,14 @@ def evaluate_run(
     except DataError as error:
         do = next((here for key, here in _HERE.items() if key in error.do), error.do)
         raise DataError(error.asked, found=error.found, do=do, items=error.items) from None
-    task = ImageTask(
-        classes=trained.classes, spec=trained.spec, batch_size=recipe.batch_size, workers=recipe.data.workers
-    )
     runtime = _runtime(trained)
     model = runtime.place(trained.model)
-    judged = _judged(model, samples, task=task, runtime=runtime, split=str(folder))
+    judged = _judged(model, samples, task=trained.task, runtime=runtime, split=str(folder))
     return judged, tuple(Skipped(name=fault.name, reason=fault.reason) for fault in skipped), read.notes
 
 
-def _judged(model: nn.Module, samples: Samples, *, task: ImageTask, runtime: Runtime, split: str) -> Evaluation:
-    """Judge a network, with fewer pictures at once where memory does not suffice: the machine may be a smaller one."""
+def _judged(model: nn.Module, samples: Samples, *, task: Classification, runtime: Runtime, split: str) -> Evaluation:
+    """Judge a network, with fewer samples at once where memory does not suffice: the machine may be a smaller one."""
     while True:
         try:
             return evaluate(model, samples, task=task, runtime=runtime, split=split)
@@ -110,7 +113,48 @@ def predict_folder(trained: Trained, source: Path, *, follow_links: bool = False
     """
     # Not in the generator: what is wrong with the source is told at once, before anybody writes a header.
     follow = follow_links or trained.recipe.data.follow_links
-    return _predictions(trained, *list_pictures(source, follow_links=follow))
+    if not isinstance(trained.spec, InputSpec):
+        raise DataError(f"pictures {source}", found="a run that reads texts", do="name a file of texts")
+    return _predictions(trained, trained.spec, *list_pictures(source, follow_links=follow))
+
+
+def predict_texts(trained: Trained, source: Path, *, column: str | None = None) -> Iterator[Prediction]:
+    """Say of each text of a file what the run takes it for.
+
+    Texts of like length are computed together, some hundreds at a time. An empty one is a prediction with a `fault`.
+
+    Args:
+        trained: the run.
+        source: a table, or a file with a text a line.
+        column: the column of texts in a table; None: by its usual name.
+
+    Raises:
+        DataError: no such file or column, or no text in it.
+    """
+    spec = trained.spec
+    if not isinstance(spec, TextSpec):
+        raise DataError(f"texts {source}", found="a run that looks at pictures", do="name a folder of pictures")
+    return _of_texts(trained, spec, list_texts(source, column=column), source=str(source))
+
+
+def _of_texts(trained: Trained, spec: TextSpec, texts: Texts, *, source: str) -> Iterator[Prediction]:
+    runtime = _runtime(trained)
+    model = runtime.place(trained.model)
+    for start in range(0, len(texts.content), TEXTS_AT_ONCE):
+        content = texts.content[start : start + TEXTS_AT_ONCE]
+        tokens = spec.encode([text or " " for text in content])
+        rows: dict[int, np.ndarray] = {}
+        order = np.argsort(tokens.lengths, kind="stable").tolist()
+        for batch in (order[first : first + BATCH_SIZE] for first in range(0, len(order), BATCH_SIZE)):
+            padded = [spec.padded(tokens, place, int(tokens.lengths[batch[-1]])) for place in batch]
+            given = {name: torch.stack([one[name] for one in padded]) for name in padded[0]}
+            rows |= dict(zip(batch, _probabilities(model, given, runtime), strict=True))
+        for place, text in enumerate(content):
+            name = texts.name(start + place, source)
+            if not text:
+                yield Prediction(name=name, predicted=None, fault="no text")
+            else:
+                yield _prediction(name, rows[place], trained, text=text)
 
 
 def _runtime(trained: Trained) -> Runtime:
@@ -118,10 +162,11 @@ def _runtime(trained: Trained) -> Runtime:
     return Runtime(device="cpu" if trained.recipe.device == "cpu" else "auto", seed=trained.recipe.seed)
 
 
-def _predictions(trained: Trained, paths: Sequence[Path], faults: Sequence[Fault]) -> Iterator[Prediction]:
+def _predictions(
+    trained: Trained, spec: InputSpec, paths: Sequence[Path], faults: Sequence[Fault]
+) -> Iterator[Prediction]:
     runtime = _runtime(trained)
     model = runtime.place(trained.model)
-    spec = trained.spec
 
     def read(path: Path) -> Tensor | str:
         try:
@@ -147,39 +192,56 @@ def _batch(
     good = [picture for picture in pictures if isinstance(picture, Tensor)]
     rows: Iterator[np.ndarray] = iter(())
     if good:
-        with torch.inference_mode():
-            logits_NK = _scores(model, torch.stack(good), runtime)
-        rows = iter(logits_NK.float().softmax(1).cpu().double().numpy())
+        rows = iter(_probabilities(model, torch.stack(good), runtime))
     for name, picture in zip(names, pictures, strict=True):
         if isinstance(picture, str):
             yield Prediction(name=str(name), predicted=None, fault=picture)
-            continue
-        probabilities_K = next(rows)
-        yield Prediction(
-            name=str(name),
-            predicted=trained.classes[int(probabilities_K.argmax())],
-            probabilities=tuple(probabilities_K.tolist()),
-        )
+        else:
+            yield _prediction(str(name), next(rows), trained)
 
 
-def _scores(model: nn.Module, images_NCHW: Tensor, runtime: Runtime) -> Tensor:
-    """Give N × K scores, of fewer pictures at once where memory does not suffice."""
+def _prediction(name: str, probabilities_K: np.ndarray, trained: Trained, *, text: str = "") -> Prediction:
+    return Prediction(
+        name=name,
+        predicted=trained.classes[int(probabilities_K.argmax())],
+        probabilities=tuple(probabilities_K.tolist()),
+        text=text,
+    )
+
+
+@torch.inference_mode()
+def _probabilities(model: nn.Module, inputs: Inputs, runtime: Runtime) -> np.ndarray:
+    """Give N × K probabilities."""
+    found: np.ndarray = _scores(model, inputs, runtime).float().softmax(1).cpu().double().numpy()
+    return found
+
+
+def _scores(model: nn.Module, inputs: Inputs, runtime: Runtime) -> Tensor:
+    """Give N × K scores, of fewer samples at once where memory does not suffice."""
+    count = len(inputs) if isinstance(inputs, Tensor) else len(next(iter(inputs.values())))
     try:
-        return scores(model(images_NCHW.to(runtime.device)))
+        return scores(call(model, moved(inputs, runtime.device)))
     except RuntimeError as error:
-        _check_memory(error, left=len(images_NCHW))
+        _check_memory(error, left=count)
     # Not in the handler: what failed is held as long as its error.
-    return torch.cat([_scores(model, half, runtime) for half in images_NCHW.tensor_split(2)])
+    return torch.cat([_scores(model, half, runtime) for half in _halves(inputs)])
+
+
+def _halves(inputs: Inputs) -> list[Inputs]:
+    if isinstance(inputs, Tensor):
+        return list(inputs.tensor_split(2))
+    split = {name: tensor.tensor_split(2) for name, tensor in inputs.items()}
+    return [{name: both[half] for name, both in split.items()} for half in range(2)]
 
 
 def _check_memory(error: RuntimeError, *, left: int) -> None:
-    """See that an error says that memory did not suffice, and that fewer pictures at once could help.
+    """See that an error says that memory did not suffice, and that fewer samples at once could help.
 
     Raises:
         RuntimeError: it says something else.
-        RunFailure: it was one picture.
+        RunFailure: it was one sample.
     """
     if not is_out_of_memory(error):
         raise error
     if left == 1:
-        raise RunFailure("the network", found=f"no memory for one picture ({said(error)})", do="free some") from None
+        raise RunFailure("the network", found=f"no memory for one sample ({said(error)})", do="free some") from None

@@ -1,4 +1,4 @@
-"""A finished run as what it is for: its network with the trained weights, its classes and the input it wants."""
+"""A finished run as what it is for: its network with the trained weights, its classes and what it is given."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from frostline.backbones import InputSpec, code_digest
+from frostline.backbones import InputSpec, Spec, TextSpec, code_digest, saved_tokenizer
+from frostline.errors import RunError
 from frostline.recipe.assembly import rebuilt
 from frostline.recipe.load import load_recipe
 from frostline.recipe.schema import Recipe
-from frostline.record import RECIPE_FILE, RunRecord, read_record
+from frostline.record import RECIPE_FILE, TOKENIZER, RunRecord, read_record
+from frostline.tasks import Classification, ImageTask, TextTask
 from frostline.training import checkpoint_of, load_checkpoint
 
 
@@ -26,6 +28,7 @@ class Trained:
         checkpoint: the file of the weights: the best, or the last where there was no validation.
         model: the network with these weights, in eval mode on the CPU.
         spec: what it takes.
+        bounds: of texts, the lengths to which they are padded.
         classes: what its scores are of, in their order.
         cautions: what a person should know before the run is used.
     """
@@ -35,9 +38,27 @@ class Trained:
     record: RunRecord
     checkpoint: Path
     model: nn.Module
-    spec: InputSpec
+    spec: Spec
     classes: tuple[str, ...]
     cautions: tuple[str, ...] = ()
+    bounds: tuple[int, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """What a sample is called: `picture` or `text`."""
+        return "text" if isinstance(self.spec, TextSpec) else "picture"
+
+    @property
+    def task(self) -> Classification:
+        """What a batch is, and how predictions are judged."""
+        common: dict[str, Any] = {
+            "classes": self.classes,
+            "batch_size": self.recipe.batch_size,
+            "workers": self.recipe.data.workers,
+        }
+        if isinstance(self.spec, TextSpec):
+            return TextTask(spec=self.spec, bounds=self.bounds, **common)
+        return ImageTask(spec=self.spec, **common)
 
 
 def load_run(run: Path) -> Trained:
@@ -53,7 +74,7 @@ def load_run(run: Path) -> Trained:
     model, published = rebuilt(recipe, num_classes=len(record.classes))
     load_checkpoint(model, checkpoint)
     # What is published may be another by now, and the run has learned from what was published then.
-    spec = _recorded(record.input) if record.input else published
+    spec = _recorded(record.input, run) if record.input else published
     return Trained(
         run=run,
         recipe=recipe,
@@ -63,10 +84,26 @@ def load_run(run: Path) -> Trained:
         spec=spec,
         classes=tuple(record.classes),
         cautions=tuple(_cautions(record, recipe)),
+        bounds=tuple(record.input.get("bounds", ())),
     )
 
 
-def _recorded(given: Mapping[str, Any]) -> InputSpec:
+def _recorded(given: Mapping[str, Any], run: Path) -> Spec:
+    """Give what a run's network was given.
+
+    Raises:
+        RunError: it was texts, and the tokenizer that the run kept is gone, or another.
+    """
+    if "tokenizer" in given:
+        asked, do = f"run {run}", "put back the tokenizer that the run was trained with"
+        try:
+            spec = saved_tokenizer(run / TOKENIZER, max_length=given["max_length"], names=given["names"])
+        except Exception as error:  # of the file system, of JSON, of the library for each kind
+            found = f"its tokenizer cannot be read ({type(error).__name__})"
+            raise RunError(asked, found=found, do=do) from None
+        if spec.digest != given["tokenizer"]:
+            raise RunError(asked, found="its tokenizer is not the one that the run was trained with", do=do)
+        return spec
     return InputSpec(**{**given, "mean": tuple(given["mean"]), "std": tuple(given["std"])})
 
 

@@ -6,15 +6,15 @@ from math import ceil
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from frostline.backbones import InputSpec, build, refill, unfilled_norms
+from frostline.backbones import Backbone, Spec, build, refill, unfilled_norms
 from frostline.data import Fault, Samples, Share, Split, least_samples
 from frostline.errors import NetworkError
 from frostline.freezing import FreezePlan, make_plan
 from frostline.recipe.data import gather
 from frostline.recipe.head import with_head, with_new_head
-from frostline.recipe.images import check_channels, image_task, input_spec
+from frostline.recipe.kinds import KINDS
 from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.remarks import of_plans, of_schedules, of_settings, of_technique, of_what_is_written
 from frostline.recipe.schema import Phase, Recipe
@@ -32,9 +32,10 @@ class Assembly:
 
     Attributes:
         recipe: what was asked, a technique written out.
-        task: loss and metrics, with the input that the network takes.
+        task: loss and metrics.
+        spec: what the network is given.
         data: the samples, split.
-        skipped: pictures that could not be used and were left out.
+        skipped: samples that could not be used and were left out.
         model: the network with its new head, on the CPU.
         outline: its stages.
         plans: one for each phase.
@@ -45,6 +46,7 @@ class Assembly:
 
     recipe: Recipe
     task: Classification
+    spec: Spec
     data: Split
     skipped: tuple[Fault, ...]
     model: nn.Module
@@ -74,14 +76,15 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     gathered = gather(recipe)
     data = gathered.parts
     torch.manual_seed(recipe.seed)
-    backbone = build(recipe.model.name, weights=recipe.model.weights)
-    spec = input_spec(recipe, backbone)
+    backbone = _built(recipe, weights=recipe.model.weights)
+    kind = KINDS[recipe.task]
+    spec = kind.spec(recipe, backbone)
     classes = data.train.classes
     model, head, remarks = with_head(backbone, recipe, classes=classes)
-    check_channels(model, spec, recipe.model.name)
-    task, of_task = image_task(recipe, data.train, spec)
+    kind.check(model, spec, recipe.model.name)
+    task, of_task = kind.task(recipe, data.train, spec)
     remarks += of_task
-    read = outline(model, example_input=spec.example(), head=head)
+    read = outline(model, example_input=spec.example(), head=backbone.head_parts or head)
     _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name, head=head)
     before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
@@ -97,6 +100,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     assembly = Assembly(
         recipe=recipe,
         task=task,
+        spec=spec,
         data=data,
         skipped=gathered.skipped,
         model=model,
@@ -128,12 +132,13 @@ def _checked_schedules(recipe: Recipe, task: Classification, samples: Samples, *
 
 def stage_names(recipe: Recipe) -> tuple[str, ...]:
     """Name the stages of a recipe's network, input first, without its data and weights."""
-    backbone = build(recipe.model.name, weights=_no_weights(recipe))
+    backbone = _built(recipe, weights=_no_weights(recipe))
     model, head = with_new_head(backbone, recipe, num_classes=2)
-    return outline(model.eval(), example_input=input_spec(recipe, backbone).example(), head=head).stage_names
+    example = KINDS[recipe.task].spec(recipe, backbone).example()
+    return outline(model.eval(), example_input=example, head=backbone.head_parts or head).stage_names
 
 
-def rebuilt(recipe: Recipe, *, num_classes: int, head: str | None = None) -> tuple[nn.Module, InputSpec]:
+def rebuilt(recipe: Recipe, *, num_classes: int, head: str | None = None) -> tuple[nn.Module, Spec]:
     """Build the network of a recipe without its data and weights, for a checkpoint to be loaded into.
 
     Args:
@@ -144,9 +149,13 @@ def rebuilt(recipe: Recipe, *, num_classes: int, head: str | None = None) -> tup
     Returns:
         The network with its head, on the CPU in eval mode, and the input that the recipe means.
     """
-    backbone = build(recipe.model.name, weights=_no_weights(recipe))
+    backbone = _built(recipe, weights=_no_weights(recipe))
     model, _ = with_new_head(backbone, recipe, num_classes=num_classes, head=head)
-    return model.eval(), input_spec(recipe, backbone)
+    return model.eval(), KINDS[recipe.task].spec(recipe, backbone)
+
+
+def _built(recipe: Recipe, *, weights: str) -> Backbone:
+    return build(recipe.model.name, weights=weights, kind=recipe.task, tokenizer=recipe.model.tokenizer)
 
 
 def _no_weights(recipe: Recipe) -> str:
@@ -200,7 +209,7 @@ def mend_norms(
     if recipe.norm == "refill":
         some = samples.take(np.random.default_rng(recipe.seed).permutation(len(samples))[:REFILL_IMAGES])
         refill(model, task.inputs(some))
-        return [f"{count}: filled from {len(some)} training pictures, what the network computes stays the same"]
+        return [f"{count}: filled from {len(some)} training {some.what}s, what the network computes stays the same"]
     trained = {module.name for plan in plans for module in plan.modules if not module.evaluates}
     harmed = [name for name in unfilled if name in trained]
     if not harmed:
@@ -208,9 +217,10 @@ def mend_norms(
     return [f"{count}, and {len(harmed)} of them run in train mode, which ruins the network: write `norm: refill`"]
 
 
-def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: str, head: str) -> None:
-    """Try the network on one picture: it must take it, and give one score for each class."""
+def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int, name: str, head: str) -> None:
+    """Try the network on one sample: it must take it, and give one score for each class."""
     example = spec.example()
+    what, given = ("picture", example) if isinstance(example, Tensor) else ("text", next(iter(example.values())))
     try:
         with undisturbed(model), torch.no_grad():
             model.eval()
@@ -218,15 +228,15 @@ def _check_scores(model: nn.Module, spec: InputSpec, *, num_classes: int, name: 
     except Exception as error:
         raise NetworkError(
             f"network {name}",
-            found=f"with a new {head} in place of its last linear layer or convolution it takes no pictures of "
-            f"{shape_of(example)} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]})",
-            do="`data.size` and `data.channels` say what it is given",
+            found=f"with a new {head} in place of its last linear layer or convolution it takes no {what}s of "
+            f"{shape_of(given)} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]})",
+            do="`data.size` and `data.channels` say what it is given" if what == "picture" else "name another network",
         ) from None
     found = shape_of(scores(output))
     if found != f"1 × {num_classes}":
         raise NetworkError(
             f"network {name}",
-            found=f"with a new {head} it gives {found} for one picture, wanted 1 × {num_classes}: "
+            found=f"with a new {head} it gives {found} for one {what}, wanted 1 × {num_classes}: "
             "one score for each class",
             do="name a network whose last linear layer or convolution is its classifier",
         )

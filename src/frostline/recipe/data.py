@@ -1,4 +1,4 @@
-"""From a recipe to its samples: read, checked picture by picture, and split."""
+"""From a recipe to its samples: read, checked one by one, and split."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frostline.data import Fault, Samples, Split, find_faults, has_columns, read_samples, refuse, split
+from frostline.data import Fault, Samples, Split, counted, find_faults, has_columns, read_samples, refuse, split
 from frostline.errors import DataError
 from frostline.recipe.schema import Recipe
 
@@ -18,7 +18,7 @@ SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """The samples of a recipe, split; the pictures that were left out, and what a person should be told."""
+    """The samples of a recipe, split; those that were left out, and what a person should be told."""
 
     parts: Split
     skipped: tuple[Fault, ...]
@@ -26,10 +26,10 @@ class Gathered:
 
 
 def gather(recipe: Recipe) -> Gathered:
-    """Read the samples of a recipe, check every picture, and split.
+    """Read the samples of a recipe, check every one, and split.
 
     Raises:
-        DataError: data that cannot be read or split as asked, or pictures that cannot be used (with `on_bad: stop`).
+        DataError: data that cannot be read or split as asked, or samples that cannot be used (with `on_bad: stop`).
     """
     asked = recipe.data
     read = {"train": _builtin(asked.train, seed=recipe.seed) or _read(recipe, asked.train, part="train")}
@@ -54,12 +54,9 @@ def gather(recipe: Recipe) -> Gathered:
         if samples.ignored
     ]
     if skipped:
-        were = (
-            "one picture cannot be used and was"
-            if len(skipped) == 1
-            else f"{len(skipped):,} pictures cannot be used and were"
-        )
-        notes.append(f"{were} skipped; the record lists them")
+        were = "was" if len(skipped) == 1 else "were"
+        what = kept["train"].what
+        notes.append(f"{counted(len(skipped), what)} cannot be used and {were} skipped; the record lists them")
     return Gathered(parts=parts, skipped=skipped, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -71,9 +68,10 @@ def read_folder(
     follow_links: bool = False,
     columns: Mapping[str, str] | None = None,
 ) -> Samples:
-    """Read labelled pictures with classes that are known, as the recipe reads its own; none is checked yet."""
+    """Read labelled samples with classes that are known, as the recipe reads its own; none is checked yet."""
     return read_samples(
         place,
+        kind=recipe.task,
         classes=classes,
         follow_links=follow_links or recipe.data.follow_links,
         columns=columns or _columns(recipe),
@@ -83,12 +81,17 @@ def read_folder(
 
 def _read(recipe: Recipe, place: str, *, part: str, classes: Sequence[str] | None = None) -> Samples:
     return read_samples(
-        Path(place), classes=classes, follow_links=recipe.data.follow_links, columns=_columns(recipe), part=part
+        Path(place),
+        kind=recipe.task,
+        classes=classes,
+        follow_links=recipe.data.follow_links,
+        columns=_columns(recipe),
+        part=part,
     )
 
 
 def _columns(recipe: Recipe) -> dict[str, str] | None:
-    return None if recipe.data.columns is None else recipe.data.columns.model_dump()
+    return None if recipe.data.columns is None else recipe.data.columns.model_dump(exclude_none=True)
 
 
 def _builtin(source: str, *, seed: int) -> Samples | None:
@@ -144,7 +147,7 @@ def _check_apart(read: dict[str, Samples]) -> None:
 
 
 def usable(samples: Samples, *, skip: bool) -> tuple[Samples, tuple[Fault, ...]]:
-    """Take out pictures that cannot be used, and say which; or refuse to go on.
+    """Take out samples that cannot be used, and say which; or refuse to go on.
 
     Raises:
         DataError: some cannot be used, and they shall not be skipped; or none can.
@@ -170,7 +173,7 @@ def _check_overlap(parts: Split) -> None:
 
 
 def _copies(parts: Split) -> list[str]:
-    """Say how many pictures one is judged on that are copies of training pictures, under other names."""
+    """Say how many samples one is judged on that are copies of training samples, under other names."""
     notes: list[str] = []
     for part, samples in parts.by_name().items():
         if part == "train":
@@ -183,14 +186,14 @@ def _copies(parts: Split) -> list[str]:
         if twice:
             theirs, ours = twice[0]
             notes.append(
-                f"{len(twice):,} of {len(samples):,} pictures of data.{part} are copies of training pictures (such as "
-                f"{samples.name(theirs)} of {parts.train.name(ours)}): their measure says nothing of new ones"
+                f"{len(twice):,} of {len(samples):,} {samples.what}s of data.{part} are copies of training ones "
+                f"(such as {samples.name(theirs)} of {parts.train.name(ours)}): their measure says nothing of new ones"
             )
     return notes
 
 
 def _usable(read: dict[str, Samples], *, skip: bool) -> tuple[dict[str, Samples], tuple[Fault, ...]]:
-    """Take out pictures that cannot be used, or refuse to go on."""
+    """Take out samples that cannot be used, or refuse to go on."""
     kept: dict[str, Samples] = {}
     faults: list[Fault] = []
     for part, samples in read.items():
@@ -199,10 +202,10 @@ def _usable(read: dict[str, Samples], *, skip: bool) -> tuple[dict[str, Samples]
         bad = [place for place, _ in found]
         kept[part] = samples.take(np.setdiff1d(np.arange(len(samples)), bad)) if bad else samples
     if faults and not skip:
-        raise refuse(faults)
+        raise refuse(faults, what=read[next(iter(read))].what)
     for samples in kept.values():
         if not len(samples):
-            raise DataError(f"data {samples.source}", found="no picture that can be used", do="give some")
+            raise DataError(f"data {samples.source}", found=f"no {samples.what} that can be used", do="give some")
     return {part: replace(samples, faults=()) for part, samples in kept.items()}, tuple(faults)
 
 
@@ -211,6 +214,6 @@ def _check_counts(train: Samples) -> None:
         if count < FEWEST_OF_A_CLASS:
             raise DataError(
                 f"data {train.source}",
-                found=f"class {name} has {'one picture' if count else 'no picture that can be used'}",
+                found=f"class {name} has {f'one {train.what}' if count else f'no {train.what} that can be used'}",
                 do="add some, or take the class away",
             )

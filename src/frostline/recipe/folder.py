@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from frostline.backbones import code_digest
+from frostline.backbones import Spec, TextSpec, code_digest
 from frostline.errors import RunError
 from frostline.recipe.assembly import stage_names
 from frostline.recipe.load import dump_recipe
 from frostline.recipe.schema import Recipe
 from frostline.recipe.techniques import expanded
-from frostline.record import PROOF_FILE, RECIPE_FILE, RECORD_FILE, RunRecord, read_record, write_atomically
+from frostline.record import PROOF_FILE, RECIPE_FILE, RECORD_FILE, TOKENIZER, RunRecord, read_record, write_atomically
 from frostline.report import REPORT_FILE
 
 
@@ -86,8 +86,8 @@ def check_free(out: Path) -> None:
         )
 
 
-def write_recipe(out: Path, recipe: Recipe) -> None:
-    """Make a run's folder, with its recipe.
+def write_recipe(out: Path, recipe: Recipe, *, spec: Spec) -> None:
+    """Make a run's folder, with its recipe, and with the tokenizer of a network that reads texts.
 
     Raises:
         RunError: it cannot be written.
@@ -95,6 +95,8 @@ def write_recipe(out: Path, recipe: Recipe) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / RECIPE_FILE, dump_recipe(recipe))
+        if isinstance(spec, TextSpec):
+            spec.tokenizer.save_pretrained(out / TOKENIZER)
     except OSError as error:
         raise RunError(
             f"run {out}", found=f"it cannot be written ({error.strerror})", do="choose another folder"

@@ -18,10 +18,11 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
     """Say what the network takes: what the recipe says, else what the network publishes.
 
     Raises:
-        NetworkError: that is for values from 0 to 255.
+        NetworkError: that is for values from 0 to 255, or the network looks at no pictures.
     """
-    asked = recipe.data
-    spec = backbone.input
+    asked, spec = recipe.data, backbone.input
+    if not isinstance(spec, InputSpec):
+        raise NetworkError(f"network {backbone.name}", found="it looks at no pictures", do="write `task: text`")
     if asked.normalize is not None:
         spec = replace(spec, mean=tuple(asked.normalize.mean), std=tuple(asked.normalize.std))
     if asked.channels is not None:

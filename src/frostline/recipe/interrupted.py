@@ -17,7 +17,7 @@ _EPOCHS: TypeAdapter[tuple[EpochRecord, ...]] = TypeAdapter(tuple[EpochRecord, .
 _PHASES: TypeAdapter[tuple[PhaseRecord, ...]] = TypeAdapter(tuple[PhaseRecord, ...])
 _PROOFS: TypeAdapter[tuple[Proof, ...]] = TypeAdapter(tuple[Proof, ...])
 # Of what is kept to go on from.
-FORMAT = 4
+FORMAT = 5
 # More names than this nobody reads.
 NAMED = 8
 

@@ -21,6 +21,8 @@ _SELECTORS |= {word: f"freeze: {{{word}: STAGE}}" for word in NAMED}
 _SELECTORS |= {word: f"freeze: {{{word}: N}}" for word in COUNTED}
 _SELECTORS |= {word: f"freeze: {{{word}: [GLOBS]}}" for word in GLOBBED}
 _SELECTORS |= {"freeze_backbone": "freeze: backbone"}
+# How alike two words are that may be meant for one another.
+CLOSE = 0.75
 # Names that other tools give to a key of ours.
 _ALSO_CALLED = {
     "learning_rate": "lr",
@@ -118,8 +120,10 @@ def _where(path: Path) -> str:
             if ours in here
             else f"it is called {ours} and {_belongs(ours, homes[ours])[3:]}"
         )
+    if difflib.get_close_matches(key, here, n=1, cutoff=CLOSE):
+        return nearest(key, here, most=1)
     everywhere = [*here, *homes, *_SELECTORS]
-    closest = difflib.get_close_matches(key, everywhere, n=1, cutoff=0.75)
+    closest = difflib.get_close_matches(key, everywhere, n=1, cutoff=CLOSE)
     if closest and closest[0] not in here:
         word = closest[0]
         return f"the nearest is {word}: " + (

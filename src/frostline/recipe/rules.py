@@ -17,6 +17,23 @@ SCHEDULE_KEYS: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 # Settings of a technique, and whose they are.
 TECHNIQUE_KEYS = {"thaw": ("gradual",), "every": ("gradual", "freeze_out"), "freeze": ("two_stage",)}
+# Keys of one task: their defaults, and whose they are.
+TASK_KEYS: dict[Path, tuple[Any, str]] = {
+    ("data", "size"): (None, "images"),
+    ("data", "normalize"): (None, "images"),
+    ("data", "channels"): (None, "images"),
+    ("data", "follow_links"): (False, "images"),
+    ("data", "columns", "path"): (None, "images"),
+    ("data", "columns", "text"): (None, "text"),
+    ("data", "max_length"): (None, "text"),
+    ("model", "tokenizer"): (None, "text"),
+    ("augment", "policy"): ("none", "images"),
+    ("augment", "transforms"): (None, "images"),
+    ("augment", "flip"): ("auto", "images"),
+    ("augment", "mixup"): (0.0, "images"),
+    ("augment", "cutmix"): (0.0, "images"),
+    ("replay", "views"): (None, "images"),
+}
 _NOTHING_TO_WAIT_FOR = "there is no validation to be patient about; give data.val a share or a folder"
 
 
@@ -45,6 +62,7 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     augment = words.get("augment")
     if isinstance(augment, Mapping) and augment.get("transforms") is not None:
         yield from _own_transforms(augment)
+    yield from _of_the_task(words)
     model = words.get("model")
     if isinstance(model, Mapping) and model.get("keep_head") is True and model.get("weights") == "none":
         yield ("model", "keep_head"), "true, and `weights: none` have no head to keep; leave one out"
@@ -62,6 +80,29 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             ("gradient_checkpointing",),
             "true, and what is compiled is not computed in blocks; leave one out",
         )
+
+
+def _of_the_task(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """See that a recipe for texts has no keys for images, and one for images none for texts."""
+    task = words.get("task")
+    other = {"text": "images", "images": "text"}.get(task) if isinstance(task, str) else None
+    if other is None:
+        return
+    augment = words.get("augment", "none")
+    if other == "images" and (isinstance(augment, list) or (isinstance(augment, str) and augment != "none")):
+        yield ("augment",), f"{_said(augment)}, and the task is {task}: it belongs to images"
+    for path, (default, owner) in TASK_KEYS.items():
+        value: Any = words
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if owner == other and value is not None and value != default:
+            yield path, f"{_said(value)}, and the task is {task}: it belongs to {owner}"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return f"{value}".lower()
+    return "a list" if isinstance(value, list | tuple) else "keys" if isinstance(value, Mapping) else f"{value}"
 
 
 def _own_transforms(augment: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

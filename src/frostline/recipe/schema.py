@@ -30,6 +30,7 @@ from frostline.recipe.words import (
 )
 
 MOST_SEED = 2**32 - 1  # what numpy takes; torch takes more
+FEWEST_TOKENS = 4  # one word, what stands around it, and padding
 
 
 class Normalize(Strict):
@@ -40,37 +41,41 @@ class Normalize(Strict):
 
 
 class Columns(Strict):
-    """The columns of a manifest or data set that hold the pictures and their labels."""
+    """The columns of a table or data set that hold the pictures or texts, and their labels."""
 
-    path: Annotated[str, Field(min_length=1)] = Field(description="the column of picture files, or of pictures")
+    path: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="of images: the column of picture files, or of pictures"
+    )
+    text: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="of texts: their column")
     label: Annotated[str, Field(min_length=1)] = Field(description="the column of classes")
 
 
 class Data(Strict):
-    """The images: where they are and how they are split and read."""
+    """The images or texts: where they are and how they are split and read."""
 
     train: Train = Field(
-        description="a folder with one folder of images a class, a CSV file of paths and labels, a folder written by "
-        "Hugging Face datasets, or builtin/digits, builtin/glyphs"
+        description="a folder with one folder of images a class, a table (CSV, TSV, JSON lines) of paths or texts and "
+        "labels, a folder written by Hugging Face datasets, or builtin/digits, builtin/glyphs"
     )
     val: Split = Field(
         default=DEFAULT_VAL,
-        description="validation: a share of the training images (stratified, seeded), a place like train, or null for "
+        description="validation: a share of the training samples (stratified, seeded), a place like train, or null for "
         "none",
     )
     test: Split = Field(
         default=None, description="test: a share, a place like train, `rest` (what per_class leaves), or null for none"
     )
     columns: Columns | None = Field(
-        default=None, description="path and label: columns of a CSV file or data set; null: by their usual names"
+        default=None,
+        description="path or text, and label: columns of a table or data set; null: by their usual names",
     )
     on_bad: Literal["stop", "skip"] = Field(
-        default="stop", description="pictures that cannot be used: stop and list them, or skip and count them"
+        default="stop", description="samples that cannot be used: stop and list them, or skip and count them"
     )
     follow_links: bool = Field(
         default=False, description="follow links that lead out of a folder; false: such pictures cannot be used"
     )
-    per_class: Count | None = Field(default=None, description="train on that many images of each class; null: on all")
+    per_class: Count | None = Field(default=None, description="train on that many samples of each class; null: on all")
     size: Count | None = Field(default=None, description="pixels of the square image; null: what the network publishes")
     normalize: Normalize | None = Field(default=None, description="mean and std; null: what the network publishes")
     channels: Literal["rgb", "bgr", "grey"] | None = Field(
@@ -78,8 +83,12 @@ class Data(Strict):
         description="rgb, bgr or grey: what the network is given (a published mean and std turn with it); null: what "
         "it publishes",
     )
+    max_length: Annotated[int, Field(ge=FEWEST_TOKENS)] | None = Field(
+        default=None,
+        description="of texts: tokens that are read at most; null: what the network takes, up to 512",
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="processes that read images, such as 4; 0: this one"
+        default=0, description="processes that read samples, such as 4; 0: this one"
     )
 
 
@@ -90,6 +99,9 @@ class Model(Strict):
         description="timm/…, torchvision/…, hf/ORG/NAME or hf/FOLDER, frostline/…, or path/to/file.py:callable"
     )
     weights: Weights = Field(default="pretrained", description="pretrained, none, or the path of a file of weights")
+    tokenizer: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="of texts: the folder of a tokenizer, or ORG/NAME; null: the network's own"
+    )
     keep_head: bool = Field(
         default=False,
         description="begin with the head that the weights have, for these classes in this order; false: a new one",
@@ -198,20 +210,20 @@ class Augment(Strict):
 
 
 class Loss(Strict):
-    """What a training image costs: cross-entropy, with these changes."""
+    """What a training sample costs: cross-entropy, with these changes."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="the share of each label that is spread over all classes"
     )
     class_weights: ClassWeights = Field(
         default="none",
-        description="how much an image of each class counts: none (all the same), balanced (inversely to their number) "
+        description="how much a sample of each class counts: none (all the same), balanced (inversely to their number) "
         "or weights by class, 1 where not named",
     )
 
 
 class Replay(Worded):
-    """Computing what is frozen once for every image; `auto` or `off` alone stands for its defaults."""
+    """Computing what is frozen once for every sample; `auto` or `off` alone stands for its defaults."""
 
     WORD: ClassVar[str] = "use"
 
@@ -243,10 +255,12 @@ class Replay(Worded):
 
 
 class Recipe(Strict):
-    """A recipe of frostline: one fine-tuning, from the images to the phases."""
+    """A recipe of frostline: one fine-tuning, from the samples to the phases."""
 
-    task: Literal["images"] = Field(description="what is learned; images: a class for each image")
-    data: Data = Field(description="the images: train, and how to split and read them")
+    task: Literal["images", "text"] = Field(
+        description="what is learned; images: a class for each image; text: a class for each text"
+    )
+    data: Data = Field(description="the samples: train, and how to split and read them")
     model: Model = Field(description="the network: name, and weights to start from")
     head: Literal["linear", "few_shot"] = Field(
         default="linear",
@@ -306,10 +320,10 @@ class Recipe(Strict):
     )
     sampling: Literal["shuffled", "balanced"] = Field(
         default="shuffled",
-        description="training images of an epoch: shuffled (each once), balanced (as many, drawn so that classes are "
+        description="training samples of an epoch: shuffled (each once), balanced (as many, drawn so that classes are "
         "equally likely)",
     )
-    loss: Loss = Field(default=Loss(), description="what an image costs in training: label smoothing, class weights")
+    loss: Loss = Field(default=Loss(), description="what a sample costs in training: label smoothing, class weights")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="numbers to train with: fp32, bf16, or fp16 on a GPU"
     )
@@ -318,7 +332,7 @@ class Recipe(Strict):
         description="with bf16 or fp16: O1 (weights are cast in every step) or O2 (what is held is cast once, norms "
         "are not; what is trained keeps fp32 weights)",
     )
-    batch_size: Count = Field(default=32, description="images in a step")
+    batch_size: Count = Field(default=32, description="samples in a step")
     replay: Replay = Field(
         default=Replay(), description="computing frozen work once and looking it up: auto, off, or a mapping"
     )

@@ -4,7 +4,6 @@ import errno
 import functools
 import logging
 import os
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from frostline.errors import first_of
 from frostline.freezing import PlanHandle, digests
+from frostline.replaying.entrance import Entrance
 from frostline.replaying.loader import Issue, ReplayLoader
 from frostline.replaying.probe.cut import Room
 from frostline.replaying.recording.cost import Cost, estimate
@@ -39,10 +39,6 @@ PROBED = 4
 # Whose loaders give batches as collate functions make them, at most on another device.
 _LOADERS = ("torch", "accelerate")
 CHECKED = 4
-
-# One network under one plan is probed once, whatever the number of its loaders. A replayer knows its plan, so it is not
-# held here: the network holds it, for as long as it stands in.
-_REPLAYERS: "weakref.WeakKeyDictionary[PlanHandle, weakref.ref[Replayer]]" = weakref.WeakKeyDictionary()
 
 
 @dataclass(kw_only=True)
@@ -244,14 +240,12 @@ class Attaching:
 
     def _replayer(self, feed: Feed, samples: Sequence[Any], *, room: Room | None = None) -> Replayer:
         with self._context():
-            there = _REPLAYERS.get(self.handle)
-            replayer = there() if there is not None else None
-            if replayer is None or replayer.left:
-                self._made = replayer = Replayer(self.handle, feed, samples, known=self.known, room=room)
-                _REPLAYERS[self.handle] = weakref.ref(replayer)
-            else:
-                replayer.check_like(feed, samples)
-        return replayer
+            # Probed once, whatever the number of loaders whose samples come to the network alike.
+            for replayer in Entrance.of(self.handle).replayers:
+                if replayer.is_like(feed, samples):
+                    return replayer
+            self._made = Replayer(self.handle, feed, samples, known=self.known, room=room)
+            return self._made
 
     def _context(self) -> AbstractContextManager[Any]:
         device = next(self.handle.model.parameters()).device.type

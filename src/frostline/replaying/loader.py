@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from frostline.replaying.ghosts.ghost import ANOTHER_NETWORK, THE_NETWORK, Ghost, Ticket
@@ -86,6 +86,8 @@ class Issue:
             if leaf in prefix.leaves
         }
         self._order = sorted(self._like)
+        # Where a sample's tensors are among its leaves.
+        self._places = [place for place, leaf in enumerate(tree_flatten(like)[0]) if isinstance(leaf, Tensor)]
         self._count = len(prefix.feed.dataset)
         self._labels = self._all_labels()
 
@@ -162,12 +164,23 @@ class Issue:
         """Look up what the frozen part makes of samples."""
         return self._prefix.fetch(entries)
 
+    def kept(self, ticket: Ticket) -> Tensor:
+        """Give a tensor that batches have as it is, from where they have it."""
+        if self._labels is not None and ticket.batched:
+            known = self._labels.picked(self._places[ticket.leaf], ticket.entries)
+            if isinstance(known, Tensor):
+                return known
+        return self._read(ticket)
+
     def real(self, ticket: Ticket, why: str) -> Tensor:
         """Give what a ghost stands for, because something works on it; replay is of no use from then on."""
         if why != THE_NETWORK:
             do = ": call the whole network that `freeze` was given" if ANOTHER_NETWORK in why else ""
             self.replayer.refuse(f"{why} is done to the samples before they reach the network{do}")
         self.tally.computed += len(ticket.entries)
+        return self._read(ticket)
+
+    def _read(self, ticket: Ticket) -> Tensor:
         found = [tensors_of(sample)[ticket.leaf] for sample in self._prefix.feed.samples(ticket.entries)]
         return torch.stack(found) if ticket.batched else found[0]
 

@@ -1,7 +1,6 @@
 """Replay: run a network whose frozen prefix is looked up; where that would not be exact, run it as it is."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,17 +9,17 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from frostline.freezing import PlanHandle
-from frostline.replaying.compiling import as_written, uncompiled
-from frostline.replaying.ghosts.ghost import THE_NETWORK, Ghost, Source, Ticket, has_ghost, inside_a_network
+from frostline.replaying.compiling import uncompiled
+from frostline.replaying.entrance import Entrance
+from frostline.replaying.ghosts.ghost import THE_NETWORK, Ghost, Ticket, has_ghost, inside_a_network
 from frostline.replaying.guarding.guard import Guard, Undo
 from frostline.replaying.keeping import all_leaves, attributes
-from frostline.replaying.probe.arrival import Pass, find_inputs, structure
+from frostline.replaying.probe.arrival import find_inputs, structure
 from frostline.replaying.probe.cut import Room
 from frostline.replaying.probe.flow import Flow, Seen
 from frostline.replaying.probe.frontier import find_frontier, leaves_of
 from frostline.replaying.probe.setting import Setting
 from frostline.replaying.probe.steps import registered
-from frostline.replaying.probe.watched import Watched
 from frostline.replaying.recording.key import Survey, slot_key, tensors_under
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replaying import Replaying
@@ -75,7 +74,6 @@ class Replayer:
         self.refused: str | None = None
         self.replayed = 0
         self.left = False
-        self._pass: Pass | None = None
         self._tapes: dict[tuple[Any, ...], Tape] = {}
         held = set(handle.plan.held_buffers)
         self._moving = [
@@ -84,36 +82,33 @@ class Replayer:
             for key in module._buffers
             if f"{name}.{key}".lstrip(".") not in held
         ]
-        self._watched = Watched(handle, act=self._act, enter=as_written(self._enter))
-        self._watched.install()
+        self._entrance = Entrance.of(handle)
+        self._entrance.replayers.append(self)
         try:
             with uncompiled():
                 self._probe(feed, samples, known=known, room=room)
         except BaseException:
-            self._watched.leave()
+            self._entrance.leave(self)
             raise
         handle.on_lift(self.leave)
 
     def leave(self) -> None:
         """Give the network its own forward back; ghosts that still come are what they stand for."""
-        self._watched.leave()
+        self._entrance.leave(self)
         self.left = True
 
     def refuse(self, reason: str) -> None:
         """Switch replay off, for good; the first reason is kept."""
         self.refused = self.refused or reason
 
-    def check_like(self, feed: Feed, samples: Sequence[Any]) -> None:
-        """See whether another loader's samples come to the network as the probed ones did.
+    def is_like(self, feed: Feed, samples: Sequence[Any]) -> bool:
+        """Whether another loader's samples come to the network as the probed ones did.
 
         Raises:
-            Refusal: they do not.
+            Refusal: none of their tensors reaches the network.
         """
-        found = find_inputs(self.model, feed, samples, during=self._during)
-        if Setting.now(feed.device) != self.setting or found.setting != self._inputs.setting:
-            raise Refusal("it would be recorded with another `autocast` than the first loader of this network")
-        if found != self._inputs:
-            raise Refusal("its samples come to the network in another way than those of the first loader")
+        found = find_inputs(self.model, feed, samples, during=self._entrance.during)
+        return Setting.now(feed.device) == self.setting and found == self._inputs
 
     def check_unchanged(self) -> None:
         """Look at the frozen part itself, as at the start of every epoch; where it changed, replay is off."""
@@ -126,9 +121,9 @@ class Replayer:
 
     def _probe(self, feed: Feed, samples: Sequence[Any], *, known: Survey | None, room: Room | None) -> None:
         self.setting = Setting.now(feed.device)
-        self._inputs = find_inputs(self.model, feed, samples, during=self._during)
+        self._inputs = find_inputs(self.model, feed, samples, during=self._entrance.during)
         found, in_eval, in_train = find_frontier(
-            self._watched,
+            self._entrance.watched,
             feed,
             samples,
             run=self._follow(feed),
@@ -150,7 +145,7 @@ class Replayer:
         again = Rerun(self.model, feed, samples[:2], self.frontier, self.setting, in_eval)
 
         def same() -> bool:
-            with self._during(None):  # it may be asked while a replayed pass begins
+            with self._entrance.during(None):  # it may be asked while a replayed pass begins
                 return again.odd() is None
 
         self._guard = Guard(self.handle, tensors_under(self.model, names), frontier=found, same=same)
@@ -175,7 +170,7 @@ class Replayer:
 
     def _follow(self, feed: Feed) -> Callable[[Flow, Any], None]:
         def run(flow: Flow, batch: Any) -> None:
-            with self._during(_Following(flow, self.model)):
+            with self._entrance.during(_Following(flow, self.model)):
                 feed.forward(self.model, batch)
 
         return run
@@ -185,7 +180,7 @@ class Replayer:
         plain = _Keeping(lambda original, args, kwargs: original(*args, **kwargs))
         with undisturbed(self.model), torch.enable_grad():
             self.model.train()
-            with self._during(plain):
+            with self._entrance.during(plain):
                 feed.forward(self.model, feed.batch(samples))
         return plain.output
 
@@ -200,7 +195,7 @@ class Replayer:
         checking = _Keeping(self._replay)
         with undisturbed(self.model), torch.enable_grad():
             self.model.train(train)
-            with self._during(checking):
+            with self._entrance.during(checking):
                 feed.forward(self.model, feed.batch(ghosts))
         if probed.touched:
             raise Refusal(f"{next(iter(probed.touched.values()))} is done to the network's input on the way")
@@ -208,25 +203,7 @@ class Replayer:
 
     # -- running
 
-    @contextmanager
-    def _during(self, one: Pass | None) -> Iterator[None]:
-        self._pass, before = one, self._pass
-        try:
-            yield
-        finally:
-            self._pass = before
-
-    def _act(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return original(*args, **kwargs) if self._pass is None else self._pass.call(name, original, args, kwargs)
-
-    def _enter(self, _: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._pass is not None:
-            return self._pass.enter(original, args, kwargs)
-        if not has_ghost((args, kwargs)):
-            return original(*args, **kwargs)
-        return self._replay_or_compute(original, args, kwargs)
-
-    def _replay_or_compute(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def replay_or_compute(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Replay; if that turns out not to be exact, undo what it did and compute with what the ghosts stand for."""
         if self.refused is None:
             device = next(leaf.device for leaf in all_leaves((args, kwargs)) if isinstance(leaf, Ghost))
@@ -277,7 +254,7 @@ class Replayer:
             device=device,
             tape=self._tape(len(ticket.entries), ghosts),
         )
-        with self._during(replaying), inside_a_network(replaying):
+        with self._entrance.during(replaying), inside_a_network(replaying):
             output = original(*args, **kwargs)
         made = replaying.made
         del replaying
@@ -295,7 +272,7 @@ class Replayer:
     def _check_beside(self, leaves: Mapping[int, Tensor], ticket: Ticket) -> None:
         """See that real arguments, on which what is stored depends too, are still those of the samples."""
         for place in self.frontier.beside:
-            kept = _kept(ticket.source, replace(ticket, leaf=self._inputs.leaves[place]))
+            kept = ticket.source.kept(replace(ticket, leaf=self._inputs.leaves[place]))
             if place not in leaves or not same_numbers(leaves[place], kept.to(leaves[place].device)):
                 raise Refusal("something works on a part of the samples before it reaches the network")
 
@@ -327,11 +304,6 @@ class _Keeping:
 
     def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return original(*args, **kwargs)
-
-
-def _kept(source: Source, ticket: Ticket) -> Tensor:
-    """Give a tensor of some samples as it was given, for comparison alone."""
-    return source.real(ticket, THE_NETWORK)
 
 
 def _real(leaf: Any) -> Any:

@@ -53,8 +53,8 @@ def replay(
         handle: from `freeze`.
         loader: yours; its data set gives a sample for a number.
         epochs: how many are to come; None: not known.
-        forward: calls the network with a batch of your loader; where none is given, with its first part, or, where the
-            batch is a mapping, with all of it by name.
+        forward: calls the network with a batch of your loader; where none is given, with its first part, or with all
+            of a batch that is a mapping; a mapping is given by name.
         views: keep so many draws of every sample, where transforms are random; None: they must not be.
         dir: where the store is; None: the user's folder for caches.
         budget: what the store may take, such as `20GB`, or bytes; None: half of what the disk has free, at most 20 GB.

@@ -1,4 +1,4 @@
-"""The mistakes that the network was surest of, as pictures for a person to look at."""
+"""The mistakes that the network was surest of, as pictures or texts for a person to look at."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ JPEG = re.compile(r"/9j/[A-Za-z0-9+/]*={0,2}", re.ASCII)
 class Card:
     """One mistake: `name` is short, in pieces between which a line may end; `sample` is the whole name.
 
-    `picture` is a JPEG in base64, empty where there is none.
+    `picture` is a JPEG in base64, `text` what a text says; either may be empty.
     """
 
     truth: str
@@ -28,6 +28,7 @@ class Card:
     name: tuple[str, ...]
     sample: str
     picture: str
+    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ def gallery(record: RunRecord) -> Gallery:
         if wrong == 0:
             return Gallery(said=f"No mistakes: each of {judged.samples:,} samples of {where} got its class.")
         how_many = "" if wrong is None else f" {wrong:,} were made on {where}."
-        return Gallery(said=f"This record has no pictures of mistakes.{how_many}")
+        return Gallery(said=f"This record has no samples of mistakes.{how_many}")
     folder = common_folder([mistake.sample for mistake in judged.mistakes])
     return Gallery(
         said=_said(len(judged.mistakes), wrong, where),
@@ -85,4 +86,5 @@ def _card(mistake: Mistake, folder: str) -> Card:
         name=pieces(shortened_name(mistake.sample.removeprefix(folder), most=NAME_LETTERS_MOST)),
         sample=mistake.sample,
         picture=mistake.picture if JPEG.fullmatch(mistake.picture) else "",
+        text=mistake.text,
     )

@@ -1,4 +1,4 @@
-"""The pictures that a run left out: how many, which, and why."""
+"""The samples that a run left out: how many, which, and why."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,12 @@ LISTED_MOST = 500
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """The pictures left out: the first of them by name within `folder`, and how many more there are."""
+    """The samples left out, each a `what`: the first of them by name within `folder`, and how many more there are."""
 
     count: int
     listed: tuple[Skipped, ...]
     folder: str
+    what: str = "picture"
 
     @property
     def more(self) -> int:
@@ -29,11 +30,12 @@ class LeftOut:
 
 
 def left_out(record: RunRecord) -> LeftOut:
-    """Prepare the list of the pictures that could not be used."""
+    """Prepare the list of the samples that could not be used."""
     listed = record.skipped[:LISTED_MOST]
     folder = common_folder([one.name for one in listed])
     return LeftOut(
         count=len(record.skipped),
         listed=tuple(Skipped(name=one.name.removeprefix(folder), reason=one.reason) for one in listed),
         folder=folder,
+        what="text" if record.recipe.get("task") == "text" else "picture",
     )

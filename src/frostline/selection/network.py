@@ -30,15 +30,17 @@ _NORMS = (
 )
 
 
-def outline(model: nn.Module, *, example_input: ExampleInput | None = None, head: str | None = None) -> Outline:
+def outline(
+    model: nn.Module, *, example_input: ExampleInput | None = None, head: str | Sequence[str] | None = None
+) -> Outline:
     """Read the ordered, named stages and layers of a network.
 
     Args:
         model: any network; it is left as it was.
         example_input: what its forward takes, one sample is enough: a tensor, a sequence of arguments or a mapping of
             keyword arguments. Needed only where the network's first layer does not tell.
-        head: dotted name of the module that classifies, where it is more or another than the network says: all its
-            parameters are the stage `head`.
+        head: dotted name of the module that classifies, where it is more or another than the network says, or of
+            several: all their parameters are the stage `head`.
 
     Returns:
         The outline. `source` says where the stage names come from; a network that could not be run is outlined in
@@ -58,8 +60,9 @@ def outline(model: nn.Module, *, example_input: ExampleInput | None = None, head
     _check_unwrapped(model)
     named = _parameters(model)
     listed = find_layer_list(model)
+    heads = (head,) if isinstance(head, str) else tuple(head or ())
     seen = trace(model, example_input)
-    stages, source, notes = _stages(model, seen, named=named, head=head, listed=listed)
+    stages, source, notes = _stages(model, seen, named=named, head=heads, listed=listed)
     as_written = None
     if seen.failure is not None:
         as_written = f"no forward pass could be made ({seen.failure}), so modules stand in the order they are written"
@@ -79,7 +82,7 @@ def outline(model: nn.Module, *, example_input: ExampleInput | None = None, head
 
 
 def _stages(
-    model: nn.Module, seen: Trace, *, named: Sequence[ParameterEntry], head: str | None, listed: str | None
+    model: nn.Module, seen: Trace, *, named: Sequence[ParameterEntry], head: Sequence[str], listed: str | None
 ) -> tuple[tuple[Stage, ...], str, list[str]]:
     """Group into stages, the surest way first; say which way that was, and what a person might not expect of it."""
     said = regions(model, seen, head=head)

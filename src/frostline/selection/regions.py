@@ -4,7 +4,7 @@ Three ways are known. timm's networks answer `get_classifier`. Hugging Face's na
 outside it is new in every task. Networks in the manner of PaddleOCR and mmdetection call the parts by their names.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -37,23 +37,23 @@ class Regions:
     classifies: bool = False
 
 
-def regions(model: nn.Module, trace: Trace, *, head: str | None = None) -> Regions:
+def regions(model: nn.Module, trace: Trace, *, head: Sequence[str] = ()) -> Regions:
     """Read what a network says of its parts.
 
     Args:
         model: any network.
         trace: its forward pass.
-        head: dotted name of the module that classifies, where the caller knows better than the network.
+        head: dotted names of the modules that classify, where the caller knows better than the network.
 
     Raises:
-        NetworkError: there is no module `head`, or it has no parameters.
+        NetworkError: there is no such module, or it has no parameters.
     """
     base = _base_model(model)
     level, children = _anatomy(model, base)
     backbone = level + BACKBONE if BACKBONE in children else None
     answer = _classifier(model)
-    if head is not None:
-        heads: tuple[str, ...] = (check_head(model, head),)
+    if head:
+        heads = tuple(check_head(model, one) for one in head)
     elif answer is not None:
         heads = answer
     else:

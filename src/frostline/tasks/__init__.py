@@ -1,7 +1,19 @@
 """WHAT: one file a task: loss, metrics, predictions, and the batches they are of."""
 
-from frostline.tasks.classification import Batch, Classification, Inputs, moved, scores, shape_of
+from frostline.tasks.classification import Batch, Classification, Inputs, Loader, moved, scores, shape_of
 from frostline.tasks.images import ImageTask
 from frostline.tasks.mistakes import worst_mistakes
+from frostline.tasks.texts import TextTask
 
-__all__ = ["Batch", "Classification", "ImageTask", "Inputs", "moved", "scores", "shape_of", "worst_mistakes"]
+__all__ = [
+    "Batch",
+    "Classification",
+    "ImageTask",
+    "Inputs",
+    "Loader",
+    "TextTask",
+    "moved",
+    "scores",
+    "shape_of",
+    "worst_mistakes",
+]

@@ -16,6 +16,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from frostline.data.buckets import Buckets
 from frostline.data.samples import Samples
 from frostline.data.sampling import Sampling
 from frostline.data.sharing import Share, SharedBatches
@@ -26,6 +27,7 @@ from frostline.selection import call, first_tensor
 Inputs = Tensor | Mapping[str, Tensor]
 # Inputs, labels N (or, of mixed samples, shares N × K), places of the samples N.
 Batch = tuple[Inputs, Tensor, Tensor]
+Loader = DataLoader[Any] | Buckets
 ALONE = Share()
 
 
@@ -64,7 +66,7 @@ class Classification(ABC):
     step_size: int | None = None
 
     @abstractmethod
-    def loader(self, samples: Samples, *, seed: int | None = None, share: Share = ALONE) -> DataLoader[Any]:
+    def loader(self, samples: Samples, *, seed: int | None = None, share: Share = ALONE) -> Loader:
         """Make batches of samples.
 
         Args:
@@ -73,6 +75,10 @@ class Classification(ABC):
                 samples, without changes.
             share: what of every batch is this process's.
         """
+
+    @abstractmethod
+    def fills(self, samples: Samples, *, share: Share) -> bool:
+        """Whether this process's last batch of an epoch is another's, and does not count."""
 
     @abstractmethod
     def mixed(self, batch: Batch, *, seed: tuple[int, ...]) -> Batch:

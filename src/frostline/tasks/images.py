@@ -108,6 +108,10 @@ class ImageTask(Classification):
                 pictures = Views(pictures, views=self.views, seed=VIEWS_SEED)
         return self._batches(pictures, order, count=len(samples), seed=seed, share=share)
 
+    def fills(self, samples: Samples, *, share: Share) -> bool:
+        """Whether this process has nothing of the last batch."""
+        return share.fills(len(samples), batch_size=self.batch_size)
+
     def mixed(self, batch: Batch, *, seed: tuple[int, ...]) -> Batch:
         """Mix the pictures of a training batch where that is asked for; the same for the same seed."""
         images_NCHW, labels, places_N = batch

@@ -1,4 +1,4 @@
-"""The mistakes that a network was surest of, with a small picture of each, for a person to look at."""
+"""The mistakes that a network was surest of, each as a small picture or a text, for a person to look at."""
 
 import base64
 from io import BytesIO
@@ -12,6 +12,7 @@ from frostline.record import Mistake
 MOST = 12
 SIDE_PX = 128
 QUALITY = 80
+MOST_LETTERS = 400
 
 
 def worst_mistakes(samples: Samples, logits_NK: Tensor, places_N: Tensor, *, most: int = MOST) -> tuple[Mistake, ...]:
@@ -36,10 +37,17 @@ def worst_mistakes(samples: Samples, logits_NK: Tensor, places_N: Tensor, *, mos
             truth=samples.classes[labels[place]],
             predicted=samples.classes[predicted],
             confidence=confidence,
-            picture=_small(samples.open(place, at_least_px=SIDE_PX)),
+            **_shown(samples, place),
         )
         for confidence, place, predicted in sorted(wrong, key=lambda one: (-one[0], one[1]))[:most]
     )
+
+
+def _shown(samples: Samples, place: int) -> dict[str, str]:
+    if samples.texts is not None:
+        text = samples.texts.content[place]
+        return {"text": text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]} …"}
+    return {"picture": _small(samples.open(place, at_least_px=SIDE_PX))}
 
 
 def _small(picture: Image.Image) -> str:

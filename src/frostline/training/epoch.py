@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from frostline.data import Samples
 from frostline.errors import FrostlineError, NonFiniteLossError, ProofError, first_of
 from frostline.freezing import GRADIENTS, GradientWatch, PlanHandle, across, verify, whole
 from frostline.record import EpochRecord
 from frostline.selection import call
-from frostline.tasks import Batch, Classification, scores
+from frostline.tasks import Batch, Classification, Loader, scores
 from frostline.training.average import WeightAverage
 from frostline.training.judging import predict
 from frostline.training.progress import Display
@@ -42,8 +41,8 @@ class Gear:
     stepper: Any
     scheduler: Any
     watch: GradientWatch
-    loader: DataLoader[Any]
-    val_loader: DataLoader[Any] | None
+    loader: Loader
+    val_loader: Loader | None
     samples: Samples
     seed: int
     clip_norm: float | None

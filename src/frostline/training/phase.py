@@ -237,7 +237,7 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
             done=len(epochs),
             decided=None if resumed is None else resumed.decided,
         )
-    if settings.compiles and not loaders.decided.train:
+    if settings.compiles and not any(loaders.decided.train):
         regions = WHOLE
     if settings.compiles and not regions:
         course.remark(f"{settings.title}: nothing to compile: what is frozen is looked up, and a head is quick")
@@ -316,6 +316,8 @@ def _train(handle: PlanHandle, course: Course, settings: PhaseSettings, begin: _
                 )
             )
             course.display.epoch(record)
+    for line in loaders.gone_off():
+        course.remark(f"{settings.title}: {line}")
     # As large as what was trained, and nobody needs them any more.
     optimizer.zero_grad()
     if not watch.steps and (resumed is None or len(epochs) > len(resumed.epochs)):

@@ -1,7 +1,7 @@
 """Replay in our loop: what is frozen in a phase is computed once, and for several phases in one pass."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from frostline.data import Split, least_samples
+from frostline.data import Split, each_part, least_samples, named_parts, pass_by
 from frostline.freezing import FreezePlan, PlanHandle, apply
 from frostline.replaying import ReplayLoader, Survey, replay, survey
-from frostline.tasks import Classification
+from frostline.tasks import Classification, Loader
 from frostline.training.compiling import compiled, trained_regions
 from frostline.training.halves import held_in
 from frostline.training.progress import Display
@@ -38,22 +38,38 @@ class ReplaySettings:
 class PhaseLoaders:
     """The loaders of one phase, and what is to be said about them."""
 
-    train: DataLoader[Any]
-    val: DataLoader[Any] | None
+    train: Loader
+    val: Loader | None
     lines: tuple[str, ...]
+
+    def gone_off(self) -> tuple[str, ...]:
+        """Say which loaders were replayed and are not any more, and why: they compute since."""
+        every = (("", self.train), ("validation", self.val))
+        return tuple(
+            _named(f"replay: off since: {part.refused}", of, name)
+            for of, loader in every
+            if loader is not None
+            for name, part in named_parts(loader)
+            if isinstance(part, ReplayLoader) and part.refused is not None
+        )
 
     @property
     def decided(self) -> "Decided":
         """What is replayed."""
-        return Decided(train=_is_replayed(self.train), val=_is_replayed(self.val), lines=self.lines)
+        return Decided(train=_replayed_parts(self.train), val=_replayed_parts(self.val), lines=self.lines)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """What a phase replays: seconds decided it once, and whoever goes on must do the same, to the bit."""
+    """What a phase replays: seconds decided it once, and whoever goes on must do the same, to the bit.
 
-    train: bool
-    val: bool
+    Attributes:
+        train, val: of each loader that they are made of, whether it is replayed.
+        lines: what was said about it.
+    """
+
+    train: tuple[bool, ...]
+    val: tuple[bool, ...]
     lines: tuple[str, ...]
 
 
@@ -93,14 +109,18 @@ class Replays:
         self._plans = plans
         self._shares = [runtime.share(least=least_samples(model, plan, processes=runtime.count)) for plan in plans]
         self._off = self._reason()
-        self._surveys: list[Survey | None] = [None] * len(plans)
+        # Of each plan, by the name of a loader that the training loader is made of.
+        self._surveys: list[Mapping[str, Survey | None]] = [{}] * len(plans)
         if settings is not None and self._off is None and len(plans) > 1:
             for index, plan in enumerate(plans):
                 if plan.held_roots:
                     regions = trained_regions(plan) if compiles else ()
                     dtype = runtime.autocast if half else None
                     with apply(model, plan) as handle, held_in(dtype, handle), compiled(model, regions):
-                        self._surveys[index] = survey(handle, self.plain(index), autocast=runtime.autocast)
+                        self._surveys[index] = {
+                            name: survey(handle, part, autocast=runtime.autocast)
+                            for name, part in named_parts(self.plain(index))
+                        }
 
     def _reason(self) -> str | None:
         if self._runtime.shards:
@@ -113,13 +133,13 @@ class Replays:
         other._task = task
         return other
 
-    def plain(self, index: int) -> DataLoader[Any]:
+    def plain(self, index: int) -> Loader:
         """Make the training loader of a phase, from 0 on, as it is without replay."""
         return self._task.loader(self._data.train, seed=self._seed + index + 1, share=self._shares[index])
 
     def fills(self, index: int) -> bool:
         """Whether this process's last batch in a phase is another's, and does not count."""
-        return self._shares[index].fills(len(self._data.train), batch_size=self._task.batch_size)
+        return self._task.fills(self._data.train, share=self._shares[index])
 
     def loaders(
         self,
@@ -150,8 +170,7 @@ class Replays:
 
         train = self.plain(index)
         for _ in range(done):
-            for _ in train.batch_sampler or ():
-                pass
+            pass_by(train)
         val = None if self._data.val is None else self._task.loader(self._data.val, share=self._runtime.share())
         if decided is not None and self._off is None:
             return self._as_decided(handle, train, val, decided=decided, index=index, show=display.recorded)
@@ -163,34 +182,40 @@ class Replays:
     def _as_decided(
         self,
         handle: PlanHandle,
-        train: DataLoader[Any],
-        val: DataLoader[Any] | None,
+        train: Loader,
+        val: Loader | None,
         *,
         decided: Decided,
         index: int,
         show: Callable[[int, int], None],
     ) -> PhaseLoaders:
         """Replay what was replayed before, and nothing else."""
-
-        def again(loader: DataLoader[Any]) -> ReplayLoader:
-            return self._replayed(handle, loader, index=index, epochs=None, insist=True, say=lambda _: None, show=show)
-
         lines = list(decided.lines)
-        if decided.train:
-            train = again(train)
-        if decided.val and val is not None:
-            val = again(val)
-        for loader in (train, val):
-            # Something else than the recipe is another one: a library, or the machine.
-            if isinstance(loader, ReplayLoader) and loader.refused is not None:
-                lines += [f"resumed: {line}" for line in loader.lines]
+
+        def again(loader: Loader, chosen: Sequence[bool]) -> Loader:
+            then = iter(chosen)
+
+            def one(name: str, part: DataLoader[Any]) -> DataLoader[Any]:
+                if not next(then):
+                    return part
+                found = self._replayed(
+                    handle, part, at=(index, name), epochs=None, insist=True, say=lambda _: None, show=show
+                )
+                # Something else than the recipe is another one: a library, or the machine.
+                lines.extend(f"resumed: {line}" for line in found.lines if found.refused is not None)
+                return found
+
+            return each_part(loader, one)
+
+        train = again(train, decided.train)
+        val = None if val is None else again(val, decided.val)
         return PhaseLoaders(train=train, val=val, lines=tuple(lines))
 
     def _loaders(
         self,
         handle: PlanHandle,
-        train: DataLoader[Any],
-        val: DataLoader[Any] | None,
+        train: Loader,
+        val: Loader | None,
         *,
         index: int,
         epochs: int,
@@ -203,32 +228,44 @@ class Replays:
             return PhaseLoaders(train=train, val=val, lines=("replay: off: nothing is held",))
         if self._off is not None:
             return PhaseLoaders(train=train, val=val, lines=(f"replay: off: {self._off}",))
-        replayed = self._replayed(handle, train, index=index, epochs=epochs, say=say, show=show)
-        if replayed.refused is not None:
-            return PhaseLoaders(train=train, val=val, lines=replayed.lines)
-        lines = list(replayed.lines)
-        if val is not None:
-            for line in replayed.lines:
-                say(line)
-            judged = self._replayed(
-                handle, val, index=index, epochs=epochs, say=lambda line: say(_of_validation(line)), show=show
-            )
-            lines += map(_of_validation, judged.lines)
-            val = val if judged.refused is not None else judged
-        return PhaseLoaders(train=replayed, val=val, lines=tuple(lines))
+        lines: list[str] = []
+
+        def replayed(loader: Loader, of: str) -> Loader:
+            def one(name: str, part: DataLoader[Any]) -> DataLoader[Any]:
+                found = self._replayed(
+                    handle,
+                    part,
+                    at=(index, name),
+                    epochs=epochs,
+                    say=lambda line: say(_named(line, of, name)),
+                    show=show,
+                )
+                lines.extend(_named(line, of, name) for line in found.lines)
+                for line in lines:
+                    say(line)
+                return part if found.refused is not None else found
+
+            return each_part(loader, one)
+
+        train = replayed(train, "")
+        if val is not None and any(_replayed_parts(train)):
+            val = replayed(val, "validation")
+        return PhaseLoaders(train=train, val=val, lines=tuple(lines))
 
     def _replayed(
         self,
         handle: PlanHandle,
         loader: DataLoader[Any],
         *,
-        index: int,
+        at: tuple[int, str],
         epochs: int | None,
         say: Callable[[str], None],
         show: Callable[[int, int], None],
         insist: bool = False,
     ) -> ReplayLoader:
+        """Replay one loader of a phase: `at` says which phase, from 0, and the name of the loader."""
         settings = self._settings or ReplaySettings()
+        index, name = at
         return replay(
             handle,
             loader,
@@ -237,17 +274,17 @@ class Replays:
             budget=settings.budget,
             dtype=settings.dtype,
             autocast=self._runtime.autocast,
-            known=self._surveys[index],
-            ahead=tuple(self._ahead(handle.model, index)),
+            known=self._surveys[index].get(name),
+            ahead=tuple(self._ahead(handle.model, index, name)),
             insist=insist,
             show=show,
             say=say,
         )
 
-    def _ahead(self, model: nn.Module, index: int) -> Iterator[Survey]:
+    def _ahead(self, model: nn.Module, index: int, name: str) -> Iterator[Survey]:
         """Give the surveys of later phases whose prefix no phase before trains: they were made before the first."""
         for later in range(index + 1, len(self._plans)):
-            found = self._surveys[later]
+            found = self._surveys[later].get(name)
             if found is None:
                 continue
             depends = found.tensors(model)
@@ -255,9 +292,13 @@ class Replays:
                 yield found
 
 
-def _is_replayed(loader: DataLoader[Any] | None) -> bool:
-    return isinstance(loader, ReplayLoader) and loader.refused is None
+def _named(line: str, *of: str) -> str:
+    """Say of what a line about replay is, where that is more than the training samples."""
+    what = ", ".join(filter(None, of))
+    return line.replace("replay:", f"replay of {what}:", 1) if what else line
 
 
-def _of_validation(line: str) -> str:
-    return line.replace("replay:", "replay of validation:", 1)
+def _replayed_parts(loader: Loader | None) -> tuple[bool, ...]:
+    """Say of each loader that a loader is made of whether it is replayed."""
+    every = () if loader is None else named_parts(loader)
+    return tuple(isinstance(part, ReplayLoader) and part.refused is None for _, part in every)

@@ -13,7 +13,7 @@ from accelerate.utils import broadcast, broadcast_object_list, gather_object, se
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from frostline.data import Share
+from frostline.data import Buckets, Share, each_part
 from frostline.errors import FrostlineError, UserError
 from frostline.processes import is_one_of_several
 from frostline.training.allocator import keep_freed_memory
@@ -90,8 +90,11 @@ class Runtime:
             model.to(memory_format=torch.channels_last)
         return model
 
-    def loader(self, loader: DataLoader[Any]) -> DataLoader[Any]:
+    def loader(self, loader: DataLoader[Any] | Buckets) -> DataLoader[Any] | Buckets:
         """Put the batches of a loader on the device; it gives this process its own already."""
+        return each_part(loader, lambda _, part: self._placed(part))
+
+    def _placed(self, loader: DataLoader[Any]) -> DataLoader[Any]:
         prepared: DataLoader[Any] = prepare_data_loader(
             loader, self.device, num_processes=1, process_index=0, put_on_device=True
         )

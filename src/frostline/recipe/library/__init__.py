@@ -1,4 +1,4 @@
-"""Recipes that come with frostline, as text with its comments; and one to start from for a folder of images."""
+"""Recipes that come with frostline, as text with its comments; and those to start from, for images and for texts."""
 
 from importlib import resources
 from io import StringIO
@@ -32,6 +32,29 @@ augment: none   # or light, standard, strong: worth trying where training runs f
 seed: 0
 """
 
+_TEXT_STARTER = """\
+# A recipe of frostline. `frostline recipe keys` explains every key; what is left out has a sensible default.
+task: text
+data:
+  train: {table}   # a CSV, TSV or JSON lines file with a column of texts and one of labels
+  val: 0.2   # a fifth of the texts judges the epochs; or name another file
+model:
+  name: {network}   # or hf/ and a folder with config.json, weights and a tokenizer
+  weights: pretrained   # or the path of a file of weights
+phases:
+  # First the new head alone: a random head would only disturb what the network has learned.
+  - epochs: 10
+    freeze: all
+    lr: 1e-3
+  # Then the last block with it, from the best epoch so far, at a lower rate.
+  # `frostline outline {network}` prints the names of the blocks.
+  - epochs: 3
+    freeze: {{through: {through}}}
+    lr: 5e-5
+    start_from: best
+seed: 0
+"""
+
 
 def library_names() -> tuple[str, ...]:
     """Name the recipes of the library, sorted."""
@@ -62,6 +85,20 @@ def starter(folder: str, *, network: str = "torchvision/mobilenet_v2", through: 
       train: photos   # one folder of images for each class, or a CSV file of paths and classes
     """
     return _STARTER.format(folder=_scalar(folder), network=_scalar(network), through=_scalar(through, in_flow=True))
+
+
+def text_starter(table: str, *, network: str = "hf/distilbert/distilbert-base-uncased", through: str = "block5") -> str:
+    """Write a recipe for texts to start from: the head alone, then the last block with it at a lower rate.
+
+    Args:
+        table: the file of texts; it need not exist yet.
+        network: the name of the network, as a recipe writes it.
+        through: the last stage that the second phase holds, as the outline of that network names it.
+
+    >>> print(text_starter("intents.csv").splitlines()[3])
+      train: intents.csv   # a CSV, TSV or JSON lines file with a column of texts and one of labels
+    """
+    return _TEXT_STARTER.format(table=_scalar(table), network=_scalar(network), through=_scalar(through, in_flow=True))
 
 
 def _scalar(text: str, *, in_flow: bool = False) -> str:

@@ -66,11 +66,18 @@ class Watched:
         taken = {name: self.modules[name] for name in sorted(self.steps)}
         self._stand_ins = [*stand_in(taken, self._act), *stand_in({"": self.model}, self._enter)]
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether stand-ins are in place."""
+        return bool(self._stand_ins)
+
     def skip(self, names: Collection[str]) -> None:
-        """Run some modules as what they are made of."""
-        self.leave()
+        """Run some modules as what they are made of; the stand-ins of the others stay what they are."""
         self.skipped |= set(names)
-        self.install()
+        for one in self._stand_ins:
+            if one.name in self.skipped:
+                one.leave()
+        self._stand_ins = [one for one in self._stand_ins if one.name not in self.skipped]
 
     def leave(self) -> None:
         """Give every module its own forward back."""

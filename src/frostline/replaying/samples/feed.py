@@ -16,10 +16,9 @@ Forward = Callable[[nn.Module, Any], Any]
 
 
 def default_forward(network: nn.Module, batch: Any) -> Any:
-    """Give the network a batch: a tensor, the first of several things, or a mapping as keyword arguments."""
-    if isinstance(batch, Mapping):
-        return network(**batch)
-    return network(batch[0] if isinstance(batch, (tuple, list)) else batch)
+    """Give the network a batch, or the first of several things: a tensor, or a mapping as keyword arguments."""
+    given = batch[0] if isinstance(batch, (tuple, list)) else batch
+    return network(**given) if isinstance(given, Mapping) else network(given)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,12 @@ class Labels:
         ]
         return tree_unflatten(leaves, self.spec)
 
+    def picked(self, place: int, entries: Sequence[int]) -> Any:
+        """Give one leaf of a batch; None where a batch has a ghost in its place."""
+        column = self.columns[place]
+        rows = torch.tensor(entries, dtype=torch.int64)
+        return None if isinstance(column, int) else _picked(column, entries, rows)
+
 
 def _kind(leaf: Any) -> Any:
     """Say what decides how a leaf is put together with others."""

@@ -31,6 +31,10 @@ class Probed:
         found = [tensors_of(self._samples[entry])[ticket.leaf] for entry in ticket.entries]
         return torch.stack(found) if ticket.batched else found[0]
 
+    def kept(self, ticket: Ticket) -> Tensor:
+        """Give a tensor of the samples."""
+        return self.real(ticket, THE_NETWORK)
+
     def fetch(self, entries: Sequence[int]) -> Mapping[Slot, Tensor]:
         """Give what was seen of the samples, which come in the order in which they were put together.
 

@@ -74,10 +74,11 @@ def steady_samples(feed: Feed, entries: Sequence[int]) -> tuple[Fresh, float]:
         raise Refusal(f"{left[0]} stays open when a sample was read, and the loader's processes would share it")
     if watch.drew:
         raise Refusal(f"samples are random (they draw from {watch.drew[0]}): say `views`, how many of each to keep")
-    begun = time.perf_counter()
     with OpenedFiles(whole):
+        # To begin and end to listen takes longer than some samples.
+        begun = time.perf_counter()
         again = feed.samples(entries)
-    seconds = (time.perf_counter() - begun) / len(entries)
+        seconds = (time.perf_counter() - begun) / len(entries)
     for one, other in zip(samples, again, strict=True):
         if not same_sample(one, other):
             do = (

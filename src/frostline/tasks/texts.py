@@ -1,0 +1,117 @@
+"""The task `text`: one label a text."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from frostline.backbones import TextSpec, Tokens
+from frostline.data.augment import seed_of
+from frostline.data.buckets import Buckets, split_by_length
+from frostline.data.faults import counted
+from frostline.data.samples import Samples
+from frostline.data.sampling import Entries, Order
+from frostline.data.sharing import Share
+from frostline.errors import DataError
+from frostline.tasks.classification import ALONE, Batch, Classification
+
+
+class Padded(Dataset[tuple[dict[str, Tensor], int, int]]):
+    """Some texts as a torch data set: what the network takes, padded to one length; the label; the place.
+
+    Args:
+        tokens: of all texts.
+        labels: of all texts.
+        places: of these.
+        length: to which they are padded.
+        spec: what the network takes.
+    """
+
+    def __init__(self, tokens: Tokens, labels: np.ndarray, *, places: np.ndarray, length: int, spec: TextSpec) -> None:
+        self._tokens = tokens
+        self._labels = labels
+        self._places = places
+        self._length = length
+        self._spec = spec
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, at: int) -> tuple[dict[str, Tensor], int, int]:
+        place = int(self._places[at])
+        return self._spec.padded(self._tokens, place, self._length), int(self._labels[place]), place
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTask(Classification):
+    """Text classification: texts of like length make a batch, each padded to a length that it keeps.
+
+    Attributes:
+        spec: what the network takes.
+        bounds: lengths to which texts are padded, ascending.
+    """
+
+    spec: TextSpec
+    bounds: tuple[int, ...]
+    _known: dict[str, Tokens] = field(default_factory=dict, repr=False)
+
+    def tokens(self, samples: Samples) -> Tokens:
+        """Turn the texts of samples into numbers, once."""
+        known = self._known.get(samples.digest)
+        if known is None and samples.texts is not None:
+            known = self._known[samples.digest] = self.spec.encode(samples.texts.content)
+        if known is None:
+            raise ValueError(f"{samples.source} holds no texts")
+        return known
+
+    def loader(self, samples: Samples, *, seed: int | None = None, share: Share = ALONE) -> Buckets:
+        """Make batches of texts that are padded alike."""
+        tokens = self.tokens(samples)
+        share = replace(share, least=max(share.least, share.count))
+        loaders, names = [], []
+        for length, places in split_by_length(tokens.lengths, self.bounds, most=self.spec.max_length).items():
+            padded = Padded(tokens, samples.labels, places=places, length=length, spec=self.spec)
+            if seed is not None and len(places) < share.count:
+                few = counted(len(places), "text")
+                found = f"{few} of up to {length} tokens, and {share.count} processes that train together"
+                raise DataError(f"data {samples.source}", found=found, do="give more, or train in fewer processes")
+            own = None if seed is None else seed_of(seed, length)
+            order = None if own is None else Entries(Order(samples.labels[places], seed=own, sampling=self.sampling))
+            loaders.append(self._batches(padded, order, count=len(places), seed=own, share=share))
+            names.append(f"texts of {length} tokens")
+        return Buckets(loaders, names=names, seed=seed)
+
+    def fills(self, samples: Samples, *, share: Share) -> bool:
+        """No: a last batch that does not suffice for all processes is left out."""
+        return False
+
+    def mixed(self, batch: Batch, *, seed: tuple[int, ...]) -> Batch:
+        """Leave a batch as it is: texts are not mixed."""
+        return batch
+
+    @property
+    def mixes(self) -> bool:
+        """Texts are not mixed."""
+        return False
+
+    @property
+    def never_replayed(self) -> str | None:
+        """None: texts are the same in every epoch."""
+        return None
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """No changes."""
+        return ()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The tokenizer by its digest, how much of a text is read, and the lengths to which texts are padded."""
+        return {
+            "tokenizer": self.spec.digest,
+            "max_length": self.spec.max_length,
+            "names": list(self.spec.names),
+            "bounds": list(self.bounds),
+        }

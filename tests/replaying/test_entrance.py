@@ -1,0 +1,116 @@
+"""Loaders whose samples come to one network in several ways: each is replayed by what was found for it."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from frostline.freezing import freeze
+from frostline.replaying import replay, survey
+
+
+class Words(torch.utils.data.Dataset):
+    """Texts of one length: mappings, with a label."""
+
+    def __init__(self, length: int, *, count: int = 12, seed: int = 0) -> None:
+        draw = torch.Generator().manual_seed(seed + length)
+        self.ids = torch.randint(1, 30, (count, length), generator=draw)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, place: int) -> tuple[dict[str, torch.Tensor], int]:
+        return {"ids": self.ids[place], "mask": torch.ones_like(self.ids[place])}, place % 3
+
+
+class Reader(nn.Module):
+    """Two held layers with something trained between them and the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Embedding(30, 8)
+        self.mix = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        states = torch.relu(self.mix(self.embed(ids)))
+        return self.head((states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+
+
+def frozen(model: nn.Module, words: object = "all"):
+    example = {"ids": torch.ones(1, 4, dtype=torch.long), "mask": torch.ones(1, 4, dtype=torch.long)}
+    return freeze(model, words, example_input=example, head="head")
+
+
+def loaders() -> list[DataLoader]:
+    return [DataLoader(Words(length), batch_size=4) for length in (4, 6, 9)]
+
+
+@pytest.mark.parametrize("words", ["all", {"match": ["embed"]}])
+def test_several_lengths_in_turns(words, tmp_path) -> None:
+    model, twin = Reader(), Reader()
+    handle = frozen(model, words)
+    known = [survey(handle, loader) for loader in loaders()]
+    replayed = [
+        replay(handle, loader, dir=tmp_path, known=found) for loader, found in zip(loaders(), known, strict=True)
+    ]
+    assert [one.refused for one in replayed] == [None] * 3
+    for _ in range(2):
+        turns = [iter(one) for one in replayed]
+        for batches in zip(*map(iter, loaders()), strict=True):
+            for turn, (inputs, labels) in zip(turns, batches, strict=True):
+                ghosts, given = next(turn)
+                assert torch.equal(given, labels)
+                assert torch.equal(model(**ghosts), twin(**inputs))
+    # Read to the end, each was looked up and none was computed.
+    assert [one.refused for one in replayed] == [None] * 3
+    assert all("computed 0" in one.closing for one in replayed)
+    handle.lift()
+    assert "forward" not in vars(model)
+
+
+def test_what_one_is_refused_leaves_the_others(tmp_path) -> None:
+    model, twin = Reader(), Reader()
+    handle = frozen(model)
+    short, long = (replay(handle, loader, dir=tmp_path) for loader in loaders()[:2])
+    ghosts, _ = next(iter(short))
+    assert torch.equal(model(ids=ghosts["ids"] + 0, mask=ghosts["mask"]), twin(**next(iter(loaders()[0]))[0]))
+    assert short.refused is not None
+    assert long.refused is None
+    (ghosts, _), (inputs, _) = next(iter(long)), next(iter(loaders()[1]))
+    assert torch.equal(model(**ghosts), twin(**inputs))
+    assert long.refused is None
+    handle.lift()
+
+
+def test_ghosts_of_another_network_are_computed_and_refused(tmp_path) -> None:
+    one, other = Reader(), Reader()
+    first, second = frozen(one), frozen(other)
+    loader = replay(first, loaders()[0], dir=tmp_path)
+    theirs = replay(second, loaders()[0], dir=tmp_path)
+    ghosts, _ = next(iter(loader))
+    assert torch.equal(other(**ghosts), one(**next(iter(loaders()[0]))[0]))
+    assert "replayed for another network" in theirs.refused
+    first.lift(), second.lift()
+
+
+def test_a_mask_that_is_changed_on_the_way_is_noticed(tmp_path) -> None:
+    """It stays real where something trained works on it, and what is stored depends on it."""
+
+    class Masked(Reader):
+        def forward(self, ids, mask):
+            states = self.mix(self.embed(ids) * mask[..., None])
+            return self.head(torch.relu(states * mask[..., None]).sum(1))
+
+    model, twin = Masked(), Masked()
+    handle = frozen(model, {"match": ["embed", "mix"]})
+    replayed = replay(handle, loaders()[0], dir=tmp_path)
+    if replayed.refused is not None:
+        pytest.skip(f"not replayed at all: {replayed.refused}")
+    (ghosts, _), (inputs, _) = next(iter(replayed)), next(iter(loaders()[0]))
+    changed = inputs["mask"].clone()
+    changed[:, -1] = 0
+    assert torch.equal(model(ids=ghosts["ids"], mask=changed), twin(ids=inputs["ids"], mask=changed))
+    assert replayed.refused is not None
+    handle.lift()
