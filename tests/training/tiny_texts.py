@@ -89,12 +89,14 @@ def save_network(folder: Path, kind: str = "BertForSequenceClassification", *, s
     return folder
 
 
-def write_text_recipe(folder: Path, *, kind: str = "BertForSequenceClassification", **keys: Any) -> Path:
+def write_text_recipe(
+    folder: Path, *, kind: str = "BertForSequenceClassification", network: dict[str, Any] | None = None, **keys: Any
+) -> Path:
     """Write texts, network and recipe into a folder."""
     if not (folder / "texts.csv").exists():
         write_texts(folder / "texts.csv")
     if not (folder / "net").exists():
-        save_network(folder / "net", kind)
+        save_network(folder / "net", kind, **(network or {}))
     words: dict[str, Any] = {
         "task": "text",
         "data": {"train": "texts.csv", "val": 0.2},

@@ -82,7 +82,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     classes = data.train.classes
     model, head, remarks = with_head(backbone, recipe, classes=classes)
     kind.check(model, spec, recipe.model.name)
-    task, of_task = kind.task(recipe, data.train, spec)
+    task, of_task = kind.task(recipe, data.train, spec, processes)
     remarks += of_task
     read = outline(model, example_input=spec.example(), head=backbone.head_parts or head)
     _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name, head=head)

@@ -39,7 +39,7 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
     return replace(spec, size_px=asked.size or spec.size_px)
 
 
-def image_task(recipe: Recipe, train: Samples, spec: InputSpec) -> tuple[ImageTask, list[str]]:
+def image_task(recipe: Recipe, train: Samples, spec: InputSpec, _: int = 1) -> tuple[ImageTask, list[str]]:
     """Say what a batch costs and how its pictures are changed; also what a person should be told.
 
     Raises:

@@ -20,12 +20,12 @@ class TaskKind:
 
     Attributes:
         spec: says what the network is given.
-        task: says what a batch costs, and what a person should be told.
+        task: says what a batch costs, where so many processes train together, and what a person should be told.
         check: sees that the network, by its name, takes what it is given.
     """
 
     spec: Callable[[Recipe, Backbone], Any]
-    task: Callable[[Recipe, Samples, Any], tuple[Classification, list[str]]]
+    task: Callable[[Recipe, Samples, Any, int], tuple[Classification, list[str]]]
     check: Callable[[nn.Module, Any, str], None] = lambda model, spec, name: None
 
 

@@ -26,8 +26,15 @@ def text_spec(recipe: Recipe, backbone: Backbone) -> TextSpec:
     return replace(spec, max_length=asked)
 
 
-def text_task(recipe: Recipe, train: Samples, spec: TextSpec) -> tuple[TextTask, list[str]]:
-    """Say what a batch costs and to which lengths texts are padded; also what a person should be told."""
+def text_task(recipe: Recipe, train: Samples, spec: TextSpec, processes: int) -> tuple[TextTask, list[str]]:
+    """Say what a batch costs and to which lengths texts are padded; also what a person should be told.
+
+    Args:
+        recipe: what was asked.
+        train: the training samples.
+        spec: what the network takes.
+        processes: that train together, so that they have the lengths that one with batches as large would have.
+    """
     task = TextTask(
         classes=train.classes,
         spec=spec,
@@ -39,7 +46,7 @@ def text_task(recipe: Recipe, train: Samples, spec: TextSpec) -> tuple[TextTask,
         class_weights=class_weights(recipe.loss.class_weights, train),
     )
     tokens = task.tokens(train)
-    bounds = bounds_of(tokens.lengths, batch_size=recipe.batch_size, most=spec.max_length)
+    bounds = bounds_of(tokens.lengths, batch_size=recipe.batch_size * processes, most=spec.max_length)
     # What is drawn with replacement has another number of texts of each length in every epoch.
     task = replace(task, bounds=bounds[-1:] if recipe.sampling == "balanced" else bounds)
     remarks = _of_cut(tokens.cut, count=len(train), spec=spec)
