@@ -343,7 +343,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
         "it cannot be read (ValueError: The checkpoint",
     ),
     "no kind": (lambda folder: (folder / "config.json").write_text("{}"), "it cannot be read"),
-    "text": (_text_network, "a network of the kind bert, which classifies no images. name an image classifier"),
+    "text, without a tokenizer": (_text_network, "no words of a tokenizer"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "it cannot be read (OSError"),
     "damaged weights": (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "it cannot be read"),
     "another architecture": (

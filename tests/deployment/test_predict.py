@@ -174,7 +174,7 @@ def test_with_little_memory_there_are_fewer_pictures_at_once(
     assert evaluate_run(trained, folder)[0].confusion == judged.confusion
     without_memory_for(0, monkeypatch, trained)
     for work in (lambda: list(predict_folder(trained, folder)), lambda: evaluate_run(trained, folder)):
-        with pytest.raises(RunFailure, match=r"no memory for one picture \(out of memory\)"):
+        with pytest.raises(RunFailure, match=r"no memory for one sample \(out of memory\)"):
             work()
 
 

@@ -218,7 +218,7 @@ def test_copies_of_training_pictures_under_other_names_are_told(tmp_path: Path) 
     (tmp_path / "judged/red/again.png").write_bytes(trained.read_bytes())
     (note,) = [note for note in gather(recipe).notes if "copies" in note]
     assert note == (
-        f"1 of 7 pictures of data.test are copies of training pictures (such as {tmp_path / 'judged/red/again.png'} of "
+        f"1 of 7 pictures of data.test are copies of training ones (such as {tmp_path / 'judged/red/again.png'} of "
         f"{trained}): their measure says nothing of new ones"
     )
 

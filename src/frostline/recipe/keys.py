@@ -39,7 +39,7 @@ def keys() -> tuple[Key, ...]:
     """List every key of a recipe, in the order of the schema.
 
     >>> next(key for key in keys() if key.name == "batch_size")
-    Key(name='batch_size', default='32', meaning='images in a step')
+    Key(name='batch_size', default='32', meaning='samples in a step')
     """
     return tuple(_keys_of(Recipe, ""))
 

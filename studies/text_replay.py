@@ -1,0 +1,209 @@
+"""Texts with all but the head frozen: `frostline train` beside the Trainer of Hugging Face; `make table-text-replay`.
+
+    python studies/text_replay.py [--network FOLDER] [--rounds 3]
+
+Needs ../shared/data/text. Both train the same head on the same frozen network, with the same texts, batches, rate and
+epochs, and judge every epoch; the ways take turns, each in a process of its own. Of the Trainer three epochs are run,
+and the others are as its median epoch after the first. Without a network, one of four layers with random weights.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from tables import write_table
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXTS = ROOT.parent / "shared/data/text/banking77/train.csv"
+PAGE = ROOT / "docs/studies/text_replay.md"
+RUNS = ROOT / "runs/text-replay"
+EPOCHS = (10, 30)
+WANTED = {10: 7, 30: 18}
+RUN_OF_THE_TRAINER = 3
+BATCH_SIZE, RATE, LONGEST = 32, 1e-3, 128
+HEADER = ("epochs", "Hugging Face Trainer", "frostline", "times as fast", "must be")
+
+
+def main() -> None:
+    """Measure, or be one of the ways."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--network", type=Path, help="a folder with config.json, weights and tokenizer")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", nargs=2, metavar=("WAY", "EPOCHS"), help="run one way, and print what it took")
+    asked = parser.parse_args()
+    if not TEXTS.is_file():
+        sys.exit(f"{TEXTS} is not here: this study needs its texts")
+    network = asked.network or made(RUNS / "bert")
+    if asked.one:
+        way, epochs = asked.one
+        print(json.dumps({"trainer": of_the_trainer, "frostline": of_frostline}[way](network, int(epochs))))
+        return
+    train, val = split()
+    rounds = []
+    for number in range(asked.rounds):
+        trainer = _measured(network, "trainer", RUN_OF_THE_TRAINER)
+        ours = {epochs: _measured(network, "frostline", epochs) for epochs in EPOCHS}
+        theirs = {epochs: _extrapolated(trainer["epochs"], epochs) for epochs in EPOCHS}
+        rounds.append((theirs, {epochs: one["seconds"] for epochs, one in ours.items()}))
+        print(f"round {number + 1}:", *rounds[-1], trainer["val"], ours[EPOCHS[0]]["val"], file=sys.stderr, flush=True)
+    rows = [
+        (
+            f"{epochs}",
+            f"≈ {median(theirs[epochs] for theirs, _ in rounds):.0f} s",
+            f"{median(ours[epochs] for _, ours in rounds):.1f} s",
+            f"{median(theirs[epochs] / ours[epochs] for theirs, ours in rounds):.1f}",
+            f"≥ {WANTED[epochs]}",
+        )
+        for epochs in EPOCHS
+    ]
+    note = f"{len(train):,} texts to train on, {len(val):,} to judge by; median of {asked.rounds} rounds."
+    write_table(PAGE, header=HEADER, rows=rows, note=note)
+
+
+def split() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Give nine tenths of the texts to train on, and the others."""
+    with TEXTS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    order = np.random.default_rng(0).permutation(len(rows))
+    return [rows[place] for place in order[len(rows) // 10 :]], [rows[place] for place in order[: len(rows) // 10]]
+
+
+def made(folder: Path) -> Path:
+    """Make a small network with random weights, and a tokenizer of the words of the training texts."""
+    if not (folder / "config.json").is_file():
+        import torch
+        from tokenizers import BertWordPieceTokenizer
+        from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+
+        folder.mkdir(parents=True, exist_ok=True)
+        words = BertWordPieceTokenizer(lowercase=True)
+        words.train_from_iterator([row["text"] for row in split()[0]], vocab_size=4000, show_progress=False)
+        listed = sorted(words.get_vocab().items(), key=lambda word: word[1])
+        (folder / "vocab.txt").write_text("\n".join(word for word, _ in listed), encoding="utf-8")
+        torch.manual_seed(0)
+        config = BertConfig(
+            vocab_size=len(listed),
+            hidden_size=256,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            intermediate_size=1024,
+            max_position_embeddings=LONGEST,
+        )
+        tokenizer: Any = AutoTokenizer.from_pretrained  # it knows the kind by the configuration
+        BertForMaskedLM(config).save_pretrained(folder)
+        tokenizer(folder, model_max_length=LONGEST).save_pretrained(folder)
+    return folder
+
+
+def _measured(network: Path, way: str, epochs: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--network", str(network), "--one", way, str(epochs)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-2000:])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _extrapolated(seconds: list[float], epochs: int) -> float:
+    """Say what so many epochs take: the first, and the others as the median of those after it."""
+    return seconds[0] + (epochs - 1) * median(seconds[1:])
+
+
+def of_the_trainer(network: Path, epochs: int) -> dict[str, Any]:
+    """Train with Hugging Face's Trainer, as its guide to text classification does."""
+    import transformers as hf
+
+    train, val = split()
+    names = sorted({row["category"] for row in train})
+    numbers = {name: number for number, name in enumerate(names)}
+    ends: list[float] = []
+
+    class Clock(hf.TrainerCallback):
+        def on_evaluate(self, *_: Any, **__: Any) -> None:
+            ends.append(perf_counter())
+
+    def accuracy(judged: Any) -> dict[str, float]:
+        return {"accuracy": float((judged.predictions.argmax(1) == judged.label_ids).mean())}
+
+    begun = perf_counter()
+    tokenizer = hf.AutoTokenizer.from_pretrained(network)
+    model = hf.AutoModelForSequenceClassification.from_pretrained(network, num_labels=len(names))
+    for name, parameter in model.named_parameters():
+        # The pooler is new, as in frostline's run.
+        parameter.requires_grad = name.startswith(("classifier.", "bert.pooler."))
+    parts = [
+        [
+            {**tokenizer(row["text"], truncation=True, max_length=LONGEST), "labels": numbers[row["category"]]}
+            for row in part
+        ]
+        for part in (train, val)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = hf.Trainer(
+            model=model,
+            args=hf.TrainingArguments(
+                folder,
+                per_device_train_batch_size=BATCH_SIZE,
+                per_device_eval_batch_size=BATCH_SIZE,
+                num_train_epochs=epochs,
+                learning_rate=RATE,
+                weight_decay=0.01,
+                eval_strategy="epoch",
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                use_cpu=True,
+            ),
+            train_dataset=parts[0],
+            eval_dataset=parts[1],
+            data_collator=hf.DataCollatorWithPadding(tokenizer),
+            compute_metrics=accuracy,
+            callbacks=[Clock()],
+        )
+        trainer.train()
+    seconds = np.diff([begun, *ends]).tolist()
+    judged = trainer.state.log_history[-2]
+    val_scores = {"loss": judged["eval_loss"], "accuracy": judged["eval_accuracy"]}
+    return {"seconds": perf_counter() - begun, "epochs": seconds, "val": val_scores}
+
+
+def of_frostline(network: Path, epochs: int) -> dict[str, Any]:
+    """Train as the command does, on an empty store."""
+    from frostline.recipe import Recipe, finetune
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for part, rows in zip(("train", "val"), split(), strict=True):
+            with (folder / f"{part}.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, ("text", "category"))
+                writer.writeheader()
+                writer.writerows(rows)
+        recipe = Recipe.model_validate(
+            {
+                "task": "text",
+                "data": {"train": str(folder / "train.csv"), "val": str(folder / "val.csv"), "max_length": LONGEST},
+                "model": {"name": f"hf/{network}"},
+                "phases": ({"epochs": epochs, "freeze": "all", "lr": RATE},),
+                "optimizer": {"name": "adamw", "weight_decay": 0.01},
+                "batch_size": BATCH_SIZE,
+                "replay": {"dir": str(folder / "store")},
+                "device": "cpu",
+            }
+        )
+        begun = perf_counter()
+        record = finetune(recipe, out=folder / "run")
+        last = record.epochs[-1]
+        return {"seconds": perf_counter() - begun, "val": {"loss": last.val_loss, **last.metrics}}
+
+
+if __name__ == "__main__":
+    main()
