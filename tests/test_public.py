@@ -9,12 +9,12 @@ import frostline
 SURFACE = {
     "frostline": "finetune freeze load_recipe outline param_groups replay unfreeze verify",
     "frostline.backbones": "Backbone Channels Elsewhere InputSpec Kind Spec TextSpec Tokens build classifier_name "
-    "code_digest elsewhere head_of load_huggingface load_weights read_weights refill save_huggingface saved_tokenizer "
-    "unfilled_norms",
+    "code_digest elsewhere head_of kept_digest load_huggingface load_weights read_weights refill save_huggingface "
+    "saved_tokenizer unfilled_norms",
     "frostline.cli": "main",
     "frostline.data": "Augment Buckets Fault Mix Samples Share Split Texts Words bounds_of class_weights counted "
-    "each_part find_faults harmless_flip has_columns holds_texts least_samples list_pictures list_texts named_parts "
-    "open_picture pass_by policy read_picture read_samples refuse split",
+    "each_part fault_of find_faults harmless_flip has_columns holds_texts least_samples list_pictures list_texts "
+    "named_parts open_picture pass_by policy read_picture read_samples refuse split split_by_length",
     "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder "
     "predict_texts",
     "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "

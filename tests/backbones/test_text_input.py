@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from frostline.backbones import TextSpec, build, saved_tokenizer
+from frostline.backbones import TextSpec, build, kept_digest, saved_tokenizer
 from frostline.errors import NetworkError, WeightsError
 from training.tiny_texts import POSITIONS, WORDS, save_network, text_rows, tokenizer
 
@@ -49,7 +49,7 @@ def test_as_many_tokens_as_there_are_positions(tmp_path: Path) -> None:
     # RoBERTa counts positions from behind that of padding, 0 here.
     assert spec_of(tmp_path / "roberta", "RobertaForSequenceClassification", pad_token_id=0).max_length == POSITIONS - 1
     long = spec_of(tmp_path / "long", max_position_embeddings=2000)
-    assert (long.max_length, long.most) == (POSITIONS, POSITIONS)  # the tokenizer says so
+    assert (long.max_length, long.most) == (POSITIONS, 2000)  # what its tokenizer says is but where nobody asks
 
 
 def test_the_digest_is_of_what_is_done_to_texts(tmp_path: Path) -> None:
@@ -58,8 +58,9 @@ def test_the_digest_is_of_what_is_done_to_texts(tmp_path: Path) -> None:
     spec.encode(TEXTS)
     assert spec.digest == before
     spec.tokenizer.save_pretrained(tmp_path / "kept")
-    kept = saved_tokenizer(tmp_path / "kept", max_length=9, names=spec.names)
-    assert (kept.digest, kept.max_length) == (before, 9)
+    kept = saved_tokenizer(tmp_path / "kept", max_length=9, most=12, names=spec.names)
+    assert (kept.digest, kept.max_length, kept.most) == (before, 9, 12)
+    assert kept_digest(tmp_path / "kept", kept) == before
     spec.tokenizer.add_tokens(["new"])
     assert spec.digest != before
 
@@ -71,6 +72,57 @@ def test_examples_and_noise_are_what_the_network_takes(tmp_path: Path) -> None:
         noise = backbone.input.noise(3, generator=torch.Generator().manual_seed(0))
         assert backbone.model(**noise).logits.shape == (3, 2)
     assert (noise["input_ids"][noise["attention_mask"] == 0] == 0).all()
+
+
+@pytest.mark.parametrize("family", ["BART", "T5", "GPT-2", "XLNet", "Llama"])
+def test_networks_with_ways_of_their_own(family: str, tmp_path: Path) -> None:
+    """Some want an end in every text, some look for the last token before the padding, some pad on the left."""
+    words = len(WORDS)
+    kinds: dict[str, tuple[str, dict[str, Any]]] = {
+        "BART": ("Bart", {
+            "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "pad_token_id": 0,
+            "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 2, "forced_eos_token_id": 3,
+        }),
+        "T5": ("T5", {
+            "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "pad_token_id": 0, "eos_token_id": 3,
+            "decoder_start_token_id": 0,
+        }),
+        "GPT-2": ("GPT2", {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": POSITIONS}),
+        "XLNet": ("XLNet", {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}),
+        "Llama": ("Llama", {
+            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+            "intermediate_size": 16, "pad_token_id": 1,
+        }),
+    }  # fmt: skip
+    kind, settings = kinds[family]
+    config = getattr(transformers, f"{kind}Config")(vocab_size=words, **settings)
+    getattr(transformers, f"{kind}ForSequenceClassification")(config).save_pretrained(tmp_path)
+    spoken = tokenizer(side="left" if family == "XLNet" else "right")
+    spoken.eos_token = "[SEP]"
+    spoken.save_pretrained(tmp_path)
+    backbone = build(f"hf/{tmp_path}", kind="text")
+    spec, model = backbone.input, backbone.model
+    assert model.config.pad_token_id == 0
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for count in (1, 3):
+            assert model(**spec.noise(count, generator=generator)).logits.shape == (count, config.num_labels)
+        # What is padded is the same text: alone, and beside a longer one.
+        tokens = spec.encode(TEXTS[:2])
+        alone = model(
+            **{name: row[None] for name, row in spec.padded(tokens, 0, int(tokens.lengths[0])).items()}
+        ).logits
+        both = [spec.padded(tokens, place, 24) for place in range(2)]
+        beside = model(**{name: torch.stack([row[name] for row in both]) for name in spec.names}).logits
+    torch.testing.assert_close(alone[0], beside[0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_tokenizer_that_takes_no_plain_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_network(tmp_path)
+    monkeypatch.setattr(transformers.PreTrainedTokenizerFast, "__call__", lambda *_: 1 / 0)
+    with pytest.raises(NetworkError, match="takes no plain texts"):
+        build(f"hf/{folder}", kind="text")
 
 
 def test_what_is_behind_the_body_is_the_head(tmp_path: Path) -> None:

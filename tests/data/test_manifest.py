@@ -88,7 +88,7 @@ def test_columns_may_be_named(folder):
 
 HEADERS = {
     "none": ("a.png,cat\nb.png,dog\n", None, "no column for the path (path, file,"),
-    "no label": ("path,what\na.png,cat\n", None, "no column for the label (label, class, category, target, intent)"),
+    "no label": ("path,what\na.png,cat\n", None, "no column for the label (label, class, category, target)"),
     "shown": (
         "path,what\na.png,cat\n",
         None,

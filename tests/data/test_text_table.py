@@ -50,6 +50,7 @@ WRONG = {
     "no object": ("a.jsonl", '{"text": "one", "label": "a"}\n[3]\n', "line 2 is no object"),
     "no JSON": ("a.jsonl", '{"text": "one", "label": "a"}\n{"text"\n', "it cannot be read as JSON lines (line 2"),
     "no table": ("a.txt", "one\ntwo\n", "no table of texts"),
+    "several values": ("a.jsonl", '{"text": ["a", "b"], "label": "a"}\n', "text of line 1 holds several values"),
     "no UTF-8": ("a.csv", "text,label\n\udcff,a\n", "it is not UTF-8"),
 }
 
@@ -83,6 +84,17 @@ def test_empty_texts_are_faults(tmp_path: Path) -> None:
     assert (place, str(fault)) == (1, f"{tmp_path}/a.csv:3: no text")
 
 
+def test_half_a_letter_is_a_fault_and_a_book_is_none(tmp_path: Path) -> None:
+    rows = [("cut \ud83d", "a"), ("a book " * 40_000, "b")]
+    samples = read_samples(write_texts(tmp_path / "a.jsonl", rows), kind="text")
+    ((place, fault),) = find_faults(samples)
+    assert (place, fault.reason) == (0, "half of a letter of Unicode")
+    assert (
+        len(read_samples(write_texts(tmp_path / "a.csv", [("x", "a"), rows[1]]), kind="text").texts.content[1])
+        > 200_000
+    )
+
+
 def test_a_data_set_of_hugging_face(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
     rows = text_rows(12)
@@ -95,6 +107,7 @@ def test_a_data_set_of_hugging_face(tmp_path: Path) -> None:
     assert samples.texts.content == tuple(content["text"])
     assert [samples.classes[label] for label in samples.labels] == [label for _, label in rows]
     assert samples.name(3) == f"{tmp_path}/set[3]"
+    assert holds_texts(tmp_path / "set")
     with pytest.raises(DataError, match=r"no column of texts words.*data.columns: {text"):
         read_samples(tmp_path / "set", kind="text", columns={"text": "words", "label": "label"})
 

@@ -15,7 +15,7 @@ from cli.commands import Call, caller
 from frostline.deployment import Trained, evaluate_run, export_run, load_run, predict_folder, predict_texts
 from frostline.errors import DataError, RunError
 from frostline.recipe import finetune
-from training.tiny_texts import text_recipe, text_rows, write_texts
+from training.tiny_texts import save_network, text_recipe, text_rows, write_texts
 
 pytestmark = pytest.mark.recipe
 
@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finetune(text_recipe(folder, phases=[{"epochs": 2, "freeze": "none", "lr": 0.1}]), out=folder / "run")
     # What it was trained with may go away: the run has kept it.
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(folder / "net" / name, folder / name)
+        (folder / "net" / name).unlink()
     return folder / "run"
 
 
@@ -136,13 +136,18 @@ def test_the_commands(run: Path, frostline: Call, tmp_path: Path) -> None:
 
 def test_a_new_recipe_for_texts(frostline: Call, tmp_path: Path) -> None:
     table = write_texts(tmp_path / "texts.csv")
-    assert frostline("recipe", "new", table, "--to", tmp_path / "a.yaml").code == 0
+    done = frostline("recipe", "new", table, "--to", tmp_path / "a.yaml")
+    assert (done.code, "taken for text, by what is there; `--task images` writes the other" in done.out) == (0, True)
+    (tmp_path / "own.csv").write_text("tweet,mood\nhello,good\nwell,bad\n")
+    assert frostline("recipe", "new", tmp_path / "own.csv", "--to", tmp_path / "b.yaml", "--task", "text").code == 0
+    assert "task: text" in (tmp_path / "b.yaml").read_text()
+    assert frostline("recipe", "new", table, "--to", tmp_path / "c.yaml", "--task", "sound").code == 2
     assert "task: text" in (tmp_path / "a.yaml").read_text()
     shown = frostline("recipe", "show", tmp_path / "a.yaml")
     assert (shown.code, "task: text" in shown.out) == (0, True)
 
 
-def test_the_outline_of_a_network_for_texts(run: Path, frostline: Call) -> None:
-    shown = frostline("outline", f"hf/{run.parent / 'net'}")
+def test_the_outline_of_a_network_for_texts(frostline: Call, tmp_path: Path) -> None:
+    shown = frostline("outline", f"hf/{save_network(tmp_path)}")
     assert shown.code == 0
     assert [line.split()[0] for line in shown.out.splitlines()[2:]] == ["stem", "block1", "block2", "head"]

@@ -1,6 +1,7 @@
 """The task `text` as a whole: runs that are replayed or computed, held to loops by hand, interrupted, told of."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ from safetensors.torch import load_file
 
 from frostline.backbones import build
 from frostline.data import named_parts
-from frostline.errors import DataError, NetworkError, RecipeError
-from frostline.recipe import assemble, finetune
+from frostline.errors import DataError, NetworkError, RecipeError, RunFailure
+from frostline.recipe import assemble, finetune, load_recipe
 from frostline.training import Silent
-from training.tiny_texts import save_network, text_recipe, text_rows, tokenizer, write_texts
+from frostline.training.memory import halved
+from training.tiny_texts import save_network, text_recipe, text_rows, tokenizer, write_text_recipe, write_texts
 
 BEST = "checkpoints/best.safetensors"
 LAST = "checkpoints/last.safetensors"
@@ -77,9 +79,9 @@ def test_a_run_is_as_a_loop_by_hand(tmp_path: Path) -> None:
 
 
 def test_it_learns_what_a_text_is_about(tmp_path: Path) -> None:
-    write_texts(tmp_path / "texts.csv", text_rows(120))
+    write_texts(tmp_path / "texts.csv", text_rows(240))
     record = finetune(
-        text_recipe(tmp_path, "optimizer=adamw", phases=[{"epochs": 8, "freeze": "none", "lr": 0.01}]),
+        text_recipe(tmp_path, "optimizer=adamw", phases=[{"epochs": 6, "freeze": "none", "lr": 0.003}]),
         out=tmp_path / "run",
     )
     assert record.best["metrics"]["accuracy"] > 0.9
@@ -121,7 +123,7 @@ def test_what_is_told(tmp_path: Path) -> None:
     assert any(
         "training texts are longer than 8 tokens, and cut there; `data.max_length` can be 40" in one for one in warnings
     )
-    assert any('have several labels, such as "the card please"' in one for one in warnings)
+    assert any("one text of" in one and 'has several labels, such as "the card please"' in one for one in warnings)
 
 
 def test_balanced_sampling_pads_all_alike_and_says_so(tmp_path: Path) -> None:
@@ -145,6 +147,8 @@ MISTAKES = {
     "a policy": ("augment=light", ": light, and the task is text", "it belongs to images"),
     "transforms": ("augment=[RandomErasing]", ": a list, and the task is text", "it belongs to images"),
     "mixup": ("augment={mixup: 0.2}", "augment.mixup", "it belongs to images"),
+    "workers": ("data.workers=2", "data.workers", "it belongs to images"),
+    "builtin": ("data.train=builtin/digits", "data.train", "these are images"),
     "views": ("replay.views=4", "replay.views", "it belongs to images"),
     "column": ("data.columns={path: a, label: b}", "data.columns.path", "it belongs to images"),
 }
@@ -165,6 +169,51 @@ def test_keys_of_texts_are_refused_for_images(tmp_path: Path) -> None:
     for change in ("data.max_length=8", "model.tokenizer=there"):
         with pytest.raises(RecipeError, match="the task is images: it belongs to text"):
             text_recipe(tmp_path, "task=images", change)
+
+
+def test_a_technique_fills_in_nothing_of_images(tmp_path: Path) -> None:
+    file = write_text_recipe(tmp_path)
+    words = json.loads(file.read_text())
+    file.write_text(json.dumps({**{key: words[key] for key in words if key != "phases"}, "technique": "few_shot"}))
+    assembly = assemble(load_recipe(str(file)))
+    assert (assembly.recipe.head, assembly.recipe.augment.policy) == ("few_shot", "none")
+    assert not [line for line in assembly.warnings if "augment" in line]
+
+
+def test_fewer_at_once_would_make_other_steps(tmp_path: Path) -> None:
+    """Halves of texts of two lengths would be put together."""
+    write_texts(tmp_path / "texts.csv", text_rows(200, longest=30))
+    assembly = assemble(text_recipe(tmp_path))
+    common = {"samples": 160, "accumulate": 1, "title": "phase 1"}
+    with pytest.raises(RunFailure, match=r"4 texts at once; with 2 texts of several lengths would make a step"):
+        halved(assembly.task, assembly.model, assembly.plans[0], **common)
+    task, accumulate = halved(replace(assembly.task, bounds=(40,)), assembly.model, assembly.plans[0], **common)
+    assert (task.batch_size, accumulate) == (2, 2)
+
+
+def test_another_tokenizer_is_another_run(tmp_path: Path) -> None:
+    recipe = text_recipe(tmp_path, phases=TWO)
+
+    class Stops(Silent):
+        def epoch(self, record) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(recipe, out=tmp_path / "run", show=Stops(), save_seconds=0)
+    words = tmp_path / "net/tokenizer.json"
+    words.write_text(words.read_text().replace('"plastic"', '"paper"'))
+    told: list[str] = []
+    finetune(recipe, out=tmp_path / "run", resume=True, warn=told.extend)
+    assert any("the texts, or what the network is given of them" in line for line in told)
+
+
+def test_the_tokenizer_of_a_recipe_is_found_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer().save_pretrained(tmp_path / "words")
+    file = write_text_recipe(tmp_path)
+    words = json.loads(file.read_text())
+    file.write_text(json.dumps({**words, "model": {**words["model"], "tokenizer": "words"}}))
+    monkeypatch.chdir(tmp_path.parent)
+    assert load_recipe(str(file)).model.tokenizer == str(tmp_path / "words")
 
 
 def test_networks_that_do_not_fit(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_result_is_that_of_the_batch_that_was_asked_for(most: int, tmp_path:
 def test_a_dropout_that_draws_for_fewer_images_is_told(tmp_path: Path) -> None:
     record = run(tmp_path, "run", batch_size=8, network=greedy(4), head="few_shot")
     (said,) = [line for line in record.warnings if "out of memory" in line]
-    assert said.endswith("2 batches to a step; fc.2, which is random, draws for fewer images at once")
+    assert said.endswith("2 batches to a step; fc.2, which is random, draws for fewer samples at once")
 
 
 def greedy_in_proof(most: int) -> str:

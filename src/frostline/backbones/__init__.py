@@ -6,7 +6,7 @@ from frostline.backbones.classifier import classifier_name
 from frostline.backbones.elsewhere import Elsewhere, elsewhere
 from frostline.backbones.from_file import code_digest
 from frostline.backbones.network import Backbone, Channels, InputSpec, Kind, Spec
-from frostline.backbones.text_input import TextSpec, Tokens, saved_tokenizer
+from frostline.backbones.text_input import TextSpec, Tokens, kept_digest, saved_tokenizer
 from frostline.backbones.to_huggingface import load_huggingface, save_huggingface
 from frostline.backbones.weights import head_of, load_weights, read_weights
 
@@ -24,6 +24,7 @@ __all__ = [
     "code_digest",
     "elsewhere",
     "head_of",
+    "kept_digest",
     "load_huggingface",
     "load_weights",
     "read_weights",

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from frostline.backbones.classifier import classifier_name
-from frostline.backbones.network import IMAGENET_INPUT, Backbone, InputSpec, Kind
+from frostline.backbones.network import IMAGENET_INPUT, Backbone, InputSpec, Kind, Spec
 from frostline.backbones.processor import measured
 from frostline.backbones.refusals import first_line
 from frostline.backbones.text_input import TextSpec, text_spec
 from frostline.backbones.weights import head_of, read_weights
 from frostline.errors import NetworkError, WeightsError
+from frostline.selection import call, first_tensor
 
 CONFIG = "config.json"
 _NUMBER = re.compile(r"\d+")
@@ -72,8 +73,10 @@ def from_huggingface(name: str, *, weights: str, kind: Kind | None = None, token
         if kind == "text":
             place = where if tokenizer is None else _place(tokenizer, f"tokenizer {tokenizer}", needs=None)
             reach = {**reach, "local_files_only": not _reachable(place)}
-            spec: InputSpec | TextSpec = text_spec(place, model, asked=asked, reach=reach)
+            reads = text_spec(place, model, asked=asked, reach=reach)
             model.config.use_cache = False
+            fresh = tuple(name for name in fresh if _is_used(model, name, reads))
+            spec: Spec = reads
             notes = (*notes, *_of_fresh(fresh))
         else:
             spec, unmeasured = _input(where, config, reach)
@@ -221,6 +224,16 @@ def _with_weights(
     if not missing:
         return model, None, ()
     return model, head_of(state or {}, classifier_name(model)), fresh
+
+
+def _is_used(model: nn.Module, name: str, spec: TextSpec) -> bool:
+    """Whether the scores depend on a part."""
+    weights = list(model.get_submodule(name).parameters())
+    with torch.enable_grad():
+        output = first_tensor(call(model.eval(), spec.example()))
+        if output is None or not output.requires_grad:
+            return False
+        return any(one is not None for one in torch.autograd.grad(output.sum(), weights, allow_unused=True))
 
 
 def _of_fresh(fresh: Sequence[str]) -> tuple[str, ...]:

@@ -70,10 +70,7 @@ class TextSpec:
     def digest(self) -> str:
         """SHA-256 of what the tokenizer does to a text."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        words = json.loads(backend.to_str()) if backend is not None else dict(self.tokenizer.get_vocab())
-        # Not what the last call has asked for.
-        told = {name: part for name, part in words.items() if name not in ("truncation", "padding")}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return _digest(dict(self.tokenizer.get_vocab()) if backend is None else json.loads(backend.to_str()))
 
     def encode(self, texts: Sequence[str]) -> Tokens:
         """Turn texts into numbers; what is longer than the network takes is cut as the tokenizer cuts.
@@ -126,24 +123,29 @@ class TextSpec:
     def example(self) -> dict[str, Tensor]:
         """Give one text as the network takes it, 1 × L, with one token of padding."""
         length = min(EXAMPLE_TOKENS, self.max_length)
-        words = min(len(self.tokenizer), EXAMPLE_TOKENS) - 1
-        row = torch.arange(length).clamp_max(words)
-        rows = {name: torch.zeros(length, dtype=torch.int64) for name in self.names} | {"input_ids": row}
-        if MASK in rows:
-            rows[MASK] = torch.ones(length, dtype=torch.int64)
-        at = 0 if self._pads_left else -1
-        for name, numbers in rows.items():
-            numbers[at] = self._fills[name]
-        return {name: numbers.unsqueeze(0) for name, numbers in rows.items()}
+        return self._rows(self._words[torch.arange(length) % len(self._words)][None], torch.tensor([[length - 1]]))
 
     def noise(self, count: int, *, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw texts of the right shape: for each argument N × L, some of them padded."""
         longest = min(EXAMPLE_TOKENS, self.max_length)
         length = int(torch.randint(longest // 2, longest + 1, (), generator=generator))
         ends_N1 = torch.randint(2, length + 1, (count, 1), generator=generator)
+        return self._rows(self._words[torch.randint(len(self._words), (count, length), generator=generator)], ends_N1)
+
+    @cached_property
+    def _words(self) -> Tensor:
+        """The numbers of words that are no marks."""
+        marks = set(self.tokenizer.all_special_ids)
+        return torch.tensor([number for number in range(len(self.tokenizer)) if number not in marks])
+
+    def _rows(self, ids_NL: Tensor, ends_N1: Tensor) -> dict[str, Tensor]:
+        """Give words as texts of so many tokens, padded; each ends with the end of a text, which some networks want."""
+        length = ids_NL.shape[1]
         at_L = torch.arange(length)
         is_text_NL = (length - ends_N1 <= at_L) if self._pads_left else (at_L < ends_N1)
-        ids_NL = torch.randint(len(self.tokenizer), (count, length), generator=generator)
+        end = self.tokenizer.eos_token_id
+        if end is not None:
+            ids_NL = ids_NL.masked_fill(at_L == (length - 1 if self._pads_left else ends_N1 - 1), end)
         rows = {name: torch.zeros_like(ids_NL) for name in self.names} | {"input_ids": ids_NL}
         if MASK in rows:
             rows[MASK] = torch.ones_like(ids_NL)
@@ -174,6 +176,7 @@ def text_spec(where: str, model: nn.Module, *, asked: str, reach: Mapping[str, A
             asked, found=f"no tokenizer can be read in {where} ({type(error).__name__}: {said})", do=do
         ) from None
     config: Any = model.config
+    config = config.get_text_config()
     # Without its files transformers makes one that knows nothing but its own marks.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise NetworkError(asked, found=f"no words of a tokenizer in {where}", do=do)
@@ -181,42 +184,77 @@ def text_spec(where: str, model: nn.Module, *, asked: str, reach: Mapping[str, A
     if known is not None and len(tokenizer) > known:
         found = f"the tokenizer in {where} has {len(tokenizer):,} words, and the network {known:,}"
         raise NetworkError(asked, found=found, do=do)
-    if tokenizer.pad_token_id is None:
-        if tokenizer.eos_token_id is None:
-            raise NetworkError(asked, found=f"the tokenizer in {where} has no token to pad with", do=do)
-        tokenizer.pad_token = tokenizer.eos_token
-    if getattr(config, "pad_token_id", None) is None:
-        config.pad_token_id = tokenizer.pad_token_id
-    takes = inspect.signature(model.forward).parameters
-    most = min(tokenizer.model_max_length, _most_positions(model))
+    _pad_alike(tokenizer, model, config, asked=asked, do=do)
+    names = _names(tokenizer, model)
+    if names is None:
+        raise NetworkError(asked, found=f"the tokenizer in {where} takes no plain texts", do="name another network")
+    most = _most_positions(model, config)
     return TextSpec(
         tokenizer=tokenizer,
-        max_length=min(most, MOST_BY_DEFAULT),
+        max_length=min(tokenizer.model_max_length, most, MOST_BY_DEFAULT),
         most=most,
-        names=tuple(sorted((name for name in tokenizer.model_input_names if name in takes), key=_ids_first)),
+        names=names,
     )
 
 
-def saved_tokenizer(folder: Path, *, max_length: int, names: Sequence[str]) -> TextSpec:
-    """Read the tokenizer that a run has kept."""
+def _pad_alike(tokenizer: Any, model: nn.Module, config: Any, *, asked: str, do: str) -> None:
+    """Let tokenizer and network mean the same by padding: some networks look for the last token before it.
+
+    Raises:
+        NetworkError: there is no token to pad with.
+    """
+    if tokenizer.pad_token_id is None:
+        own = getattr(config, "pad_token_id", None)
+        number = own if own is not None and 0 <= own < len(tokenizer) else tokenizer.eos_token_id
+        if number is None:
+            raise NetworkError(asked, found="its tokenizer has no token to pad with", do=do)
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(number)
+    for one in (model.config, config):
+        one.pad_token_id = tokenizer.pad_token_id  # type: ignore[union-attr]
+
+
+def _names(tokenizer: Any, model: nn.Module) -> tuple[str, ...] | None:
+    """Name what of that which the tokenizer gives of a text the network takes; None where it gives nothing of one."""
+    takes = inspect.signature(model.forward).parameters
+    try:
+        given = tokenizer(["a"])
+    except Exception:  # it wants boxes, tables or pairs
+        return None
+    names = sorted((name for name in tokenizer.model_input_names if name in takes and name in given), key=_ids_first)
+    return tuple(names) if "input_ids" in names else None
+
+
+def _digest(words: Mapping[str, Any]) -> str:
+    # Not what the last call has asked for.
+    told = {name: part for name, part in words.items() if name not in ("truncation", "padding")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def kept_digest(folder: Path, spec: TextSpec) -> str:
+    """Give the digest of a tokenizer that was kept in a folder, by its file: another library may write it otherwise."""
+    file = folder / "tokenizer.json"
+    return _digest(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else spec.digest
+
+
+def saved_tokenizer(folder: Path, *, max_length: int, most: int, names: Sequence[str]) -> TextSpec:
+    """Read the tokenizer that a run has kept; the others are as in `TextSpec`."""
     from transformers import AutoTokenizer
 
     tokenizers: Any = AutoTokenizer
     tokenizer = tokenizers.from_pretrained(folder, local_files_only=True)
-    return TextSpec(tokenizer=tokenizer, max_length=max_length, most=max_length, names=tuple(names))
+    return TextSpec(tokenizer=tokenizer, max_length=max_length, most=most, names=tuple(names))
 
 
 def _ids_first(name: str) -> tuple[bool, str]:
     return name != "input_ids", name
 
 
-def _most_positions(model: nn.Module) -> int:
+def _most_positions(model: nn.Module, config: Any) -> int:
     """Say for how many tokens a network has positions: RoBERTa and its kin count from behind the one of padding."""
     counted = [
         module.num_embeddings - module.padding_idx - 1
         for name, module in model.named_modules()
         if isinstance(module, nn.Embedding) and name.endswith(POSITIONS) and module.padding_idx is not None
     ]
-    config: Any = model.config
     most = counted[0] if counted else getattr(config, "max_position_embeddings", None)
     return int(most) if most is not None and most > 0 else ENDLESS

@@ -29,6 +29,7 @@ def save_huggingface(model: Any, folder: Path, *, classes: tuple[str, ...], spec
     """
     with quiet():
         model.config.num_labels = len(classes)
+        model.config.problem_type = "single_label_classification"  # what it came from may have been another
         model.config.id2label = dict(enumerate(classes))
         model.config.label2id = {name: label for label, name in enumerate(classes)}
         model.save_pretrained(folder)

@@ -42,7 +42,9 @@ def evaluate(
     if columns is not None:
         path, comma, label = columns.partition(",")
         if not (path and comma and label):
-            raise DataError(f"--columns {columns}", found="no two names", do="write --columns PATH,LABEL")
+            raise DataError(
+                f"--columns {columns}", found="no two names", do="write --columns PATH,LABEL, of texts TEXT,LABEL"
+            )
         named = {"path": path, "label": label}
     trained = load_run(run)
     if named is not None and trained.what == "text":

@@ -15,6 +15,7 @@ app = typer.Typer(help="List, show, begin and describe recipes.", no_args_is_hel
 
 NAME = typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in the library.")
 CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
+TASK = typer.Option("--task", metavar="TASK", help="images or text; without it, by what is there.")
 FOLDER = typer.Argument(
     metavar="SAMPLES", help="Your pictures: one folder a class, or a table of paths. Your texts: a table of them."
 )
@@ -77,12 +78,16 @@ def _stage_names(recipe: "Recipe") -> Sequence[str]:
 
 
 @app.command("new")
-def new_recipe(folder: Annotated[str, FOLDER], to: Annotated[Path, TO] = Path("recipe.yaml")) -> None:
+def new_recipe(
+    folder: Annotated[str, FOLDER],
+    to: Annotated[Path, TO] = Path("recipe.yaml"),
+    task: Annotated[str | None, TASK] = None,
+) -> None:
     """Write a commented recipe for your own folder of pictures, or file of texts.
 
     Example: frostline recipe new photos/ --to photos.yaml
     """
-    from frostline.errors import DataError, RunError
+    from frostline.errors import DataError, RecipeError, RunError
     from frostline.recipe import starter, text_starter
     from frostline.record import write_atomically
 
@@ -92,22 +97,27 @@ def new_recipe(folder: Annotated[str, FOLDER], to: Annotated[Path, TO] = Path("r
             found="no such folder or file",
             do="name a folder with one folder of pictures a class, or a table of paths or texts",
         )
+    if task not in (None, "images", "text"):
+        raise RecipeError("recipe new", mistakes=[f"--task {task}: wanted images or text"])
+    asked, task = task, task or ("text" if _holds_texts(Path(folder)) else "images")
     if to.exists():
         raise RunError(f"recipe {to}", found="a file of that name", do="choose another with --to")
     try:
-        write_atomically(to, text_starter(folder) if _holds_texts(Path(folder)) else starter(folder))
+        write_atomically(to, text_starter(folder) if task == "text" else starter(folder))
     except OSError as error:
         raise RunError(
             f"recipe {to}", found=f"it cannot be written ({error.strerror})", do="choose another with --to"
         ) from None
-    print(f"{to}: look it over, then `frostline train {to}`")
+    other = "images" if task == "text" else "text"
+    taken = "" if asked else f" (taken for {task}, by what is there; `--task {other}` writes the other)"
+    print(f"{to}{taken}: look it over, then `frostline train {to}`")
 
 
 def _holds_texts(place: Path) -> bool:
-    """Whether a file is a table of texts, by its columns."""
+    """Whether a file is a table of texts, by its columns, or a folder a data set without pictures."""
     from frostline.data import holds_texts
 
-    return place.is_file() and holds_texts(place)
+    return holds_texts(place)
 
 
 @app.command("keys")

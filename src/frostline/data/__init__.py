@@ -1,8 +1,8 @@
 """Labelled samples: where they lie, how they are read, and how they are drawn and changed for training."""
 
 from frostline.data.augment import Augment, Mix, Words, harmless_flip, policy
-from frostline.data.buckets import Buckets, bounds_of, each_part, named_parts, pass_by
-from frostline.data.faults import Fault, counted, find_faults, refuse
+from frostline.data.buckets import Buckets, bounds_of, each_part, named_parts, pass_by, split_by_length
+from frostline.data.faults import Fault, counted, fault_of, find_faults, refuse
 from frostline.data.pictures import open_picture, read_picture
 from frostline.data.samples import Samples, Split, split
 from frostline.data.sampling import class_weights
@@ -26,6 +26,7 @@ __all__ = [
     "class_weights",
     "counted",
     "each_part",
+    "fault_of",
     "find_faults",
     "harmless_flip",
     "has_columns",
@@ -41,4 +42,5 @@ __all__ = [
     "read_samples",
     "refuse",
     "split",
+    "split_by_length",
 ]

@@ -28,8 +28,8 @@ def bounds_of(lengths_N: np.ndarray, *, batch_size: int, most: int) -> tuple[int
     Returns:
         The lengths, ascending; the last is that of the longest text.
 
-    >>> bounds_of(np.repeat([5, 12, 30], [80, 80, 10]), batch_size=8, most=30)
-    (8, 30)
+    >>> bounds_of(np.repeat([5, 12, 30], [80, 80, 10]), batch_size=8, most=31)
+    (8, 31)
     """
     rounded_N = _rounded(lengths_N, most=most)
     found: list[int] = []
@@ -52,13 +52,18 @@ def split_by_length(lengths_N: np.ndarray, bounds: Sequence[int], *, most: int) 
         bounds: as `bounds_of` gives them; a text that is longer has a length of its own, a multiple of eight.
         most: the network takes no more tokens.
     """
-    every = [*bounds, *np.unique(_rounded(lengths_N[lengths_N > bounds[-1]], most=most)).tolist()]
-    taken_N = np.searchsorted(every, lengths_N)
+    padded_N = np.minimum(lengths_N + 1, most)
+    every = [*bounds, *np.unique(_rounded(lengths_N[padded_N > bounds[-1]], most=most)).tolist()]
+    taken_N = np.searchsorted(every, padded_N)
     return {every[number]: np.flatnonzero(taken_N == number) for number in np.unique(taken_N)}
 
 
 def _rounded(lengths_N: np.ndarray, *, most: int) -> np.ndarray:
-    rounded_N: np.ndarray = np.minimum(-(-lengths_N // MULTIPLE) * MULTIPLE, most)
+    """Give the length to which each text is padded: by one token at least, where the network takes one more.
+
+    Without any padding in a batch transformers leaves the mask away, and computes in another way, with other rounding.
+    """
+    rounded_N: np.ndarray = np.minimum(-(-(lengths_N + 1) // MULTIPLE) * MULTIPLE, most)
     return rounded_N
 
 
@@ -82,8 +87,11 @@ class Buckets:
     def __iter__(self) -> Iterator[Any]:
         turns = self._turns()
         batches = [iter(loader) for loader in self.loaders]
+        # All begin before the first step: who looks at the network then looks once for all.
+        firsts = [next(one) for one in batches]
         for turn in turns:
-            yield next(batches[turn])
+            yield firsts[turn] if firsts[turn] is not None else next(batches[turn])
+            firsts[turn] = None
         for rest in batches:
             next(rest, None)  # a sampler of torch draws at its end, too
 

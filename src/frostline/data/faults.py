@@ -40,8 +40,8 @@ def find_faults(samples: "Samples") -> tuple[tuple[int, Fault], ...]:
     if samples.pixels is not None:
         return ()
     if samples.texts is not None:
-        empty = (place for place, text in enumerate(samples.texts.content) if not text)
-        return tuple((place, Fault(samples.name(place), "no text")) for place in empty)
+        every = ((place, fault_of(text)) for place, text in enumerate(samples.texts.content))
+        return tuple((place, Fault(samples.name(place), why)) for place, why in every if why is not None)
 
     def reason(index: int) -> str | None:
         try:
@@ -57,6 +57,21 @@ def find_faults(samples: "Samples") -> tuple[tuple[int, Fault], ...]:
             reasons = zip(places, pool.map(reason, places), strict=True)
             found += [(place, Fault(samples.name(place), why)) for place, why in reasons if why is not None]
     return tuple(found)
+
+
+def fault_of(text: str) -> str | None:
+    r"""Say why a text cannot be used; None: it can.
+
+    >>> fault_of("a"), fault_of(""), fault_of("cut \ud83d")
+    (None, 'no text', 'half of a letter of Unicode')
+    """
+    if not text:
+        return "no text"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "half of a letter of Unicode"
+    return None
 
 
 def counted(count: int, what: str) -> str:

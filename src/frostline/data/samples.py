@@ -68,6 +68,8 @@ class Samples:
         every = hashlib.sha256(self.labels.tobytes())
         if self.pixels is not None:
             every.update(np.ascontiguousarray(self.pixels).tobytes())
+        for text in () if self.texts is None else self.texts.content:
+            every.update(hashlib.sha256(text.encode(errors="surrogatepass")).digest())
         for index in range(len(self)):
             every.update(self.name(index).encode(errors="surrogateescape"))
         for ends in self.ends:
@@ -76,7 +78,7 @@ class Samples:
 
     @cached_property
     def ends(self) -> tuple[bytes, ...]:
-        """A digest of each text, or of how each encoded picture begins and ends and its size; none of pixels."""
+        """A digest of each text but for spaces, or of how each picture begins and ends and its size; none of pixels."""
         if self.pixels is not None:
             return ()
         if self.texts is not None:

@@ -15,7 +15,9 @@ from frostline.errors import DataError
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
 TABLES = frozenset({".csv", ".tsv"}) | JSON_LINES
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path")
-LABEL_COLUMNS = ("label", "class", "category", "target", "intent")
+LABEL_COLUMNS = ("label", "class", "category", "target")
+# Of one field; a text may be a book.
+MOST_LETTERS = 2**31 - 1
 _DELIMITERS = ",;\t|"
 _EXCEL_SAYS = re.compile(r'"?sep=([^"\s]|\t)"?', re.IGNORECASE)
 
@@ -63,7 +65,17 @@ def read_rows(table: Path, columns: Sequence[Column], *, do: str) -> Iterator[tu
         raise DataError(asked, found=f"it cannot be read ({error.strerror})", do="mend it") from None
 
 
+def has_column(table: Path, name: str) -> bool:
+    """Whether a table has a column of that name, once."""
+    try:
+        next(read_rows(table, (Column(what=name, name=name, usual=()),), do=""), None)
+    except DataError:
+        return False
+    return True
+
+
 def _of_csv(file: TextIO, columns: Sequence[Column], asked: str, do: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    csv.field_size_limit(MOST_LETTERS)  # of the whole process, where it is far less
     before, header_line, delimiter = _opening(file)
     begins, reader = before + 1, csv.reader(chain([header_line], file), delimiter=delimiter, strict=True)
     try:
@@ -96,6 +108,10 @@ def _of_json(file: TextIO, columns: Sequence[Column], asked: str, do: str) -> It
             found = f'line {line} is no object, such as {{"text": …, "label": …}}'
             raise DataError(asked, found=found, do="write one object a line")
         names = names or [_found(column, list(row), asked, do) for column in columns]
+        several = next((name for name in names if isinstance(row.get(name), list | dict)), None)
+        if several is not None:
+            found = f"{several} of line {line} holds several values"
+            raise DataError(asked, found=found, do="write one text or number there")
         yield line, tuple(_field(row.get(name)) for name in names)
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from frostline.data.faults import counted
 from frostline.data.samples import Samples
 from frostline.data.table import LABEL_COLUMNS, PATH_COLUMNS, TABLES, Column, read_rows
 from frostline.data.texts import Texts, shortened
 from frostline.errors import DataError
 
 TEXT_COLUMNS = ("text", "sentence", "utterance", "content", "review", "query", "question", "message")
+TEXT_LABEL_COLUMNS = (*LABEL_COLUMNS, "intent")
 FEWEST_CLASSES = 2
 NAME_BOTH = "name both: `data.columns: {text: …, label: …}`"
 
@@ -38,7 +40,7 @@ def read_texts(
         raise DataError(asked, found="no table of texts", do=f"name one that ends in {', '.join(sorted(TABLES))}")
     wanted = (
         Column(what="text", name=(columns or {}).get("text"), usual=TEXT_COLUMNS),
-        Column(what="label", name=(columns or {}).get("label"), usual=LABEL_COLUMNS),
+        Column(what="label", name=(columns or {}).get("label"), usual=TEXT_LABEL_COLUMNS),
     )
     rows = [(line, text, label) for line, (text, label) in read_rows(table, wanted, do=NAME_BOTH)]
     if not rows:
@@ -61,7 +63,10 @@ def read_texts(
 
 
 def holds_texts(table: Path) -> bool:
-    """Whether a file is a table with a column of texts, and with none of picture files."""
+    """Whether a file is a table with a column of texts and none of pictures, or a folder a data set of no pictures."""
+    if table.is_dir():
+        infos = [*table.glob("dataset_info.json"), *table.glob("*/dataset_info.json")]
+        return bool(infos) and not any('"Image"' in info.read_text(encoding="utf-8") for info in infos)
     if table.suffix.lower() not in TABLES:
         return False
     found = {}
@@ -83,7 +88,8 @@ def labelled(texts: Texts, *, source: str, classes: Sequence[str], labels_N: np.
         if text and first.setdefault(text, label) != label
     }
     example = next((text for text in texts.content if text in several), "")
-    note = f"{len(several):,} texts of {source} have several labels, such as {shortened(example)}"
+    have = "has" if len(several) == 1 else "have"
+    note = f"{counted(len(several), 'text')} of {source} {have} several labels, such as {shortened(example)}"
     return Samples(
         source=source,
         classes=tuple(classes),

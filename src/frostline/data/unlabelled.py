@@ -7,7 +7,7 @@ import numpy as np
 from frostline.data.faults import Fault
 from frostline.data.listing import Listing
 from frostline.data.pictures import NEEDS_HEIF
-from frostline.data.table import TABLES, Column, read_rows
+from frostline.data.table import TABLES, Column, has_column, read_rows
 from frostline.data.text_table import TEXT_COLUMNS
 from frostline.data.texts import Texts
 from frostline.errors import DataError
@@ -49,12 +49,13 @@ def list_pictures(source: Path, *, follow_links: bool = False) -> tuple[list[Pat
     return paths, faults
 
 
-def list_texts(source: Path, *, column: str | None = None) -> Texts:
+def list_texts(source: Path, *, column: str | None = None, likely: str | None = None) -> Texts:
     """Read the texts of a table, or of a file with one a line.
 
     Args:
         source: a CSV or TSV file, JSON lines, or any other file of UTF-8, whose lines are texts.
         column: the column of texts in a table; None: by its usual name.
+        likely: what the column is called, if it is there, before any usual name.
 
     Raises:
         DataError: no such file or column, or no text in it.
@@ -64,12 +65,15 @@ def list_texts(source: Path, *, column: str | None = None) -> Texts:
         found = "a folder" if source.is_dir() else "no such file"
         raise DataError(asked, found=found, do="name a .csv, .tsv or .jsonl file, or one with a text a line")
     if source.suffix.lower() in TABLES:
+        if column is None and likely is not None and has_column(source, likely):
+            column = likely
         wanted = (Column(what="text", name=column, usual=TEXT_COLUMNS),)
         named = "name it: `--column NAME` (column='NAME')"
         rows = [(line, text) for line, (text,) in read_rows(source, wanted, do=named)]
     else:
         try:
-            lines = source.read_text(encoding="utf-8-sig").splitlines()
+            with source.open(encoding="utf-8-sig") as file:
+                lines = list(file)
         except UnicodeDecodeError as error:
             raise DataError(asked, found=f"it is not UTF-8 ({error.reason})", do="save it as UTF-8") from None
         except OSError as error:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from frostline.backbones import Spec
+from frostline.errors import RunFailure
 from frostline.tasks import Inputs
 
 BATCHES = (1, 3, 2, 1)
@@ -23,12 +24,20 @@ def distance(given: Callable[[Inputs], Tensor], wanted: Callable[[Inputs], Tenso
 
     Returns:
         The largest difference of two scores, as a share of the largest score; infinite where shapes differ.
+
+    Raises:
+        RunFailure: what gives scores cannot be run.
     """
     generator = torch.Generator().manual_seed(0)
     shares = []
     for count in BATCHES:
         inputs = spec.noise(count, generator=generator)
-        given_NK, wanted_NK = given(inputs), wanted(inputs)
+        wanted_NK = wanted(inputs)
+        try:
+            given_NK = given(inputs)
+        except Exception as error:  # of a library that loaded what was written, and cannot run it
+            found = f"it cannot be run ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
+            raise RunFailure("export", found=found, do="write another format (`--format`)") from None
         if given_NK.shape != wanted_NK.shape:
             return float("inf")
         shares.append(_share(float((given_NK - wanted_NK).abs().max()), float(wanted_NK.abs().max())))

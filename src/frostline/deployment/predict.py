@@ -10,7 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from frostline.backbones import InputSpec, TextSpec
-from frostline.data import Fault, Samples, Texts, has_columns, list_pictures, list_texts, read_picture
+from frostline.data import (
+    Fault,
+    Samples,
+    Texts,
+    fault_of,
+    has_columns,
+    list_pictures,
+    list_texts,
+    read_picture,
+    split_by_length,
+)
 from frostline.deployment.trained import Trained
 from frostline.errors import DataError, RunFailure
 from frostline.recipe.data import read_folder, usable
@@ -24,6 +34,7 @@ BATCH_SIZE = 32
 TEXTS_AT_ONCE = 1024
 # There is no recipe to write into here: in place of advice that names one of its keys.
 _HERE = {
+    "{text: …, label: …}": "name both: `--columns TEXT,LABEL` (columns={'text': …, 'label': …})",
     "data.columns": "name both: `--columns PATH,LABEL` (columns={'path': …, 'label': …})",
     "data.on_bad": "mend or take out what is listed, or leave it out with `--skip-bad` (on_bad='skip')",
 }
@@ -114,7 +125,7 @@ def predict_folder(trained: Trained, source: Path, *, follow_links: bool = False
     # Not in the generator: what is wrong with the source is told at once, before anybody writes a header.
     follow = follow_links or trained.recipe.data.follow_links
     if not isinstance(trained.spec, InputSpec):
-        raise DataError(f"pictures {source}", found="a run that reads texts", do="name a file of texts")
+        raise DataError(f"pictures {source}", found="a run that reads texts", do="use `predict_texts`")
     return _predictions(trained, trained.spec, *list_pictures(source, follow_links=follow))
 
 
@@ -126,15 +137,16 @@ def predict_texts(trained: Trained, source: Path, *, column: str | None = None) 
     Args:
         trained: the run.
         source: a table, or a file with a text a line.
-        column: the column of texts in a table; None: by its usual name.
+        column: the column of texts in a table; None: that of the recipe where it is there, else by its usual name.
 
     Raises:
         DataError: no such file or column, or no text in it.
     """
-    spec = trained.spec
+    spec, columns = trained.spec, trained.recipe.data.columns
     if not isinstance(spec, TextSpec):
-        raise DataError(f"texts {source}", found="a run that looks at pictures", do="name a folder of pictures")
-    return _of_texts(trained, spec, list_texts(source, column=column), source=str(source))
+        raise DataError(f"texts {source}", found="a run that looks at pictures", do="use `predict_folder`")
+    texts = list_texts(source, column=column, likely=None if columns is None else columns.text)
+    return _of_texts(trained, spec, texts, source=str(source))
 
 
 def _of_texts(trained: Trained, spec: TextSpec, texts: Texts, *, source: str) -> Iterator[Prediction]:
@@ -142,17 +154,18 @@ def _of_texts(trained: Trained, spec: TextSpec, texts: Texts, *, source: str) ->
     model = runtime.place(trained.model)
     for start in range(0, len(texts.content), TEXTS_AT_ONCE):
         content = texts.content[start : start + TEXTS_AT_ONCE]
-        tokens = spec.encode([text or " " for text in content])
+        tokens = spec.encode([" " if fault_of(text) else text for text in content])
         rows: dict[int, np.ndarray] = {}
-        order = np.argsort(tokens.lengths, kind="stable").tolist()
-        for batch in (order[first : first + BATCH_SIZE] for first in range(0, len(order), BATCH_SIZE)):
-            padded = [spec.padded(tokens, place, int(tokens.lengths[batch[-1]])) for place in batch]
-            given = {name: torch.stack([one[name] for one in padded]) for name in padded[0]}
-            rows |= dict(zip(batch, _probabilities(model, given, runtime), strict=True))
+        # To the lengths of training: some networks look at the padding, too.
+        for length, places in split_by_length(tokens.lengths, trained.bounds, most=spec.most).items():
+            for batch in np.split(places, range(BATCH_SIZE, len(places), BATCH_SIZE)):
+                padded = [spec.padded(tokens, place, length) for place in batch.tolist()]
+                given = {name: torch.stack([one[name] for one in padded]) for name in padded[0]}
+                rows |= dict(zip(batch.tolist(), _probabilities(model, given, runtime), strict=True))
         for place, text in enumerate(content):
             name = texts.name(start + place, source)
-            if not text:
-                yield Prediction(name=name, predicted=None, fault="no text")
+            if fault := fault_of(text):
+                yield Prediction(name=name, predicted=None, fault=fault)
             else:
                 yield _prediction(name, rows[place], trained, text=text)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from frostline.backbones import InputSpec, Spec, TextSpec, code_digest, saved_tokenizer
+from frostline.backbones import InputSpec, Spec, TextSpec, code_digest, kept_digest, saved_tokenizer
 from frostline.errors import RunError
 from frostline.recipe.assembly import rebuilt
 from frostline.recipe.load import load_recipe
@@ -71,21 +71,29 @@ def load_run(run: Path) -> Trained:
     record = read_record(run)
     checkpoint = checkpoint_of(run)
     recipe = load_recipe(str(run / RECIPE_FILE))
-    model, published = rebuilt(recipe, num_classes=len(record.classes))
-    load_checkpoint(model, checkpoint)
     # What is published may be another by now, and the run has learned from what was published then.
-    spec = _recorded(record.input, run) if record.input else published
+    recorded = _recorded(record.input, run) if record.input else None
+    model, published = rebuilt(_with_kept(recipe, run), num_classes=len(record.classes))
+    load_checkpoint(model, checkpoint)
     return Trained(
         run=run,
         recipe=recipe,
         record=record,
         checkpoint=checkpoint,
         model=model.eval(),
-        spec=spec,
+        spec=recorded or published,
         classes=tuple(record.classes),
         cautions=tuple(_cautions(record, recipe)),
         bounds=tuple(record.input.get("bounds", ())),
     )
+
+
+def _with_kept(recipe: Recipe, run: Path) -> Recipe:
+    """Let the tokenizer be the one that the run has kept: the network's own may be gone, or another."""
+    if not (run / TOKENIZER).is_dir():
+        return recipe
+    network = recipe.model.model_copy(update={"tokenizer": str((run / TOKENIZER).absolute())})
+    return recipe.model_copy(update={"model": network})
 
 
 def _recorded(given: Mapping[str, Any], run: Path) -> Spec:
@@ -97,11 +105,11 @@ def _recorded(given: Mapping[str, Any], run: Path) -> Spec:
     if "tokenizer" in given:
         asked, do = f"run {run}", "put back the tokenizer that the run was trained with"
         try:
-            spec = saved_tokenizer(run / TOKENIZER, max_length=given["max_length"], names=given["names"])
+            spec = saved_tokenizer(run / TOKENIZER, **{key: given[key] for key in ("max_length", "most", "names")})
         except Exception as error:  # of the file system, of JSON, of the library for each kind
             found = f"its tokenizer cannot be read ({type(error).__name__})"
             raise RunError(asked, found=found, do=do) from None
-        if spec.digest != given["tokenizer"]:
+        if kept_digest(run / TOKENIZER, spec) != given["tokenizer"]:
             raise RunError(asked, found="its tokenizer is not the one that the run was trained with", do=do)
         return spec
     return InputSpec(**{**given, "mean": tuple(given["mean"]), "std": tuple(given["std"])})

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frostline.backbones import Backbone, Spec, build, refill, unfilled_norms
-from frostline.data import Fault, Samples, Share, Split, least_samples
+from frostline.backbones import Backbone, InputSpec, Spec, build, refill, unfilled_norms
+from frostline.data import Fault, Samples, Share, Split, counted, least_samples
 from frostline.errors import NetworkError
 from frostline.freezing import FreezePlan, make_plan
 from frostline.recipe.data import gather
@@ -219,8 +219,9 @@ def mend_norms(
 
 def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int, name: str, head: str) -> None:
     """Try the network on one sample: it must take it, and give one score for each class."""
-    example = spec.example()
-    what, given = ("picture", example) if isinstance(example, Tensor) else ("text", next(iter(example.values())))
+    what, count = ("picture", 1) if isinstance(spec, InputSpec) else ("text", 2)
+    example = spec.example() if count == 1 else spec.noise(count, generator=torch.Generator().manual_seed(0))
+    given = example if isinstance(example, Tensor) else next(iter(example.values()))
     try:
         with undisturbed(model), torch.no_grad():
             model.eval()
@@ -233,10 +234,10 @@ def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int, name: str, 
             do="`data.size` and `data.channels` say what it is given" if what == "picture" else "name another network",
         ) from None
     found = shape_of(scores(output))
-    if found != f"1 × {num_classes}":
+    if found != f"{count} × {num_classes}":
         raise NetworkError(
             f"network {name}",
-            found=f"with a new {head} it gives {found} for one {what}, wanted 1 × {num_classes}: "
+            found=f"with a new {head} it gives {found} for {counted(count, what)}, wanted {count} × {num_classes}: "
             "one score for each class",
             do="name a network whose last linear layer or convolution is its classifier",
         )

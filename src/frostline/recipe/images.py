@@ -39,8 +39,10 @@ def input_spec(recipe: Recipe, backbone: Backbone) -> InputSpec:
     return replace(spec, size_px=asked.size or spec.size_px)
 
 
-def image_task(recipe: Recipe, train: Samples, spec: InputSpec, _: int = 1) -> tuple[ImageTask, list[str]]:
+def image_task(recipe: Recipe, train: Samples, spec: InputSpec, processes: int) -> tuple[ImageTask, list[str]]:
     """Say what a batch costs and how its pictures are changed; also what a person should be told.
+
+    The number of processes that train together changes nothing here.
 
     Raises:
         UserError: a transform that is not there or does not work on these pictures, or weights for a class that is not
@@ -75,8 +77,6 @@ def image_task(recipe: Recipe, train: Samples, spec: InputSpec, _: int = 1) -> t
         remarks.append(f"augment.flip: {asked.flip} changes nothing without a policy: write `policy: light` beside it")
     if recipe.replay.views is not None and augment is None:
         remarks.append("replay.views changes nothing: without `augment` all draws of a picture are the same")
-    if recipe.sampling == "balanced" and recipe.loss.class_weights != "none":
-        remarks.append("classes are balanced twice, by `sampling: balanced` and by `loss.class_weights`")
     return task, remarks
 
 

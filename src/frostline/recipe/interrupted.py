@@ -1,5 +1,6 @@
 """A run that was interrupted: where it was, what of it fits the recipe of now, and what does not, by name."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -108,7 +109,9 @@ class Interrupted:
 def data_of(assembly: Assembly) -> dict[str, Any]:
     """Give what of the data decides whether a run is still the same."""
     digests = {part: samples.digest for part, samples in assembly.data.by_name().items()}
-    return {"classes": list(assembly.task.classes), "samples": digests}
+    # As JSON has it: lists, where there are tuples.
+    given = json.loads(json.dumps(assembly.task.given))
+    return {"classes": list(assembly.task.classes), "samples": digests, "given": given}
 
 
 def _fitting(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
@@ -121,7 +124,7 @@ def _differences(snapshot: Snapshot, assembly: Assembly, *, processes: list[Any]
     then, now = words["recipe"], assembly.recipe.model_dump(mode="json")
     differ = [key for key in now if then.get(key) != now[key]]
     if words["data"] != data_of(assembly) and "data" not in differ:
-        differ.append("the pictures")
+        differ.append(f"the {assembly.data.train.what}s, or what the network is given of them")
     own = assembly.model.state_dict()
     unlike = own.keys() != snapshot.model.keys() or len(_fitting(own, snapshot.model)) < len(own)
     if unlike and not differ:

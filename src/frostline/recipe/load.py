@@ -156,6 +156,8 @@ def _located(recipe: Recipe, source: Source, folder: Path | None) -> Recipe:
         network["name"] = f"{hub}/{SAVED_BY_TIMM}{folder_of_network}"
     if hub == "hf" and os.path.isdir(folder_of_network := absolute(place, "model", "name")):
         network["name"] = f"hf/{folder_of_network}"
+    if model.tokenizer is not None and os.path.isdir(words := absolute(model.tokenizer, "model", "tokenizer")):
+        network["tokenizer"] = words
     if is_local(model.name):
         file, _, attribute = model.name.rpartition(":")
         network["name"] = f"{absolute(file, 'model', 'name')}:{attribute}"

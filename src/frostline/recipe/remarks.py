@@ -9,7 +9,7 @@ from frostline.freezing import FreezePlan, trained_batchnorm
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe, Technique
 from frostline.recipe.stepping import DEFAULT_MOMENTUM
-from frostline.recipe.techniques import FILLED_IN
+from frostline.recipe.techniques import filled_in
 from frostline.selection import HEAD, Outline
 
 # By key of a recipe: what its default means where a technique would have written something else.
@@ -55,7 +55,7 @@ def of_what_is_written(asked: Recipe) -> Iterator[str]:
     """Say where a recipe writes down what its technique would fill in, as one does that was printed in full."""
     if asked.technique is None:
         return
-    for key in FILLED_IN.get(asked.technique.name, {}):
+    for key in filled_in(asked.task, asked.technique.name):
         if key in asked.model_fields_set and getattr(asked, key) == Recipe.model_fields[key].default:
             yield f"technique {asked.technique.name}: {_STANDS[key]}"
 
@@ -68,6 +68,8 @@ def of_settings(recipe: Recipe, model: nn.Module, plans: Sequence[FreezePlan], *
         yield f"{processes} processes: {trained} each one's own batches"
     if recipe.accumulate > 1 and norm is not None:
         yield f"accumulate: {trained} each batch alone, not of all that make a step"
+    if recipe.sampling == "balanced" and recipe.loss.class_weights != "none":
+        yield "classes are balanced twice, by `sampling: balanced` and by `loss.class_weights`"
     if recipe.amp == "O2" and not any(plan.held_names for plan in plans):
         yield "amp: O2 changes nothing: no phase holds anything that could be cast"
 

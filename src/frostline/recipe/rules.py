@@ -25,6 +25,7 @@ TASK_KEYS: dict[Path, tuple[Any, str]] = {
     ("data", "follow_links"): (False, "images"),
     ("data", "columns", "path"): (None, "images"),
     ("data", "columns", "text"): (None, "text"),
+    ("data", "workers"): (0, "images"),
     ("data", "max_length"): (None, "text"),
     ("model", "tokenizer"): (None, "text"),
     ("augment", "policy"): ("none", "images"),
@@ -88,6 +89,10 @@ def _of_the_task(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     other = {"text": "images", "images": "text"}.get(task) if isinstance(task, str) else None
     if other is None:
         return
+    data = words.get("data")
+    train = data.get("train") if isinstance(data, Mapping) else None
+    if other == "images" and isinstance(train, str) and train.startswith("builtin/"):
+        yield ("data", "train"), f"{train}, and the task is text: these are images"
     augment = words.get("augment", "none")
     if other == "images" and (isinstance(augment, list) or (isinstance(augment, str) and augment != "none")):
         yield ("augment",), f"{_said(augment)}, and the task is {task}: it belongs to images"
@@ -121,9 +126,12 @@ def _splits(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     if val == "rest":
         yield ("data", "val"), "the rest can be tested on, not validated on; a folder of that name is ./rest"
     if test == "rest" and per_class is None:
-        yield ("data", "test"), "the rest of what? Write per_class beside it: so many images of each class train"
+        yield ("data", "test"), "the rest of what? Write per_class beside it: so many samples of each class train"
     if per_class is not None and _is_nothing(val) and _is_nothing(test):
-        yield ("data", "per_class"), "the other images would go unused; write `test: rest`, or give val or test a share"
+        yield (
+            ("data", "per_class"),
+            "the other samples would go unused; write `test: rest`, or give val or test a share",
+        )
 
 
 def _normalize(normalize: Any) -> Iterator[tuple[Path, str]]:

@@ -146,9 +146,7 @@ def finetune(
 def _as_it_is(record: RunRecord, folder: Path, warn: Callable[[Sequence[str]], None] | None) -> RunRecord:
     """Give the record of a run that is over, and say so: it looks like one that was trained just now."""
     if warn is not None:
-        warn(
-            [f"{folder} is finished already: nothing was trained, and nobody looked whether its pictures have changed"]
-        )
+        warn([f"{folder} is finished already: nothing was trained, and nobody looked whether its samples have changed"])
     return record
 
 

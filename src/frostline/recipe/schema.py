@@ -88,7 +88,7 @@ class Data(Strict):
         description="of texts: tokens that are read at most; null: what the network takes, up to 512",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="processes that read samples, such as 4; 0: this one"
+        default=0, description="of images: processes that read them, such as 4; 0: this one"
     )
 
 

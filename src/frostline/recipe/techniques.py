@@ -38,6 +38,7 @@ FILLED_IN: dict[str, Words] = {
     "discriminative": {"rates": "discriminative"},
     "few_shot": {"head": "few_shot", "augment": "strong"},
 }
+_OF_IMAGES = ("augment",)
 # Of gradual: one part more each time that so many of all epochs are over.
 _GRADUAL_PARTS = 5
 # Of few_shot, where so little data is soon learned by heart.
@@ -89,9 +90,16 @@ def _few_shot(recipe: Recipe, technique: Technique, stage_names: StageNames) -> 
     return words | _filled_in(recipe, technique)
 
 
+def filled_in(task: str, technique: str) -> Words:
+    """Give what a technique writes into a recipe of a task that says nothing itself."""
+    words = FILLED_IN.get(technique, {})
+    return {key: value for key, value in words.items() if task == "images" or key not in _OF_IMAGES}
+
+
 def _filled_in(recipe: Recipe, technique: Technique) -> Words:
     """Give what a technique writes into a recipe; what the recipe says itself stands."""
-    return {key: value for key, value in FILLED_IN[technique.name].items() if key not in recipe.model_fields_set}
+    words = filled_in(recipe.task, technique.name)
+    return {key: value for key, value in words.items() if key not in recipe.model_fields_set}
 
 
 def _two_stage(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:

@@ -40,13 +40,12 @@ def text_task(recipe: Recipe, train: Samples, spec: TextSpec, processes: int) ->
         spec=spec,
         bounds=(spec.max_length,),
         batch_size=recipe.batch_size,
-        workers=recipe.data.workers,
         sampling=recipe.sampling,
         label_smoothing=recipe.loss.label_smoothing,
         class_weights=class_weights(recipe.loss.class_weights, train),
     )
     tokens = task.tokens(train)
-    bounds = bounds_of(tokens.lengths, batch_size=recipe.batch_size * processes, most=spec.max_length)
+    bounds = bounds_of(tokens.lengths, batch_size=recipe.batch_size * processes, most=spec.most)
     # What is drawn with replacement has another number of texts of each length in every epoch.
     task = replace(task, bounds=bounds[-1:] if recipe.sampling == "balanced" else bounds)
     remarks = _of_cut(tokens.cut, count=len(train), spec=spec)

@@ -17,7 +17,9 @@ from frostline.errors import first_of
 from frostline.freezing import PlanHandle, digests
 from frostline.replaying.entrance import Entrance
 from frostline.replaying.loader import Issue, ReplayLoader
+from frostline.replaying.probe.arrival import find_inputs
 from frostline.replaying.probe.cut import Room
+from frostline.replaying.probe.setting import Setting
 from frostline.replaying.recording.cost import Cost, estimate
 from frostline.replaying.recording.key import Survey
 from frostline.replaying.recording.opening import sample_room
@@ -241,9 +243,13 @@ class Attaching:
     def _replayer(self, feed: Feed, samples: Sequence[Any], *, room: Room | None = None) -> Replayer:
         with self._context():
             # Probed once, whatever the number of loaders whose samples come to the network alike.
-            for replayer in Entrance.of(self.handle).replayers:
-                if replayer.is_like(feed, samples):
-                    return replayer
+            entrance = Entrance.of(self.handle)
+            if entrance.replayers:
+                found = find_inputs(self.handle.model, feed, samples, during=entrance.during)
+                setting = Setting.now(feed.device)
+                for replayer in entrance.replayers:
+                    if replayer.is_like(found, setting):
+                        return replayer
             self._made = Replayer(self.handle, feed, samples, known=self.known, room=room)
             return self._made
 

@@ -6,15 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from frostline.freezing import PlanHandle
 from frostline.replaying.compiling import uncompiled
-from frostline.replaying.entrance import Entrance
-from frostline.replaying.ghosts.ghost import THE_NETWORK, Ghost, Ticket, has_ghost, inside_a_network
+from frostline.replaying.entrance import Entrance, made_real
+from frostline.replaying.ghosts.ghost import Ghost, Ticket, has_ghost, inside_a_network
 from frostline.replaying.guarding.guard import Guard, Undo
 from frostline.replaying.keeping import all_leaves, attributes
-from frostline.replaying.probe.arrival import find_inputs, structure
+from frostline.replaying.probe.arrival import Inputs, find_inputs, structure
 from frostline.replaying.probe.cut import Room
 from frostline.replaying.probe.flow import Flow, Seen
 from frostline.replaying.probe.frontier import find_frontier, leaves_of
@@ -101,19 +100,17 @@ class Replayer:
         """Switch replay off, for good; the first reason is kept."""
         self.refused = self.refused or reason
 
-    def is_like(self, feed: Feed, samples: Sequence[Any]) -> bool:
-        """Whether another loader's samples come to the network as the probed ones did.
-
-        Raises:
-            Refusal: none of their tensors reaches the network.
-        """
-        found = find_inputs(self.model, feed, samples, during=self._entrance.during)
-        return Setting.now(feed.device) == self.setting and found == self._inputs
+    def is_like(self, found: Inputs, setting: Setting) -> bool:
+        """Whether another loader's samples come to the network as the probed ones did."""
+        return setting == self.setting and found == self._inputs
 
     def check_unchanged(self) -> None:
         """Look at the frozen part itself, as at the start of every epoch; where it changed, replay is off."""
         try:
-            self._guard.look()
+            if self._entrance.must_look(self._guard.tensors):
+                self._guard.look()
+            else:
+                self._guard.glance()
         except Refusal as refusal:
             self.refuse(refusal.reason)
 
@@ -218,9 +215,7 @@ class Replayer:
                 self.replayed += 1
                 return output
             undo()
-        for leaf in all_leaves((args, kwargs)):  # one inside an object stays there, and is as good as its tensor
-            _real(leaf)
-        args, kwargs = tree_map(_real, (args, kwargs))
+        args, kwargs = made_real(args, kwargs)
         return original(*args, **kwargs)
 
     def _replay(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -304,11 +299,3 @@ class _Keeping:
 
     def call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return original(*args, **kwargs)
-
-
-def _real(leaf: Any) -> Any:
-    if not isinstance(leaf, Ghost):
-        return leaf
-    if leaf.cell is None:
-        raise Refusal("a tensor of the inside of a replayed network comes in, which has no values")
-    return leaf.cell.real(THE_NETWORK)

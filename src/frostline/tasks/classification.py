@@ -55,6 +55,9 @@ class Classification(ABC):
         step_size: samples of a step, where `batch_size` is a part of it for want of memory; None: `batch_size`.
     """
 
+    # What a sample is called, and the key of a recipe that makes it smaller.
+    what: ClassVar[str]
+    size_key: ClassVar[str]
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "macro_f1")
 
     classes: tuple[str, ...]
@@ -86,8 +89,8 @@ class Classification(ABC):
 
     @property
     @abstractmethod
-    def mixes(self) -> bool:
-        """Whether the samples of a training batch are mixed."""
+    def regrouped(self) -> str | None:
+        """What of a step would be otherwise with fewer samples at once, for a person; None: nothing."""
 
     @property
     @abstractmethod

@@ -1,7 +1,7 @@
 """The task `images`: one label a picture."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -87,6 +87,9 @@ class ImageTask(Classification):
         mix: mixes the pictures of a training batch, or None.
     """
 
+    what: ClassVar[str] = "image"
+    size_key: ClassVar[str] = "data.size"
+
     spec: InputSpec
     augment: Augment | None = None
     views: int | None = None
@@ -120,9 +123,9 @@ class ImageTask(Classification):
         return (*self.mix(images_NCHW, labels, seed=seed_of(*seed)), places_N)
 
     @property
-    def mixes(self) -> bool:
-        """Whether mixup or cutmix is asked for."""
-        return self.mix is not None
+    def regrouped(self) -> str | None:
+        """Which pictures are mixed, where mixup or cutmix is asked for."""
+        return None if self.mix is None else "other images would be mixed"
 
     @property
     def never_replayed(self) -> str | None:

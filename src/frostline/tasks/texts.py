@@ -1,7 +1,7 @@
 """The task `text`: one label a text."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -53,6 +53,9 @@ class TextTask(Classification):
         bounds: lengths to which texts are padded, ascending.
     """
 
+    what: ClassVar[str] = "text"
+    size_key: ClassVar[str] = "data.max_length"
+
     spec: TextSpec
     bounds: tuple[int, ...]
     _known: dict[str, Tokens] = field(default_factory=dict, repr=False)
@@ -69,9 +72,10 @@ class TextTask(Classification):
     def loader(self, samples: Samples, *, seed: int | None = None, share: Share = ALONE) -> Buckets:
         """Make batches of texts that are padded alike."""
         tokens = self.tokens(samples)
-        share = replace(share, least=max(share.least, share.count))
+        # One is enough: a norm of texts has more than one token to take statistics of.
+        share = replace(share, least=share.count)
         loaders, names = [], []
-        for length, places in split_by_length(tokens.lengths, self.bounds, most=self.spec.max_length).items():
+        for length, places in split_by_length(tokens.lengths, self.bounds, most=self.spec.most).items():
             padded = Padded(tokens, samples.labels, places=places, length=length, spec=self.spec)
             if seed is not None and len(places) < share.count:
                 few = counted(len(places), "text")
@@ -92,9 +96,9 @@ class TextTask(Classification):
         return batch
 
     @property
-    def mixes(self) -> bool:
-        """Texts are not mixed."""
-        return False
+    def regrouped(self) -> str | None:
+        """Which texts make a step, where they have several lengths."""
+        return "texts of several lengths would make a step" if len(self.bounds) > 1 else None
 
     @property
     def never_replayed(self) -> str | None:
@@ -112,6 +116,7 @@ class TextTask(Classification):
         return {
             "tokenizer": self.spec.digest,
             "max_length": self.spec.max_length,
+            "most": self.spec.most,
             "names": list(self.spec.names),
             "bounds": list(self.bounds),
         }

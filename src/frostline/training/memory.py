@@ -1,6 +1,6 @@
-"""Out of memory: fewer images at once and more batches to a step, where the step stays the same.
+"""Out of memory: fewer samples at once and more batches to a step, where the step stays the same.
 
-It does but for rounding, and for what is drawn at random within it: a dropout draws for fewer images at once.
+It does but for rounding, and for what is drawn at random within it: a dropout draws for fewer samples at once.
 """
 
 import gc
@@ -43,7 +43,7 @@ def halved(
     title: str,
     processes: int = 1,
 ) -> tuple[Classification, int]:
-    """Take half of the images at once, and twice as many batches to a step.
+    """Take half of the samples at once, and twice as many batches to a step.
 
     Args:
         task: that ran out of memory.
@@ -58,14 +58,16 @@ def halved(
         The task, and the batches to a step.
 
     Raises:
-        RunFailure: that would change what is learned, a batch has one image already, or other processes do not know of
+        RunFailure: that would change what is learned, a batch has one sample already, or other processes do not know of
             it.
     """
     size = task.batch_size
-    found = f"out of memory with {size} images at once"
+    found = f"out of memory with {size} {task.what}s at once"
     if size < 2:
         raise RunFailure(
-            title, found="out of memory with a single image", do="hold more, or take a smaller `data.size`"
+            title,
+            found=f"out of memory with a single {task.what}",
+            do=f"hold more, or take a smaller `{task.size_key}`",
         )
     less = size // 2
     do = f"write `batch_size: {less}` and `accumulate: {accumulate * 2}` if that is as well, or hold more"
@@ -79,8 +81,8 @@ def halved(
         raise RunFailure(
             title, found=f"{found}; one at a time, none of the {samples} would be left out any more", do=do
         )
-    if task.mixes:
-        raise RunFailure(title, found=f"{found}; with {less} other images would be mixed", do=do)
+    if task.regrouped is not None:
+        raise RunFailure(title, found=f"{found}; with {less} {task.regrouped}", do=do)
     return replace(task, batch_size=less, step_size=task.step_size or size), accumulate * 2
 
 

@@ -108,7 +108,7 @@ def run_phase(
         course.best.put_back(best)
         take_up_beginning(drawn, course.runtime)
         course.remark(
-            f"{settings.title}: out of memory with {size} images at once ({found}); begun again with "
+            f"{settings.title}: out of memory with {size} {task.what}s at once ({found}); begun again with "
             f"{task.batch_size} and {accumulate} batches to a step{_drawn_otherwise(plan)}"
         )
 
@@ -116,7 +116,7 @@ def run_phase(
 def _drawn_otherwise(plan: FreezePlan) -> str:
     """Say what is not as it would have been with fewer images at once."""
     name = next((one.name for one in plan.modules if one.role == "dropout" and not one.evaluates), None)
-    return "" if name is None else f"; {name}, which is random, draws for fewer images at once"
+    return "" if name is None else f"; {name}, which is random, draws for fewer samples at once"
 
 
 def _also(*told: Callable[[EpochRecord], None]) -> Callable[[EpochRecord], None]:

@@ -56,7 +56,8 @@ class PhaseLoaders:
     @property
     def decided(self) -> "Decided":
         """What is replayed."""
-        return Decided(train=_replayed_parts(self.train), val=_replayed_parts(self.val), lines=self.lines)
+        lines = (*self.lines, *self.gone_off())
+        return Decided(train=_replayed_parts(self.train), val=_replayed_parts(self.val), lines=lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +194,8 @@ class Replays:
         lines = list(decided.lines)
 
         def again(loader: Loader, chosen: Sequence[bool]) -> Loader:
+            if len(chosen) != len(named_parts(loader)):
+                return loader
             then = iter(chosen)
 
             def one(name: str, part: DataLoader[Any]) -> DataLoader[Any]:

@@ -32,7 +32,7 @@ class Source(Protocol):
         """Give the tensor that a loader would have given, and hear what for."""
 
     def kept(self, ticket: "Ticket") -> Tensor:
-        """Give the tensor as the batch should have it, where a loader gives it and no ghost of it."""
+        """Give a tensor that is real in batches, as the loader gives it."""
 
     def fetch(self, entries: Sequence[int]) -> Mapping[Any, Tensor]:
         """Give what a network's frozen part makes of samples, put together as it gave it, free to be written into."""

@@ -43,13 +43,8 @@ class Watched:
             if name and not own and not any(parent in compiled for parent in (*parents_of(name)[1:], name))
         )
         self._mixed = {name: module for name, module in modules.items() if name not in self.wholly_trained | self.held}
-        self.hooked = frozenset(name for name, module in modules.items() if hooks_of(module))
-        self.generators = [
-            f"{key} of {name or 'the network'}"
-            for name, module in self._mixed.items()
-            for key, value in (*attributes(module).items(), *_globals(module))
-            if any(isinstance(one, random.Random) or type(one).__name__ in _GENERATORS for one in _near(value))
-        ]
+        self.hooked = self._hooked()
+        self.generators = self._generators()
         self._stand_ins: list[StandIn] = []
         self._act, self._enter = act, enter
         # What runs below them is somebody's business.
@@ -65,6 +60,22 @@ class Watched:
         """Let stand-ins take the place of held modules, of those without tensors, and of the network."""
         taken = {name: self.modules[name] for name in sorted(self.steps)}
         self._stand_ins = [*stand_in(taken, self._act), *stand_in({"": self.model}, self._enter)]
+
+    @property
+    def has_more_now(self) -> bool:
+        """Whether hooks or generators of random numbers are not those of when it was made."""
+        return self._hooked() != self.hooked or self._generators() != self.generators
+
+    def _hooked(self) -> frozenset[str]:
+        return frozenset(name for name, module in self.modules.items() if hooks_of(module))
+
+    def _generators(self) -> list[str]:
+        return [
+            f"{key} of {name or 'the network'}"
+            for name, module in self._mixed.items()
+            for key, value in (*attributes(module).items(), *_globals(module))
+            if any(isinstance(one, random.Random) or type(one).__name__ in _GENERATORS for one in _near(value))
+        ]
 
     @property
     def is_installed(self) -> bool:
