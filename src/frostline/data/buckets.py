@@ -88,7 +88,7 @@ class Buckets:
         turns = self._turns()
         batches = [iter(loader) for loader in self.loaders]
         # All begin before the first step: who looks at the network then looks once for all.
-        firsts = [next(one) for one in batches]
+        firsts = [next(one, None) for one in batches]
         for turn in turns:
             yield firsts[turn] if firsts[turn] is not None else next(batches[turn])
             firsts[turn] = None
