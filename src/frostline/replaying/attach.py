@@ -248,7 +248,7 @@ class Attaching:
                 found = find_inputs(self.handle.model, feed, samples, during=entrance.during)
                 setting = Setting.now(feed.device)
                 for replayer in entrance.replayers:
-                    if replayer.is_like(found, setting):
+                    if isinstance(replayer, Replayer) and replayer.is_like(found, setting):
                         return replayer
             self._made = Replayer(self.handle, feed, samples, known=self.known, room=room)
             return self._made

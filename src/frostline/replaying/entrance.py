@@ -7,7 +7,7 @@ their own, each with what it found out; they share the stand-ins for the network
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch.utils._pytree import tree_map
 
@@ -19,8 +19,12 @@ from frostline.replaying.probe.arrival import Pass
 from frostline.replaying.probe.watched import Watched
 from frostline.replaying.refusal import Refusal
 
-if TYPE_CHECKING:
-    from frostline.replaying.replayer import Replayer
+
+class Looking(Protocol):
+    """Runs the network with ghosts in place of samples."""
+
+    def replay_or_compute(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Give what the network gives."""
 
 
 class Entrance:
@@ -33,7 +37,7 @@ class Entrance:
     """
 
     def __init__(self, handle: PlanHandle) -> None:
-        self.replayers: list[Replayer] = []
+        self.replayers: list[Looking] = []
         self.calls = 0
         self._looked: dict[frozenset[str], int] = {}
         self._pass: Pass | None = None
@@ -61,7 +65,7 @@ class Entrance:
         before, self._looked[tensors] = self._looked.get(tensors), self.calls
         return before != self.calls
 
-    def leave(self, replayer: "Replayer") -> None:
+    def leave(self, replayer: Looking) -> None:
         """Go on without a replayer; the last one gives every module its own forward back."""
         self.replayers = [one for one in self.replayers if one is not replayer]
         if not self.replayers:
