@@ -57,7 +57,10 @@ def test_the_replayed_loop_in_the_readme_runs_and_is_replayed(capsys: pytest.Cap
 
 
 def test_the_recipe_in_the_readme_loads(tmp_path: Path) -> None:
-    recipe, *additions = blocks("yaml")
+    recipe, *others = blocks("yaml")
+    (of_texts,), additions = ([one for one in others if ("task:" in one) is whole] for whole in (True, False))
+    (tmp_path / "texts.yaml").write_text(of_texts, encoding="utf-8")
+    assert load_recipe(str(tmp_path / "texts.yaml")).task == "text"
     (tmp_path / "photos.yaml").write_text(recipe, encoding="utf-8")
     loaded = load_recipe(str(tmp_path / "photos.yaml"))
     assert [str(phase.freeze) for phase in loaded.phases] == ["all", "through: stage4"]

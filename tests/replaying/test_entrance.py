@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from frostline.data import Buckets
 from frostline.freezing import freeze
 from frostline.replaying import replay, survey
 
@@ -104,26 +103,6 @@ def test_a_hook_between_two_loaders_refuses_the_second(tmp_path) -> None:
     replay(handle, loaders()[0], dir=tmp_path, insist=True)
     model.embed.register_forward_hook(lambda *_: None)
     assert "other hooks" in replay(handle, loaders()[1], dir=tmp_path, insist=True).refused
-    handle.lift()
-
-
-def test_the_network_is_looked_at_once_for_all_loaders_of_an_epoch(tmp_path, monkeypatch) -> None:
-    from frostline.replaying.guarding.guard import Guard
-
-    model = Reader()
-    handle = frozen(model)
-    every = Buckets([replay(handle, loader, dir=tmp_path, insist=True) for loader in loaders()], names="abc", seed=0)
-    looks, look = [], Guard.look
-    monkeypatch.setattr(Guard, "look", lambda self: (looks.append(self), look(self)))
-    for _ in range(2):
-        for ghosts, _ in every:
-            model(**ghosts)
-    assert len(looks) == 2
-    # What is written past torch's counters is seen by all of them.
-    model.embed.weight.data.mul_(2)
-    for ghosts, _ in every:
-        model(**ghosts)
-    assert any("embed" in (loader.refused or "") for loader in every.loaders)
     handle.lift()
 
 

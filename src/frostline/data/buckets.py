@@ -87,11 +87,8 @@ class Buckets:
     def __iter__(self) -> Iterator[Any]:
         turns = self._turns()
         batches = [iter(loader) for loader in self.loaders]
-        # All begin before the first step: who looks at the network then looks once for all.
-        firsts = [next(one, None) for one in batches]
         for turn in turns:
-            yield firsts[turn] if firsts[turn] is not None else next(batches[turn])
-            firsts[turn] = None
+            yield next(batches[turn])
         for rest in batches:
             next(rest, None)  # a sampler of torch draws at its end, too
 

@@ -123,8 +123,11 @@ def _differences(snapshot: Snapshot, assembly: Assembly, *, processes: list[Any]
     words = snapshot.beside.words
     then, now = words["recipe"], assembly.recipe.model_dump(mode="json")
     differ = [key for key in now if then.get(key) != now[key]]
-    if words["data"] != data_of(assembly) and "data" not in differ:
-        differ.append(f"the {assembly.data.train.what}s, or what the network is given of them")
+    data_then, data_now = dict(words["data"]), data_of(assembly)
+    if data_then.pop("given") != data_now.pop("given") and not differ:
+        differ.append("what the network is given of a sample")
+    if data_then != data_now and "data" not in differ:
+        differ.append(f"the {assembly.data.train.what}s")
     own = assembly.model.state_dict()
     unlike = own.keys() != snapshot.model.keys() or len(_fitting(own, snapshot.model)) < len(own)
     if unlike and not differ:

@@ -33,13 +33,10 @@ class Entrance:
     Attributes:
         watched: the network and its modules.
         replayers: in the order in which they were made.
-        calls: how often the network was called.
     """
 
     def __init__(self, handle: PlanHandle) -> None:
         self.replayers: list[Looking] = []
-        self.calls = 0
-        self._looked: dict[frozenset[str], int] = {}
         self._pass: Pass | None = None
         self.watched = Watched(handle, act=self._act, enter=as_written(self._enter))
         self.watched.install()
@@ -60,11 +57,6 @@ class Entrance:
             raise Refusal("the network has other hooks or generators than when its first loader was replayed")
         return found
 
-    def must_look(self, tensors: frozenset[str]) -> bool:
-        """Whether the network was called since somebody last looked at these tensors; whoever asks looks now."""
-        before, self._looked[tensors] = self._looked.get(tensors), self.calls
-        return before != self.calls
-
     def leave(self, replayer: Looking) -> None:
         """Go on without a replayer; the last one gives every module its own forward back."""
         self.replayers = [one for one in self.replayers if one is not replayer]
@@ -84,7 +76,6 @@ class Entrance:
         return original(*args, **kwargs) if self._pass is None else self._pass.call(name, original, args, kwargs)
 
     def _enter(self, _: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.calls += 1
         if self._pass is not None:
             return self._pass.enter(original, args, kwargs)
         if not has_ghost((args, kwargs)):

@@ -107,10 +107,7 @@ class Replayer:
     def check_unchanged(self) -> None:
         """Look at the frozen part itself, as at the start of every epoch; where it changed, replay is off."""
         try:
-            if self._entrance.must_look(self._guard.tensors):
-                self._guard.look()
-            else:
-                self._guard.glance()
+            self._guard.look()
         except Refusal as refusal:
             self.refuse(refusal.reason)
 

@@ -61,7 +61,6 @@ class Guard:
     ) -> None:
         every = dict(handle.model.named_modules(remove_duplicate=False))
         self._places = {name: (every[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in tensors}
-        self.tensors = frozenset(self._places)
         self._note()
         self._digests = {name: handle.before.get(name) or digest(self._tensor(name)) for name in self._places}
         self._sums = ManySums(self._tensors())
