@@ -150,16 +150,16 @@ def _made_for(config: Any) -> Kind:
 
 def _class(config: Any, kind: Kind, asked: str) -> tuple[Any, tuple[str, ...]]:
     """Choose the class that classifies: the one that was saved, but never one with several classifiers."""
-    mapping = _classifiers()[kind]
-    if type(config) not in mapping:
-        what, other = ("texts", "images") if kind == "text" else ("images", "text")
-        can = type(config) in _classifiers()["images" if kind == "text" else "text"]
+    every = _classifiers()
+    if type(config) not in every[kind]:
+        other: Kind = "images" if kind == "text" else "text"
+        what, can = "texts" if kind == "text" else "images", type(config) in every[other]
         raise NetworkError(
             asked,
             found=f"a network of the kind {config.model_type}, which classifies no {what}",
             do=f"write `task: {other}`, or name another network" if can else f"name one that classifies {what}",
         )
-    published: Any = mapping[type(config)]
+    published: Any = every[kind][type(config)]
     kinds = tuple(published) if isinstance(published, (tuple, list)) else (published,)
     saved = next((kind for kind in kinds if kind.__name__ in (config.architectures or ())), kinds[0])
     chosen = next((kind for kind in (saved, *kinds) if len(kinds) == 1 or _has_one_classifier(kind, config)), saved)

@@ -38,17 +38,15 @@ def evaluate(
     from frostline.deployment import evaluate_run, load_run
     from frostline.errors import DataError
 
-    named = None
     if columns is not None:
-        path, comma, label = columns.partition(",")
-        if not (path and comma and label):
+        first, comma, label = columns.partition(",")
+        if not (first and comma and label):
             raise DataError(
                 f"--columns {columns}", found="no two names", do="write --columns PATH,LABEL, of texts TEXT,LABEL"
             )
-        named = {"path": path, "label": label}
     trained = load_run(run)
-    if named is not None and trained.what == "text":
-        named = {"text": named["path"], "label": named["label"]}
+    of_samples = "text" if trained.what == "text" else "path"
+    named = None if columns is None else {of_samples: first, "label": label}
     show.warn(trained.cautions)
     evaluation, skipped, notes = evaluate_run(
         trained, folder, on_bad="skip" if skip_bad else None, follow_links=follow_links, columns=named

@@ -8,10 +8,9 @@ import numpy as np
 from frostline.data.faults import Fault
 from frostline.data.listing import Listing
 from frostline.data.pictures import HEIF_SUFFIXES, SUFFIXES
-from frostline.data.samples import Samples
+from frostline.data.samples import FEWEST_CLASSES, Samples
 from frostline.errors import DataError
 
-FEWEST_CLASSES = 2
 # How people name the parts of their data, by the key of a recipe that takes each.
 _PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from frostline.data.faults import Fault
+from frostline.backbones import Kind
+from frostline.data.faults import Fault, counted
 from frostline.data.listing import Listing, leads_out_reason
-from frostline.data.samples import Samples
+from frostline.data.samples import FEWEST_CLASSES, Samples
 from frostline.data.stored import StoredPictures
 from frostline.data.table import LABEL_COLUMNS
 from frostline.data.text_table import TEXT_COLUMNS, labelled
 from frostline.data.texts import Texts
 from frostline.errors import DataError
 
-FEWEST_CLASSES = 2
 _ONE, _SEVERAL = "dataset_info.json", "dataset_dict.json"
 _SPLITS = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "test": ("test",)}
 
@@ -32,7 +32,7 @@ def is_dataset(folder: Path) -> bool:
 def read_dataset(
     folder: Path,
     *,
-    kind: str = "images",
+    kind: Kind = "images",
     classes: Sequence[str] | None = None,
     follow_links: bool = False,
     columns: Mapping[str, str] | None = None,
@@ -208,8 +208,12 @@ def _labels(
         if value in (None, "") or str(value) not in places
     ]
     if wrong:
-        count = "one row" if len(wrong) == 1 else f"{len(wrong):,} rows"
-        raise DataError(asked, found=f"{count} cannot be used", do="filter them out and save it again", items=wrong)
+        raise DataError(
+            asked,
+            found=f"{counted(len(wrong), 'row')} cannot be used",
+            do="filter them out and save it again",
+            items=wrong,
+        )
     if not values:
         raise DataError(asked, found="no rows", do="give a data set with some")
     if classes is None and len(known) < FEWEST_CLASSES:

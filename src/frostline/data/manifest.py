@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from frostline.data.faults import Fault
+from frostline.data.faults import Fault, counted
 from frostline.data.listing import Listing, leads_out_reason
-from frostline.data.samples import Samples
+from frostline.data.samples import FEWEST_CLASSES, Samples
 from frostline.data.table import LABEL_COLUMNS, PATH_COLUMNS, Column, read_rows
 from frostline.errors import DataError
 
-FEWEST_CLASSES = 2
 NOT_THERE = "not there"
 _NUL = "\0"
 
@@ -58,10 +57,9 @@ def read_manifest(
     wrong += _contradictions(rows)
     if wrong:
         wrong.sort(key=lambda mistake: int(mistake.split(":")[0].split()[1]))
-        count = "one row" if len(wrong) == 1 else f"{len(wrong):,} rows"
         where = f"; paths count from {manifest.parent}" if any(one.endswith(NOT_THERE) for one in wrong) else ""
         do = f"mend these rows or take them out{where}"
-        raise DataError(asked, found=f"{count} cannot be used", do=do, items=wrong)
+        raise DataError(asked, found=f"{counted(len(wrong), 'row')} cannot be used", do=do, items=wrong)
     if classes is None and len(known) < FEWEST_CLASSES:
         raise DataError(asked, found=f"one class only ({known[0]})", do="give rows of at least two classes")
     return _samples(manifest, rows, known, follow_links=follow_links)

@@ -16,6 +16,8 @@ from frostline.data.texts import Texts
 from frostline.errors import DataError
 
 END_BYTES = 4096
+# To tell apart.
+FEWEST_CLASSES = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
+from frostline.backbones import Kind
 from frostline.data.class_folders import read_class_folders
 from frostline.data.datasets_on_disk import is_dataset, read_dataset
 from frostline.data.manifest import read_manifest
@@ -11,9 +11,6 @@ from frostline.data.samples import Samples
 from frostline.data.table import TABLES
 from frostline.data.text_table import read_texts
 from frostline.errors import DataError
-
-# What is learned of samples.
-Kind = Literal["images", "text"]
 
 
 def has_columns(source: Path) -> bool:

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from frostline.data.faults import counted
-from frostline.data.samples import Samples
+from frostline.data.samples import FEWEST_CLASSES, Samples
 from frostline.data.table import LABEL_COLUMNS, PATH_COLUMNS, TABLES, Column, read_rows
 from frostline.data.texts import Texts, shortened
 from frostline.errors import DataError
 
 TEXT_COLUMNS = ("text", "sentence", "utterance", "content", "review", "query", "question", "message")
 TEXT_LABEL_COLUMNS = (*LABEL_COLUMNS, "intent")
-FEWEST_CLASSES = 2
 NAME_BOTH = "name both: `data.columns: {text: …, label: …}`"
 
 
@@ -48,9 +47,8 @@ def read_texts(
     known = sorted({label for _, _, label in rows if label}) if classes is None else list(classes)
     wrong = [f"line {line}: {why}" for line, _, label in rows for why in _mistakes(label, known)]
     if wrong:
-        count = "one row" if len(wrong) == 1 else f"{len(wrong):,} rows"
         do = "mend these rows or take them out"
-        raise DataError(asked, found=f"{count} cannot be used", do=do, items=wrong)
+        raise DataError(asked, found=f"{counted(len(wrong), 'row')} cannot be used", do=do, items=wrong)
     if classes is None and len(known) < FEWEST_CLASSES:
         raise DataError(asked, found=f"one class only ({known[0]})", do="give rows of at least two classes")
     places = {name: place for place, name in enumerate(known)}
