@@ -32,8 +32,7 @@ class Assembly:
 
     Attributes:
         recipe: what was asked, a technique written out.
-        task: loss and metrics.
-        spec: what the network is given.
+        task: loss and metrics, with the input that the network takes.
         data: the samples, split.
         skipped: samples that could not be used and were left out.
         model: the network with its new head, on the CPU.
@@ -46,7 +45,6 @@ class Assembly:
 
     recipe: Recipe
     task: Classification
-    spec: Spec
     data: Split
     skipped: tuple[Fault, ...]
     model: nn.Module
@@ -100,7 +98,6 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     assembly = Assembly(
         recipe=recipe,
         task=task,
-        spec=spec,
         data=data,
         skipped=gathered.skipped,
         model=model,

@@ -111,7 +111,7 @@ def finetune(
     )
     journal.seconds["preparation"] = time.perf_counter() - begun
     interrupted = runtime.together(lambda: _interrupted(journal, snapshot))
-    runtime.on_main(lambda: write_recipe(folder, assembly.recipe, spec=assembly.spec))
+    runtime.on_main(lambda: write_recipe(folder, assembly.recipe, spec=assembly.task.spec))
     if interrupted is None or not interrupted.same:
         runtime.on_main(lambda: forget_life_before(folder))
     if warn is not None and runtime.is_main:

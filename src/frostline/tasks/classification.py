@@ -16,6 +16,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from frostline.backbones import Spec
 from frostline.data.buckets import Buckets
 from frostline.data.samples import Samples
 from frostline.data.sampling import Sampling
@@ -47,6 +48,7 @@ class Classification(ABC):
 
     Attributes:
         classes: names of the classes.
+        spec: what the network is given.
         batch_size: samples in a step.
         workers: processes that read samples; 0: this one.
         sampling: in which order training samples are drawn.
@@ -61,6 +63,7 @@ class Classification(ABC):
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "macro_f1")
 
     classes: tuple[str, ...]
+    spec: Spec
     batch_size: int
     workers: int = 0
     sampling: Sampling = "shuffled"
