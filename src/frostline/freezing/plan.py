@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from frostline.errors import SelectorError, first_of
 from frostline.record import StageRow
-from frostline.selection import ModuleEntry, Outline, ParameterEntry, Resolution, Selector, parents_of, resolve
+from frostline.selection import INSIDE, ModuleEntry, Outline, ParameterEntry, Resolution, Selector, parents_of, resolve
 
 State = Literal["held", "trained", "mixed"]
 NormMode = Literal["eval", "train"]
@@ -203,9 +203,7 @@ def make_plan(
     resolution = resolve(outline, selector, strict=strict)
     before = frozenset(outline.entries[name].name for name in held_before) - resolution.held
     parameters = tuple(
-        _plan_parameter(
-            entry, stage=outline.stage_by_parameter[entry.name], resolution=resolution, before=before, selector=selector
-        )
+        _plan_parameter(entry, outline=outline, resolution=resolution, before=before, selector=selector)
         for entry in outline.parameters
     )
     held = {parameter.name for parameter in parameters if parameter.held}
@@ -230,10 +228,14 @@ def make_plan(
 
 
 def _plan_parameter(
-    entry: ParameterEntry, *, stage: str, resolution: Resolution, before: frozenset[str], selector: Selector
+    entry: ParameterEntry, *, outline: Outline, resolution: Resolution, before: frozenset[str], selector: Selector
 ) -> PlannedParameter:
-    held = entry.name in resolution.held or entry.name in before
-    why = "frozen beforehand" if entry.name in before else f"{'held' if held else 'trained'} by `{selector}`"
+    held, stage = entry.name in resolution.held or entry.name in before, outline.stage_by_parameter[entry.name]
+    why = f"{'held' if held else 'trained'} by `{selector}`"
+    if entry.name in before:
+        why = "frozen beforehand"
+    elif entry.name in outline.adapters:
+        why = "an adapter, trained whatever is held"
     return PlannedParameter(
         name=entry.name, aliases=entry.aliases, numel=entry.numel, stage=stage, held=held, why=f"{stage}: {why}"
     )
@@ -246,13 +248,20 @@ def _plan_modules(outline: Outline, held: set[str], norm: NormMode) -> tuple[Pla
         for name in entry.names:
             for parent in parents_of(name):
                 states[parent].add(entry.name in held)
-    # Modules with parameters of their own, in the order they run: what a module without any is judged by.
+    # Modules with parameters of their own, in the order they run: what a module without any is judged by. A layer with
+    # an adapter is trained in that.
+    within = {f"{name}.{INSIDE}" for name in outline.adapted}
     owners = sorted(
-        (module.order, all(name in held for name in module.parameters))
+        (module.order, module.name not in within and all(name in held for name in module.parameters))
         for module in outline.modules
         if module.parameters
     )
-    state_of = {module.name: _state(module, states, owners) for module in outline.modules}
+    state_of: dict[str, State] = {
+        module.name: "trained"
+        if module.name not in states and outline.is_of_adapter(module.name)
+        else _state(module, states, owners)
+        for module in outline.modules
+    }
     # A container without parameters is what its innermost parts are: one of them may feed a trained layer.
     names = {module.name: (module.name, *module.aliases) for module in outline.modules}
     containers = {parent for every in names.values() for name in every for parent in parents_of(name)}

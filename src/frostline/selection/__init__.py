@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from frostline.selection.parts import (
     HEAD,
+    INSIDE,
     NECK,
     STEM,
     Convention,
@@ -37,6 +38,7 @@ _LAZY = {
 
 __all__ = [
     "HEAD",
+    "INSIDE",
     "NECK",
     "STEM",
     "Convention",

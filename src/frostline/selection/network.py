@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from frostline.errors import NetworkError, first_of
+from frostline.selection.adapters import adapted_layers, stages_with, trace_with, without_adapters
 from frostline.selection.conventions import convention_of
 from frostline.selection.inputs import ExampleInput
 from frostline.selection.layer_list import by_layer_list, find_layer_list
@@ -58,26 +59,30 @@ def outline(
     ('stem', 'head')
     """
     _check_unwrapped(model)
-    named = _parameters(model)
-    listed = find_layer_list(model)
     heads = (head,) if isinstance(head, str) else tuple(head or ())
-    seen = trace(model, example_input)
-    stages, source, notes = _stages(model, seen, named=named, head=heads, listed=listed)
+    with without_adapters(model):
+        named = _parameters(model)
+        listed = find_layer_list(model)
+        seen = trace(model, example_input)
+        stages, source, notes = _stages(model, seen, named=named, head=heads, listed=listed)
+        convention = convention_of(model)
     as_written = None
     if seen.failure is not None:
         as_written = f"no forward pass could be made ({seen.failure}), so modules stand in the order they are written"
         notes.insert(0, as_written)
     tied = [f"{entry.name} is tied to {', '.join(entry.aliases)}" for entry in named if entry.aliases]
     notes += tied if len(tied) <= MOST_TIES else [*tied[:MOST_TIES], f"{len(tied) - MOST_TIES} more tensors are tied"]
+    layers = adapted_layers(model)
     return Outline(
         network=type(model).__name__,
-        stages=stages,
-        parameters=named,
-        modules=_modules(model, seen),
+        stages=stages_with(stages, layers) if layers else stages,
+        parameters=_parameters(model) if layers else named,
+        modules=_modules(model, trace_with(seen, layers)),
         source=source,
         notes=tuple(notes),
-        frozen_stages=convention_of(model),
+        frozen_stages=convention,
         as_written=as_written,
+        adapted=tuple(layers),
     )
 
 

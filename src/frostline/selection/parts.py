@@ -13,6 +13,8 @@ Convention = Literal["mmdetection", "PP-HGNetV2", "PP-LCNetV3"]
 STEM = "stem"
 NECK = "neck"
 HEAD = "head"
+# What PEFT calls the layer within one that has an adapter around it.
+INSIDE = "base_layer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ class Outline:
     Every name of every parameter stands in exactly one layer. `notes` says what was odd about the network or how it
     was read; `source` says where the stage names come from; `frozen_stages` says whose meaning `frozen_stages: N` has;
     `as_written` says that no forward pass could be made, and why, so that the order is the written one, or is None.
+    `adapted` names the layers that have adapters around them; stages and layers are what they are without.
     """
 
     network: str
@@ -92,6 +95,19 @@ class Outline:
     notes: tuple[str, ...] = ()
     frozen_stages: Convention = "mmdetection"
     as_written: str | None = None
+    adapted: tuple[str, ...] = ()
+
+    @cached_property
+    def adapters(self) -> frozenset[str]:
+        """Names of the parameters of adapters, aliases included."""
+        return frozenset(name for entry in self.parameters for name in entry.names if self.is_of_adapter(name))
+
+    def is_of_adapter(self, name: str) -> bool:
+        """Whether a module or parameter belongs to an adapter, and not to the layer within it."""
+        if not self.adapted:
+            return False
+        around = set(self.adapted).intersection(parents_of(name))
+        return any(name.removeprefix(f"{layer}.").partition(".")[0] != INSIDE for layer in around)
 
     @cached_property
     def stage_names(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from frostline.errors import SelectorError, nearest
 from frostline.selection.frozen_stages import frozen_stages, numbered_stages
-from frostline.selection.parts import HEAD, NECK, Outline, parents_of
+from frostline.selection.parts import HEAD, INSIDE, NECK, Outline, parents_of
 from frostline.selection.selector import Selector
 
 
@@ -35,6 +35,7 @@ def resolve(outline: Outline, selector: Selector, *, strict: bool = False) -> Re
             one tied or shared tensor would be held and trained at once.
     """
     picked, notes = _KINDS[selector.kind](outline, selector)
+    picked -= outline.adapters  # they are there to be trained, whatever is held
     if strict and selector.kind == "frozen_stages":
         _check_stage_count(outline, selector)
     if outline.as_written is not None and _goes_by_order(outline, selector):
@@ -93,7 +94,7 @@ def _none(outline: Outline, selector: Selector) -> Picked:
 
 
 def _stages_but(outline: Outline, selector: Selector, trained: set[str]) -> set[str]:
-    if HEAD not in outline.stage_names:
+    if HEAD not in outline.stage_names and not outline.adapted:
         raise SelectorError(
             f"freeze: {selector}",
             found=f"{outline.network} has no head, so nothing would be trained",
@@ -200,6 +201,8 @@ def _subtrees(outline: Outline, glob: str) -> set[str]:
 def _prefixes(names: Iterable[str]) -> Iterable[str]:
     for name in names:
         yield from (*parents_of(name)[1:], name)
+        if f".{INSIDE}." in name:
+            yield name.replace(f".{INSIDE}.", ".")  # what it is called where there are no adapters
 
 
 def _frozen_stages(outline: Outline, selector: Selector) -> Picked:
