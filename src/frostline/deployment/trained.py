@@ -7,14 +7,24 @@ from typing import Any
 
 from torch import nn
 
-from frostline.backbones import InputSpec, Spec, TextSpec, code_digest, kept_digest, saved_tokenizer
+from frostline.backbones import (
+    InputSpec,
+    Spec,
+    TextSpec,
+    code_digest,
+    kept_digest,
+    load_weights,
+    read_weights,
+    saved_tokenizer,
+)
 from frostline.errors import RunError
+from frostline.lora import layers_with
 from frostline.recipe.assembly import rebuilt
 from frostline.recipe.load import load_recipe
 from frostline.recipe.schema import Recipe
 from frostline.record import RECIPE_FILE, TOKENIZER, RunRecord, read_record
 from frostline.tasks import Classification, ImageTask, TextTask
-from frostline.training import checkpoint_of, load_checkpoint
+from frostline.training import checkpoint_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +83,10 @@ def load_run(run: Path) -> Trained:
     recipe = load_recipe(str(run / RECIPE_FILE))
     # What is published may be another by now, and the run has learned from what was published then.
     recorded = _recorded(record.input, run) if record.input else None
-    model, published = rebuilt(_with_kept(recipe, run), num_classes=len(record.classes))
-    load_checkpoint(model, checkpoint)
+    tensors = read_weights(checkpoint)
+    adapted = layers_with(tensors)
+    model, published = rebuilt(_with_kept(recipe, run), num_classes=len(record.classes), adapted=adapted)
+    load_weights(model, tensors, path=checkpoint)
     return Trained(
         run=run,
         recipe=recipe,

@@ -13,7 +13,7 @@ from frostline.freezing.digests import digests, named_tensors
 from frostline.freezing.modes import forget_cached, is_kept_in_eval, keep_in_eval, release
 from frostline.freezing.plan import FreezePlan, NormMode, make_plan
 from frostline.freezing.wrappers import retire, wrappers_of
-from frostline.selection import ExampleInput, Selector, outline, parse
+from frostline.selection import ExampleInput, outline, parse_call
 
 # A plan that keeps no whole module in eval leaves no mark on any module, so the network itself is remembered.
 _UNDER_A_PLAN: WeakSet[nn.Module] = WeakSet()
@@ -110,8 +110,8 @@ def freeze(
     ...     [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     ['2.weight', '2.bias']
     """
-    asked = parse(selector if words is None else words) if not (words and selector) else parse({words: 1, **selector})
-    check_free(model, asked)  # before what it holds is taken for what the user had frozen
+    asked = parse_call(words, selector)
+    check_free(model, f"freeze: {asked}")  # before what it holds is taken for what the user had frozen
     plan = make_plan(
         outline(model, example_input=example_input, head=head),
         asked,
@@ -141,7 +141,7 @@ def apply(model: nn.Module, plan: FreezePlan) -> PlanHandle:
     """
     modules = dict(model.named_modules())
     parameters = dict(model.named_parameters())
-    check_free(model, plan.selector)
+    check_free(model, f"freeze: {plan.selector}")
     planned = {parameter.name for parameter in plan.parameters}
     if planned != set(parameters):
         odd = sorted(planned ^ set(parameters))
@@ -189,14 +189,14 @@ def _switch(model: nn.Module, wanted: Mapping[nn.Parameter, bool], *, because: s
         parameter.requires_grad_(required)
 
 
-def check_free(model: nn.Module, selector: Selector) -> None:
+def check_free(model: nn.Module, asked: str) -> None:
     """Refuse a network on which a plan is in force: what that one holds would be taken for the user's own freeze.
 
     Raises:
         PlanError: one is.
     """
     if model in _UNDER_A_PLAN or any(is_kept_in_eval(module) for module in model.modules()):
-        raise PlanError(f"freeze: {selector}", found="a plan is in force on this network", do="lift it first")
+        raise PlanError(asked, found="a plan is in force on this network", do="lift it first")
 
 
 def _check_types(model: nn.Module, plan: FreezePlan) -> None:

@@ -112,6 +112,12 @@ class FreezePlan:
         """Number of elements held, or trained."""
         return sum(parameter.numel for parameter in self.parameters if parameter.held is held)
 
+    @property
+    def trained_share(self) -> float:
+        """What is trained, as a share of all parameters, of 1."""
+        trained = self.numel(held=False)
+        return trained / (trained + self.numel(held=True))
+
     @cached_property
     def stage_by_module(self) -> dict[str, str]:
         """Name of a module → the stage of the parameters on it; without any, that of the module written before it."""

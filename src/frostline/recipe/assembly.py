@@ -12,11 +12,13 @@ from frostline.backbones import Backbone, InputSpec, Spec, build, refill, unfill
 from frostline.data import Fault, Samples, Share, Split, counted, least_samples
 from frostline.errors import NetworkError
 from frostline.freezing import FreezePlan, make_plan
+from frostline.lora import adapt_layers
+from frostline.recipe.adapters import put_in_adapters, settings_of
 from frostline.recipe.data import gather
 from frostline.recipe.head import with_head, with_new_head
 from frostline.recipe.kinds import KINDS
 from frostline.recipe.rates import rate_factors, rate_schedule
-from frostline.recipe.remarks import of_plans, of_schedules, of_settings, of_technique, of_what_is_written
+from frostline.recipe.remarks import of_adapters, of_plans, of_schedules, of_settings, of_technique, of_what_is_written
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
 from frostline.selection import HEAD, Outline, call, outline, parents_of, undisturbed
@@ -82,6 +84,8 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     kind.check(model, spec, recipe.model.name)
     task, of_task = kind.task(recipe, data.train, spec, processes)
     remarks += of_task
+    adapted = put_in_adapters(model, recipe, example=spec.example(), head=backbone.head_parts or head)
+    layers = () if adapted is None else adapted.layers
     read = outline(model, example_input=spec.example(), head=backbone.head_parts or head)
     _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name, head=head)
     before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
@@ -90,6 +94,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     shares = [Share(count=processes, least=least) for least in leasts]
     epoch_steps = _checked_schedules(recipe, task, data.train, shares=shares)
     warnings = [*backbone.notes, *dict.fromkeys(note for plan in plans for note in plan.notes)]
+    warnings += of_adapters(adapted, plans)
     warnings += [*of_plans(plans), *of_technique(asked.technique, read, plans, held_before=before)]
     warnings += [*of_what_is_written(asked), *gathered.notes, *remarks]
     warnings += of_settings(recipe, model, plans, processes=processes)
@@ -105,7 +110,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
         plans=plans,
         factors=tuple(rate_factors(recipe, phase, read) for phase in recipe.phases),
         warnings=tuple(warnings),
-        rebuild=lambda: rebuilt(recipe, num_classes=len(classes), head=head)[0],
+        rebuild=lambda: rebuilt(recipe, num_classes=len(classes), head=head, adapted=layers)[0],
     )
     if recipe.gradient_checkpointing and not any(blocks(assembly, plan.trained_names) for plan in plans):
         nothing = "gradient_checkpointing changes nothing: no phase trains a block of several layers as a whole"
@@ -135,19 +140,24 @@ def stage_names(recipe: Recipe) -> tuple[str, ...]:
     return outline(model.eval(), example_input=example, head=backbone.head_parts or head).stage_names
 
 
-def rebuilt(recipe: Recipe, *, num_classes: int, head: str | None = None) -> tuple[nn.Module, Spec]:
+def rebuilt(
+    recipe: Recipe, *, num_classes: int, head: str | None = None, adapted: Sequence[str] = ()
+) -> tuple[nn.Module, Spec]:
     """Build the network of a recipe without its data and weights, for a checkpoint to be loaded into.
 
     Args:
         recipe: what to build.
         num_classes: number of outputs.
         head: the name of its head, where that is known.
+        adapted: the layers that had adapters: which they were, may depend on the weights.
 
     Returns:
         The network with its head, on the CPU in eval mode, and the input that the recipe means.
     """
     backbone = _built(recipe, weights=_no_weights(recipe))
     model, _ = with_new_head(backbone, recipe, num_classes=num_classes, head=head)
+    if adapted and recipe.lora is not None:
+        adapt_layers(model, adapted, **settings_of(recipe.lora))
     return model.eval(), KINDS[recipe.task].spec(recipe, backbone)
 
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 from torch import nn
 
 from frostline.freezing import FreezePlan, trained_batchnorm
+from frostline.lora import Adapters
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe, Technique
 from frostline.recipe.stepping import DEFAULT_MOMENTUM
@@ -16,6 +17,7 @@ from frostline.selection import HEAD, Outline
 _STANDS = {
     "rates": "`rates: none` is written, so all stages have one rate; take it out",
     "head": "`head: linear` is written and stands; take it out for the few-shot head",
+    "lora": "`lora: null` is written and stands, so there are no adapters; take it out",
     "augment": "`augment: none` is written and stands; take it out for strong augmentation",
 }
 
@@ -26,6 +28,15 @@ def of_plans(plans: Sequence[FreezePlan]) -> Iterator[str]:
         if str(plan.selector) != str(before.selector) and plan.held_names == before.held_names:
             there = f"phase {number - 1} ({before.selector})"
             yield f"phase {number} (freeze {plan.selector}) holds here just what {there} holds"
+
+
+def of_adapters(adapters: Adapters | None, plans: Sequence[FreezePlan]) -> Iterator[str]:
+    """Say how much of a network its adapters are, and how much of it is trained in each phase."""
+    if adapters is None:
+        return
+    shares = dict.fromkeys(f"{plan.numel(held=False):,} ({plan.trained_share:.2%})" for plan in plans)
+    yield f"{adapters.line}; with what is trained beside them {', '.join(shares)}"
+    yield from adapters.notes
 
 
 def of_technique(

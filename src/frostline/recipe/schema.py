@@ -28,6 +28,7 @@ from frostline.recipe.words import (
     found,
     wrong,
 )
+from frostline.selection import Selector
 
 MOST_SEED = 2**32 - 1  # what numpy takes; torch takes more
 FEWEST_TOKENS = 4  # one word, what stands around it, and padding
@@ -129,15 +130,47 @@ class Phase(Strict):
     )
 
 
+class Lora(Worded):
+    """Adapters: small matrices beside layers, trained whatever is frozen; a kind alone stands for its defaults."""
+
+    WORD: ClassVar[str] = "kind"
+
+    kind: Literal["lora", "dora", "ia3"] = Field(
+        default="lora", description="lora, dora (with a magnitude beside it) or ia3 (a factor for each output)"
+    )
+    rank: Count = Field(default=8, description="of the two matrices; ia3 has none")
+    alpha: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="what they give is multiplied by alpha / rank; null: twice the rank"
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.0, description="of what goes into them")
+    targets: Freeze = Field(
+        default=Selector("all"),
+        description="the linear layers and convolutions that get one, by the words of a freeze: all (but the head), "
+        "{through: STAGE}, {match: [GLOBS]} …",
+    )
+
+
 class Technique(Worded):
     """Phases by the name of a technique, which are written out; the name alone stands for its defaults."""
 
     WORD: ClassVar[str] = "name"
 
-    name: Literal["frozen", "gradual", "discriminative", "full", "few_shot", "two_stage", "freeze_out"] = Field(
+    name: Literal[
+        "frozen",
+        "gradual",
+        "discriminative",
+        "full",
+        "lora",
+        "few_shot",
+        "two_stage",
+        "freeze_out",
+        "bitfit",
+        "norm_only",
+    ] = Field(
         description="frozen (the head alone), gradual (from the head down), discriminative (everything, rates by "
-        "depth), full (everything at one rate), few_shot (a larger head, strong augmentation, patience), two_stage "
-        "(the head, then everything from its best), freeze_out (everything, then less and less)"
+        "depth), full (everything at one rate), lora (adapters and the head), few_shot (a larger head, strong "
+        "augmentation, patience), two_stage (the head, then everything from its best), freeze_out (everything, then "
+        "less and less), bitfit (biases and the head), norm_only (norm layers and the head)"
     )
     epochs: Count | None = Field(default=None, description="of all phases together; null: what the technique has")
     lr: Annotated[float, Field(gt=0)] | None = Field(
@@ -277,8 +310,11 @@ class Recipe(Strict):
     )
     technique: Technique | None = Field(
         default=None,
-        description="in place of phases: frozen, gradual, discriminative, full, few_shot, two_stage, freeze_out, or a "
-        "mapping with its settings; `frostline recipe show` writes it out",
+        description="in place of phases: frozen, gradual, discriminative, full, lora, few_shot, two_stage, freeze_out, "
+        "bitfit, norm_only, or a mapping with its settings; `frostline recipe show` writes it out",
+    )
+    lora: Lora | None = Field(
+        default=None, description="adapters beside layers: lora, dora, ia3, or a mapping with settings; null: none"
     )
     optimizer: Optimizer = Field(default=Optimizer(), description="adamw, adam, sgd, or a mapping with its settings")
     rates: Rates = Field(

@@ -8,7 +8,7 @@ from frostline.errors import RecipeError, ScheduleError
 from frostline.recipe.rules import RISING, contradictions
 from frostline.recipe.schema import Recipe, Technique
 from frostline.recipe.source import dotted
-from frostline.selection import HEAD, NECK
+from frostline.selection import BIASES, HEAD, NECK, NORMS
 from frostline.unfreezing import Phase, by_epoch, freeze_out, top_down
 
 Words = dict[str, Any]
@@ -29,13 +29,17 @@ _USUAL = {
     "gradual": _Usual(50, 5e-4),
     "discriminative": _Usual(80, 5e-4),
     "full": _Usual(100, 1e-4),
+    "lora": _Usual(20, 1e-4),
     "few_shot": _Usual(50, 1e-3),
     "two_stage": _Usual(30, 1e-3),
     "freeze_out": _Usual(50, 5e-4),
+    "bitfit": _Usual(20, 1e-3),
+    "norm_only": _Usual(20, 1e-3),
 }
 # What a technique writes into a recipe that does not say it itself.
 FILLED_IN: dict[str, Words] = {
     "discriminative": {"rates": "discriminative"},
+    "lora": {"lora": {"kind": "lora"}},
     "few_shot": {"head": "few_shot", "augment": "strong"},
 }
 _OF_IMAGES = ("augment",)
@@ -81,6 +85,18 @@ def _full(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Word
 
 def _discriminative(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:
     return {"phases": [{**_phase(technique, freeze="none"), **_filled_in(recipe, technique)}]}
+
+
+def _lora(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:
+    return {"phases": [_phase(technique, freeze="all")], **_filled_in(recipe, technique)}
+
+
+def _bitfit(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:
+    return {"phases": [_phase(technique, freeze={"train": [BIASES, HEAD]})]}
+
+
+def _norm_only(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:
+    return {"phases": [_phase(technique, freeze={"train": [NORMS, HEAD]})]}
 
 
 def _few_shot(recipe: Recipe, technique: Technique, stage_names: StageNames) -> Words:
@@ -147,9 +163,12 @@ _WAYS: dict[str, Callable[[Recipe, Technique, StageNames], Words]] = {
     "gradual": _gradual,
     "discriminative": _discriminative,
     "full": _full,
+    "lora": _lora,
     "few_shot": _few_shot,
     "two_stage": _two_stage,
     "freeze_out": _freeze_out,
+    "bitfit": _bitfit,
+    "norm_only": _norm_only,
 }
 
 

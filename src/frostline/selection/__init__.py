@@ -6,9 +6,11 @@ Importing this folder does not import torch; `outline` and what reads a network 
 from typing import TYPE_CHECKING, Any
 
 from frostline.selection.parts import (
+    BIASES,
     HEAD,
     INSIDE,
     NECK,
+    NORMS,
     STEM,
     Convention,
     Layer,
@@ -18,17 +20,20 @@ from frostline.selection.parts import (
     Stage,
     parents_of,
 )
-from frostline.selection.resolve import Resolution, resolve
-from frostline.selection.selector import Selector, Words, parse
+from frostline.selection.resolve import Resolution, pick, resolve
+from frostline.selection.selector import Selector, Words, parse, parse_call
 
 if TYPE_CHECKING:
+    from frostline.selection.adapters import adapted_layers, bare
     from frostline.selection.inputs import ExampleInput
     from frostline.selection.network import outline, role_of
     from frostline.selection.trace import all_tensors, call, first_tensor, undisturbed
 
 _LAZY = {
     "ExampleInput": "inputs",
+    "adapted_layers": "adapters",
     "all_tensors": "trace",
+    "bare": "adapters",
     "call": "trace",
     "first_tensor": "trace",
     "outline": "network",
@@ -37,9 +42,11 @@ _LAZY = {
 }
 
 __all__ = [
+    "BIASES",
     "HEAD",
     "INSIDE",
     "NECK",
+    "NORMS",
     "STEM",
     "Convention",
     "ExampleInput",
@@ -51,12 +58,16 @@ __all__ = [
     "Selector",
     "Stage",
     "Words",
+    "adapted_layers",
     "all_tensors",
+    "bare",
     "call",
     "first_tensor",
     "outline",
     "parents_of",
     "parse",
+    "parse_call",
+    "pick",
     "resolve",
     "role_of",
     "undisturbed",

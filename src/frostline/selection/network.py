@@ -194,6 +194,7 @@ def _modules(model: nn.Module, seen: Trace) -> tuple[ModuleEntry, ...]:
                 buffers=tuple(f"{name}.{b}" if name else b for b, t in module._buffers.items() if t is not None),
                 order=order[name],
                 aliases=names[1:],
+                ran=call is not None or not seen.calls,
             )
         )
     return tuple(entries)

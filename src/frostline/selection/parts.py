@@ -13,6 +13,9 @@ Convention = Literal["mmdetection", "PP-HGNetV2", "PP-LCNetV3"]
 STEM = "stem"
 NECK = "neck"
 HEAD = "head"
+# Words among globs, for what lies in every stage.
+BIASES = "biases"
+NORMS = "norms"
 # What PEFT calls the layer within one that has an adapter around it.
 INSIDE = "base_layer"
 
@@ -41,7 +44,8 @@ class ModuleEntry:
     """One module: its name, class, role, the parameters and buffers that hang on it directly, and when it ran.
 
     `order` is the position of its first call in one forward pass; a module that did not run has that of its parent.
-    Where there was no forward pass at all, it is the position in which the module is written.
+    Where there was no forward pass at all, it is the position in which the module is written. `ran` says whether it was
+    called, as far as anybody knows: what another module reads the weights of was not.
     """
 
     name: str
@@ -51,6 +55,7 @@ class ModuleEntry:
     buffers: tuple[str, ...]
     order: int
     aliases: tuple[str, ...] = ()
+    ran: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

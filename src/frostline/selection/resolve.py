@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from frostline.errors import SelectorError, nearest
 from frostline.selection.frozen_stages import frozen_stages, numbered_stages
-from frostline.selection.parts import HEAD, INSIDE, NECK, Outline, parents_of
+from frostline.selection.parts import BIASES, HEAD, INSIDE, NECK, NORMS, Outline, parents_of
 from frostline.selection.selector import Selector
 
 
@@ -34,7 +34,7 @@ def resolve(outline: Outline, selector: Selector, *, strict: bool = False) -> Re
         SelectorError: nothing matches, a stage or layer is out of range, everything would be held, or the names of
             one tied or shared tensor would be held and trained at once.
     """
-    picked, notes = _KINDS[selector.kind](outline, selector)
+    picked, notes = pick(outline, selector)
     picked -= outline.adapters  # they are there to be trained, whatever is held
     if strict and selector.kind == "frozen_stages":
         _check_stage_count(outline, selector)
@@ -79,6 +79,15 @@ def _goes_by_order(outline: Outline, selector: Selector) -> bool:
 
 
 Picked = tuple[set[str], list[str]]
+
+
+def pick(outline: Outline, selector: Selector) -> Picked:
+    """Name the parameters that words pick, aliases included, and say what a person should be told.
+
+    Raises:
+        SelectorError: nothing matches, or a stage or layer is out of range.
+    """
+    return _KINDS[selector.kind](outline, selector)
 
 
 def _all(outline: Outline, selector: Selector) -> Picked:
@@ -176,13 +185,14 @@ def _globbed(outline: Outline, selector: Selector) -> Picked:
             if subtree and subtree != found:
                 notes.append(f"`{glob}` is the stage; the module of that name is more or less: write `{glob}.*` for it")
         else:
-            found = _subtrees(outline, glob)
+            found = _subtrees(outline, glob) or _everywhere(outline, glob)
         if not found:
             known = nearest(glob, [*outline.stage_names, *_prefixes(outline.entries)])
             raise SelectorError(
                 f"freeze: {selector}",
                 found=f"`{glob}` matches no parameter of {outline.network}; {known}",
-                do="globs are dotted names from the root, `*` stands for any text; `frostline outline` prints them",
+                do="globs are dotted names from the root, `*` stands for any text, `norms` and `biases` for all of "
+                "them; `frostline outline` prints the names",
             )
         picked |= found
     return picked, notes
@@ -196,6 +206,16 @@ def _subtrees(outline: Outline, glob: str) -> set[str]:
         # A name is itself, whatever characters it is made of; a key of a ParameterDict may hold brackets.
         if any(prefix == glob or fnmatchcase(prefix, glob) for prefix in _prefixes([name]))
     }
+
+
+def _everywhere(outline: Outline, word: str) -> set[str]:
+    """Give what a word among globs stands for in every stage: all norm layers, or all biases; else nothing."""
+    if word == NORMS:
+        norms = {name for module in outline.modules if module.role == "norm" for name in module.parameters}
+        return {name for one in norms for name in outline.entries[one].names}
+    if word == BIASES:
+        return {name for name in outline.entries if name.rpartition(".")[2] == "bias"}
+    return set()
 
 
 def _prefixes(names: Iterable[str]) -> Iterable[str]:

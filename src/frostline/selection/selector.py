@@ -82,6 +82,17 @@ def parse(words: Words) -> Selector:
     raise SelectorError(f"freeze: {{{name}: {value}}}", found=_unknown(str(name)), do=f"write {FORMS}")
 
 
+def parse_call(words: str | None, selector: Mapping[str, Any]) -> Selector:
+    """Parse what a verb was called with: one word, or one keyword, as in `through="stage2"`.
+
+    Raises:
+        SelectorError: as `parse`; both, or none.
+    """
+    if words is None:
+        return parse(selector)
+    return parse({words: 1, **selector} if selector else words)
+
+
 def _unknown(word: str) -> str:
     return f"`{word}` is no selector; {nearest(word, [*BARE, *NAMED, *COUNTED, *GLOBBED])}"
 

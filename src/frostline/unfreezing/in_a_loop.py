@@ -36,7 +36,7 @@ class Unfreezing:
             SelectorError: the words of a phase pick nothing, everything, or something that is not there.
             PlanError: a plan is in force on this network already.
         """
-        check_free(model, phases[0].freeze)
+        check_free(model, f"freeze: {phases[0].freeze}")
         for number, phase in enumerate(phases[:-1], start=1):
             if phase.epochs is None and phase.patience is None:
                 raise ScheduleError(

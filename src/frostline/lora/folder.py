@@ -1,0 +1,152 @@
+"""Adapters in a folder of their own, as PEFT writes them: small, and for one network alone."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from frostline.errors import UserError, WeightsError, first_of
+from frostline.freezing import check_free
+from frostline.lora.kinds import NAME
+from frostline.selection import INSIDE, adapted_layers, parents_of
+
+CONFIG = "adapter_config.json"
+TENSORS = "adapter_model.safetensors"
+# Before every name in PEFT's files: a network within its tuner within its wrapper.
+_WITHIN = "base_model.model."
+
+
+def save_adapters(model: nn.Module, folder: Path | str, *, held: Collection[str], base: str = "") -> tuple[str, ...]:
+    """Write the adapters of a network, with all else that was trained or moved beside them.
+
+    PEFT loads the folder (`PeftModel.from_pretrained(network, folder)`), and so does `load_adapters`. What was trained
+    beside adapters (a new head), and the statistics of norm layers that were not held, belong to it: without them the
+    network would compute something else.
+
+    Args:
+        model: with adapters.
+        folder: it is made.
+        held: names of all that did not move, such as `handle.plan.held_everywhere`; nothing of it is written.
+        base: what the network is called, or where it came from.
+
+    Returns:
+        Names of the modules that were written whole.
+
+    Raises:
+        UserError: the network has no adapters; or layers with adapters were trained themselves, or tensors that hang
+            on a module with others in it: then it is no small thing beside the network any more.
+    """
+    from safetensors.torch import save_file
+
+    config, asked = _config(model), "save adapters"
+    state, layers = model.state_dict(), adapted_layers(model)
+    if config is None or not layers:
+        raise UserError(asked, found="the network has none", do="put them in with `adapt`")
+    adapters = {name for name in state if _is_of(name, layers)}
+    others = [name for name in state if name not in adapters and name not in held]
+    whole = {name.rpartition(".")[0] for name in others}
+    odd = sorted(name for name in whole if not name or any("." in own for own in _own(model, name)))
+    inside = sorted(name for name in others if set(parents_of(name)) & layers.keys())
+    if odd or inside:
+        found = f"{first_of(inside or [name or 'the network itself' for name in odd], most=3)} was trained, too"
+        raise UserError(asked, found=found, do="keep the whole network: merged, or as it is")
+    tensors = {_written(name, layers): state[name] for name in sorted(adapters)}
+    for name in sorted(whole):
+        tensors |= {f"{_WITHIN}{name}.{own}": tensor for own, tensor in _own(model, name).items()}
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, place / TENSORS)
+    words = config.to_dict() | {
+        "modules_to_save": sorted(whole) or None,
+        "inference_mode": True,
+        "base_model_name_or_path": base,
+    }
+    (place / CONFIG).write_text(json.dumps(_plain(words), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return tuple(sorted(whole))
+
+
+def load_adapters(model: nn.Module, folder: Path | str) -> None:
+    """Put adapters from a folder into a network, with all that was written beside them.
+
+    Args:
+        model: the network that they are for, without adapters; changed in place.
+        folder: what `save_adapters` wrote, or PEFT.
+
+    Raises:
+        PlanError: a plan is in force on the network.
+        WeightsError: the folder cannot be read, or is for another network.
+        UserError: the network has adapters already.
+    """
+    from safetensors.torch import load_file
+
+    from frostline.lora.adapt import put_in
+
+    place, asked = Path(folder), f"adapters {folder}"
+    check_free(model, asked)
+    if adapted_layers(model):
+        raise UserError(asked, found="the network has adapters already", do="merge them first")
+    try:
+        config = _read(place)
+        tensors = load_file(place / TENSORS)
+    except Exception as error:  # of the file system, of JSON, of PEFT, of safetensors
+        found = f"they cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
+        raise WeightsError(asked, found=found, do="name the folder that save_adapters or PEFT wrote") from None
+    try:
+        put_in(model, config)
+    except ValueError as error:  # PEFT's, where no layer is found
+        found = f"no layer of theirs is there ({' '.join(str(error).split())[:160]})"
+        raise WeightsError(asked, found=found, do="name the network that they are for") from None
+    state, layers = model.state_dict(), adapted_layers(model)
+    names = {_written(name, layers) if _is_of(name, layers) else f"{_WITHIN}{name}": name for name in state}
+    own = {names.get(name, name): tensor for name, tensor in tensors.items()}
+    left = sorted(name for name in own if name not in state or state[name].shape != own[name].shape)
+    without = sorted(name for name in state if _is_of(name, layers) and name not in own)
+    if left or without:
+        found = f"{len(left) + len(without)} tensors do not fit, such as {(left or without)[0]}"
+        raise WeightsError(asked, found=found, do="name the network that they are for")
+    model.load_state_dict(own, strict=False)
+
+
+def layers_with(names: Iterable[str]) -> tuple[str, ...]:
+    """Name the layers that have adapters, by the names of a network's tensors."""
+    return tuple(dict.fromkeys(name.partition(f".{INSIDE}.")[0] for name in names if f".{INSIDE}." in name))
+
+
+def _config(model: nn.Module) -> Any:
+    every = getattr(model, "peft_config", None)
+    return every.get(NAME) if isinstance(every, dict) else None
+
+
+def _read(place: Path) -> Any:
+    from peft import PeftConfig
+
+    config = PeftConfig.from_pretrained(str(place))
+    config.modules_to_save = None  # they are not trained anew here, so that their values are enough
+    config.inference_mode = False
+    return config
+
+
+def _is_of(name: str, layers: Collection[str]) -> bool:
+    """Whether a tensor belongs to an adapter."""
+    around = set(parents_of(name)) & set(layers)
+    return any(name.removeprefix(f"{layer}.").partition(".")[0] != INSIDE for layer in around)
+
+
+def _written(name: str, layers: Collection[str]) -> str:
+    """Give the name that PEFT writes a tensor of an adapter under: without the name of the adapter."""
+    layer = max((layer for layer in layers if name.startswith(f"{layer}.")), key=len)
+    own = [part for part in name.removeprefix(f"{layer}.").split(".") if part != NAME]
+    return f"{_WITHIN}{layer}.{'.'.join(own)}"
+
+
+def _own(model: nn.Module, name: str) -> Mapping[str, Tensor]:
+    return model.get_submodule(name).state_dict()
+
+
+def _plain(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a configuration as JSON has it: sets in order, names of kinds as text."""
+    return {
+        key: sorted(value) if isinstance(value, set) else getattr(value, "value", value) for key, value in words.items()
+    }

@@ -1,0 +1,80 @@
+"""Which layers get adapters: the linear layers and convolutions within what a selector picks, that can take one."""
+
+from collections import Counter
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from frostline.errors import SelectorError, first_of
+from frostline.selection import HEAD, ModuleEntry, Outline, Selector, parents_of, pick
+
+# A class made from these that changes their forward computes something that an adapter could not be merged into.
+_TAKEN = (nn.Linear, nn.Conv2d)
+# Told of where they get none.
+_LOOKED_AT = (nn.Linear, nn.modules.conv._ConvNd)
+# Those of bitsandbytes are made from torch's, with a forward of their own that PEFT knows.
+_QUANTIZED = "bitsandbytes"
+
+
+def targets(model: nn.Module, read: Outline, selector: Selector) -> tuple[tuple[str, ...], list[str]]:
+    """Name the layers that get adapters, and say which of those that were picked get none.
+
+    Args:
+        model: the network, without adapters.
+        read: its outline.
+        selector: picks parts, as a freeze does.
+
+    Raises:
+        SelectorError: the words pick nothing, something that is not there, or no layer that can take an adapter.
+    """
+    asked = f"adapters in {selector}"
+    if selector.kind == "all":
+        names = {name for stage in read if stage.name != HEAD for name in stage.parameters}
+        notes: list[str] = []
+    else:
+        try:
+            names, notes = pick(read, selector)
+        except SelectorError as error:
+            raise SelectorError(asked, found=error.found, do=error.do) from None
+    inside = {parents_of(name)[-1] for name in names}
+    modules = dict(model.named_modules())
+    found, without = [], Counter[str]()
+    for entry in read.modules:
+        module = modules[entry.name]
+        if entry.name not in inside or not isinstance(module, _LOOKED_AT):
+            continue
+        reason = _unfit(module) or _in_use(read, entry)
+        if reason is None:
+            found.append(entry.name)
+        else:
+            without[reason] += 1
+    said = [f"{count} layers get no adapter: {reason}" for reason, count in without.items()]
+    if not found:
+        raise SelectorError(
+            asked,
+            found="; ".join(said) or "no linear layer and no convolution is among what they pick",
+            do=f"name others; the stages are {first_of(read.stage_names, most=12)}",
+        )
+    return tuple(found), [*notes, *said]
+
+
+def _unfit(module: nn.Module) -> str | None:
+    """Say why a layer takes no adapter; None: it does."""
+    if type(module).__module__.partition(".")[0] == _QUANTIZED:
+        return None
+    if not any(isinstance(module, one) and type(module).forward is one.forward for one in _TAKEN):
+        return "they compute more than a linear layer or a convolution over an image does"
+    if parametrize.is_parametrized(module):
+        return "their weights are computed"
+    if isinstance(module, nn.Conv2d) and module.groups > 1:
+        return "they are convolutions in groups, into which none can be merged"
+    return None
+
+
+def _in_use(read: Outline, entry: ModuleEntry) -> str | None:
+    """Say who else uses the weights of a layer; None: nobody."""
+    if not entry.ran:
+        return "they are never called: another layer reads their weights, or nothing does"
+    if entry.aliases or any(read.entries[name].aliases for name in entry.parameters):
+        return "their weights are those of another layer, too"
+    return None
