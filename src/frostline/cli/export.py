@@ -1,4 +1,4 @@
-"""`frostline export`: the network of a run as ONNX, and as weights for timm, torchvision or Hugging Face."""
+"""`frostline export`: the network of a run as ONNX, as weights for its own library, and its adapters for PEFT."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -12,12 +12,13 @@ class Form(StrEnum):
 
     onnx = "onnx"
     weights = "weights"
+    adapters = "adapters"
     all = "all"
 
 
 RUN = typer.Argument(metavar="RUN", help="The folder of a run.")
 TO = typer.Option("--to", metavar="DIR", help="Where to write; `export` in the run's folder by default.")
-FORMAT = typer.Option("--format", help="ONNX, weights for the network's own library, or both.")
+FORMAT = typer.Option("--format", help="ONNX, weights for the network's own library, its adapters, or all.")
 OPSET = typer.Option("--opset", metavar="N", help="Version of ONNX's operators; torch's own default without it.")
 JSON = typer.Option("--json", help="Print what was written as JSON.")
 

@@ -1,6 +1,7 @@
 """A finished run put to use: judged on other samples, asked what it sees, written for other programs."""
 
-from frostline.deployment.export import Export, Exported, export_run
+from frostline.deployment.export import Export, export_run
+from frostline.deployment.exported import Exported
 from frostline.deployment.predict import Prediction, evaluate_run, predict_folder, predict_texts
 from frostline.deployment.trained import Trained, load_run
 

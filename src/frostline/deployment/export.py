@@ -7,20 +7,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from frostline.backbones import InputSpec, TextSpec, elsewhere, load_huggingface, save_huggingface
-from frostline.deployment.agreement import MOST_APART, distance
+from frostline.deployment.adapters import ADAPTERS, write_adapters
+from frostline.deployment.exported import Exported, agree, load_strictly
 from frostline.deployment.onnx import onnx_model
 from frostline.deployment.trained import Trained, load_run
-from frostline.errors import FrostlineError, RunError, RunFailure
+from frostline.errors import FrostlineError, RunError, RunFailure, UserError
+from frostline.lora import merged
 from frostline.recipe.assembly import rebuilt
 from frostline.record import CARD_FILE, TOKENIZER, write_json
-from frostline.selection import call
-from frostline.tasks import Inputs, scores
 from frostline.training import checkpoint_bytes
 
-Format = Literal["onnx", "weights", "all"]
+Format = Literal["onnx", "weights", "adapters", "all"]
 
 EXPORT = "export"
 ONNX = "model.onnx"
@@ -28,21 +28,6 @@ WEIGHTS = "model.safetensors"
 HUGGINGFACE = "huggingface"
 # What transformers calls a classifier of images, and what prepares them.
 _OF_IMAGES = ("ImageClassification", "ImageProcessor")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exported:
-    """One file or folder that was written.
-
-    Attributes:
-        path: where it is.
-        apart: how far its scores are from the run's, at most, as a share of the largest score.
-        code: lines of Python that load it.
-    """
-
-    path: Path
-    apart: float
-    code: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,24 +45,25 @@ class Export:
 
 
 def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset: int | None = None) -> Export:
-    """Write a run's network for other programs: as ONNX, and as weights that its own library loads.
+    """Write a run's network for other programs: as ONNX, as weights that its own library loads, and adapters alone.
 
-    The data of the run is not needed. Everything is written beside its place, or within it where it is there, and
-    compared with the run's network on random inputs; then it takes the place of what was there.
+    ONNX and weights have adapters merged into them. The data of the run is not needed. Everything is written beside its
+    place, or within it where it is there, and compared with the run's network on random inputs; then it takes the place
+    of what was there.
 
     Args:
         run: the run's folder.
         to: where to write; `export` in the run's folder by default.
-        form: `onnx`, `weights`, or `all`, which leaves out weights that no library could load, or ONNX where it fails
-            and there are weights, and says so.
+        form: `onnx`, `weights`, `adapters`, or `all`, which leaves out what cannot be written where something else
+            can, and says so.
         opset: version of ONNX's operators; None: what torch's exporter writes by default.
 
     Returns:
         What was written.
 
     Raises:
-        RunError: no finished run there, a folder that cannot be written, a missing package, or weights that no
-            library could load.
+        RunError: no finished run there, a folder that cannot be written, a missing package, weights that no library
+            could load, or adapters where there are none.
         NetworkError: the network that the run's recipe names is gone.
         RunFailure: the network cannot be exported, or what was written computes something else, and nothing is left.
     """
@@ -87,6 +73,8 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
     refusal = _refusal(finished)
     if form == "weights" and refusal is not None:
         raise refusal
+    if form == "adapters" and finished.recipe.lora is None:
+        raise RunError("export adapters", found="the run has none", do="write weights (`--format weights`)")
     if folder.exists() and not folder.is_dir():
         raise RunError(asked, found="it is a file", do="choose another folder with --to")
     try:
@@ -94,15 +82,23 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
             stage = Path(place)
             files: list[Exported] = []
             notes: list[str] = []
-            if form != "onnx" and refusal is None:
-                written, told = _write_weights(finished, stage)
+            plain = merged(finished.model)
+            if form in ("weights", "all") and refusal is None:
+                written, told = _write_weights(finished, plain, stage)
                 files.append(written)
                 notes += told
             elif form == "all" and refusal is not None:
                 notes.append(f"weights were left out: {refusal.found}")
-            if form != "weights":
+            if form in ("adapters", "all") and finished.recipe.lora is not None:
                 try:
-                    files.insert(0, _write_onnx(finished, stage, opset=opset))
+                    files.append(write_adapters(finished, stage / ADAPTERS))
+                except UserError as error:
+                    if form == "adapters":
+                        raise
+                    notes.append(f"adapters were left out: {error.found}")
+            if form in ("onnx", "all"):
+                try:
+                    files.insert(0, _write_onnx(finished, plain, stage, opset=opset))
                 except RunFailure as failure:
                     if not files:
                         raise
@@ -137,8 +133,10 @@ def _refusal(finished: Trained) -> RunError | None:
     )
 
 
-def _write_onnx(finished: Trained, stage: Path, *, opset: int | None) -> Exported:
-    content, apart = onnx_model(finished.model, finished.spec, about=_about(finished), opset=opset)
+def _write_onnx(finished: Trained, plain: nn.Module, stage: Path, *, opset: int | None) -> Exported:
+    if plain is not finished.model:
+        agree(finished, plain, Path(ONNX))
+    content, apart = onnx_model(plain, finished.spec, about=_about(finished), opset=opset)
     (stage / ONNX).write_bytes(content)
     given = '{"images": images}' if isinstance(finished.spec, InputSpec) else "dict(tokenizer(texts, …))"
     code = (
@@ -148,14 +146,14 @@ def _write_onnx(finished: Trained, stage: Path, *, opset: int | None) -> Exporte
     return Exported(path=stage / ONNX, apart=apart, code=code)
 
 
-def _write_weights(finished: Trained, stage: Path) -> tuple[Exported, tuple[str, ...]]:
+def _write_weights(finished: Trained, plain: nn.Module, stage: Path) -> tuple[Exported, tuple[str, ...]]:
     """Write weights, load them strictly where they belong, and compare."""
     name, classes = finished.recipe.model.name, finished.classes
     notes: tuple[str, ...] = ()
     code: tuple[str, ...]
     if name.startswith("hf/"):
         path = stage / HUGGINGFACE
-        notes = save_huggingface(finished.model, path, classes=classes, spec=finished.spec)
+        notes = save_huggingface(plain, path, classes=classes, spec=finished.spec)
         is_text = isinstance(finished.spec, TextSpec)
         classifier, prepares = ("SequenceClassification", "Tokenizer") if is_text else _OF_IMAGES
         code = (
@@ -164,52 +162,19 @@ def _write_weights(finished: Trained, stage: Path) -> tuple[Exported, tuple[str,
         )
         return Exported(
             path=path,
-            apart=_agree(finished, load_huggingface(path, kind=finished.recipe.task), path),
+            apart=agree(finished, load_huggingface(path, kind=finished.recipe.task), path),
             code=code[: 2 - len(notes)],
         ), notes
     path = stage / WEIGHTS
-    path.write_bytes(checkpoint_bytes(finished.model))
-    there = elsewhere(name, num_classes=len(classes), like=finished.model)
+    path.write_bytes(checkpoint_bytes(plain))
+    there = elsewhere(name, num_classes=len(classes), like=plain)
     network = there.model if there is not None else rebuilt(finished.recipe, num_classes=len(classes))[0]
     load = f'model.load_state_dict(safetensors.torch.load_file("{path}"))'
     code = (f"model = {there.code}", load) if there is not None else (load,)
-    _load_strictly(network, path, name)
+    load_strictly(network, path, name)
     if there is None:
         notes = (f"{WEIGHTS} is for {name} with its new head of {len(classes)} classes",)
-    return Exported(path=path, apart=_agree(finished, network, path), code=code), notes
-
-
-def _load_strictly(network: nn.Module, path: Path, name: str) -> None:
-    from safetensors.torch import load_file
-
-    try:
-        network.load_state_dict(load_file(path), strict=True)
-    except RuntimeError as error:
-        raise RunFailure(
-            f"export {path.name}",
-            found=f"{name} does not take it strictly ({' '.join(str(error).split())[:200]})",
-            do="write ONNX (`--format onnx`)",
-        ) from None
-
-
-def _agree(finished: Trained, network: nn.Module, path: Path) -> float:
-    """Compare a network that was loaded from the export with the run's."""
-
-    def given(inputs: Inputs) -> Tensor:
-        return scores(call(network, inputs))
-
-    def wanted(inputs: Inputs) -> Tensor:
-        return scores(call(finished.model, inputs))
-
-    network.eval()
-    apart = distance(given, wanted, spec=finished.spec)
-    if not apart <= MOST_APART:
-        raise RunFailure(
-            f"export {path.name}",
-            found=f"loaded elsewhere, it gives scores {apart:.1e} of the largest away from the run's",
-            do="write ONNX (`--format onnx`)",
-        )
-    return apart
+    return Exported(path=path, apart=agree(finished, network, path), code=code), notes
 
 
 def _about(finished: Trained) -> dict[str, Any]:
@@ -262,7 +227,7 @@ def _earlier(folder: Path, files: list[Exported]) -> list[str]:
     written = {file.path.name for file in files}
     return [
         f"{name} there is of an earlier export"
-        for name in (ONNX, WEIGHTS, HUGGINGFACE)
+        for name in (ONNX, WEIGHTS, HUGGINGFACE, ADAPTERS)
         if name not in written and (folder / name).exists()
     ]
 
