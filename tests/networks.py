@@ -175,6 +175,15 @@ def mlp(*middle: nn.Module, classes: int = 3) -> nn.Sequential:
     return nn.Sequential(nn.Linear(FEATURES, FEATURES), *middle, nn.Linear(FEATURES, classes))
 
 
+def small_bert(classes: int = 3) -> Any:
+    """A BERT of two blocks that classifies texts."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    return BertForSequenceClassification(BertConfig(vocab_size=50, num_labels=classes, **sizes)).eval()
+
+
 def image_batch(size: int = 8) -> tuple[Tensor, Tensor]:
     """Four small images, each of another kind, and their classes."""
     generator = torch.Generator().manual_seed(7)

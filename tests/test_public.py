@@ -7,7 +7,7 @@ import pytest
 import frostline
 
 SURFACE = {
-    "frostline": "finetune freeze load_recipe outline param_groups replay unfreeze verify",
+    "frostline": "adapt finetune freeze load_recipe merge_adapters outline param_groups replay unfreeze verify",
     "frostline.backbones": "Backbone Channels Elsewhere InputSpec Kind Spec TextSpec Tokens build classifier_name "
     "code_digest elsewhere head_of kept_digest load_huggingface load_weights read_weights refill save_huggingface "
     "saved_tokenizer unfilled_norms",
@@ -22,6 +22,8 @@ SURFACE = {
     "combined confirm digest digests forget_cached freeze leave_optimizer make_plan merge trained_batchnorm verify "
     "whole",
     "frostline.heads": "HeadName replace_classifier",
+    "frostline.lora": "Adapters KINDS Kind adapt adapt_layers layers_with load_adapters merge_adapters merged "
+    "save_adapters",
     "frostline.optimization": "DISCRIMINATIVE OptimizerName RateSchedule ScheduleName by_depth by_stage carry_state "
     "make_optimizer make_schedule param_groups stage_rates",
     "frostline.prepare": "Glyphs render_glyphs",
@@ -29,8 +31,9 @@ SURFACE = {
     "assemble check_free dump_recipe expanded finetune library_names library_text load_recipe stage_names starter "
     "text_starter verify_recipe verify_run",
     "frostline.report": "REPORT_FILE render write_report",
-    "frostline.selection": "HEAD NECK STEM Convention ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution "
-    "Selector resolve Stage Words all_tensors call first_tensor outline parents_of parse role_of undisturbed",
+    "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
+    "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor outline "
+    "parents_of parse parse_call pick role_of undisturbed",
     "frostline.tasks": "Batch Classification ImageTask Inputs Loader TextTask moved scores shape_of worst_mistakes",
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "

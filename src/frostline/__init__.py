@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from frostline.freezing import freeze, verify
+    from frostline.lora import adapt, merge_adapters
     from frostline.optimization import param_groups
     from frostline.recipe import finetune, load_recipe
     from frostline.replaying import replay
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from frostline.unfreezing import unfreeze
 
 _LAZY = {
+    "adapt": "frostline.lora",
     "finetune": "frostline.recipe",
     "freeze": "frostline.freezing",
     "load_recipe": "frostline.recipe",
+    "merge_adapters": "frostline.lora",
     "outline": "frostline.selection",
     "param_groups": "frostline.optimization",
     "replay": "frostline.replaying",
@@ -31,7 +34,18 @@ _LAZY = {
     "verify": "frostline.freezing",
 }
 
-__all__ = ["finetune", "freeze", "load_recipe", "outline", "param_groups", "replay", "unfreeze", "verify"]
+__all__ = [
+    "adapt",
+    "finetune",
+    "freeze",
+    "load_recipe",
+    "merge_adapters",
+    "outline",
+    "param_groups",
+    "replay",
+    "unfreeze",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,13 +3,13 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 from torch import nn
 
-from frostline.errors import UserError
+from frostline.errors import SelectorError, UserError
 from frostline.freezing import check_free
-from frostline.lora.kinds import KINDS, NAME, Kind, peft_config
+from frostline.lora.kinds import KINDS, NAME, Kind, library, peft_config
 from frostline.lora.targets import targets
 from frostline.selection import ExampleInput, adapted_layers, bare, outline, parse_call
 
@@ -96,7 +96,11 @@ def adapt(
     >>> sorted(freeze(net, "all").plan.trained_names)
     ['0.lora_A.default.weight', '0.lora_B.default.weight', '2.bias', '2.weight']
     """
-    asked = parse_call("all" if words is None and not selector else words, selector)
+    try:
+        asked = parse_call("all" if words is None and not selector else words, selector)
+    except SelectorError as error:
+        there = error.asked.replace("freeze:", "adapters in", 1)
+        raise SelectorError(there, found=error.found, do=error.do) from None
     _check(kind=kind, rank=rank, alpha=alpha, dropout=dropout)
     check_free(model, f"adapters in {asked}")
     if found := adapted_layers(model):
@@ -142,7 +146,7 @@ def adapt_layers(
 def _check(*, kind: str, rank: int, alpha: float | None, dropout: float) -> None:
     """Refuse numbers that cannot be."""
     if kind not in KINDS:
-        raise UserError(f"adapters: {kind}", found="no such kind", do=f"write {', '.join(get_args(Kind))}")
+        raise UserError(f"adapters: {kind}", found="no such kind", do=f"write {', '.join(KINDS)}")
     if rank < 1:
         raise UserError(f"adapters of rank {rank}", found="no matrix has that rank", do="write 1 or more, such as 8")
     if alpha is not None and alpha <= 0:
@@ -153,12 +157,10 @@ def _check(*, kind: str, rank: int, alpha: float | None, dropout: float) -> None
 
 def put_in(model: nn.Module, config: Any) -> None:
     """Let PEFT put adapters in; what the user had frozen, and what not, stays so: a plan decides that."""
-    from peft import inject_adapter_in_model
-
     before = {id(parameter): parameter.requires_grad for parameter in model.parameters()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about names of classes
-        inject_adapter_in_model(config, model, adapter_name=NAME)
+        library().inject_adapter_in_model(config, model, adapter_name=NAME)
     for parameter in model.parameters():
         parameter.requires_grad_(before.get(id(parameter), True))
     for layer, _ in adapted_layers(model).values():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from frostline.errors import UserError, WeightsError, first_of
 from frostline.freezing import check_free
-from frostline.lora.kinds import NAME
+from frostline.lora.kinds import NAME, library
 from frostline.selection import INSIDE, adapted_layers, parents_of
 
 CONFIG = "adapter_config.json"
@@ -120,9 +120,7 @@ def _config(model: nn.Module) -> Any:
 
 
 def _read(place: Path) -> Any:
-    from peft import PeftConfig
-
-    config = PeftConfig.from_pretrained(str(place))
+    config = library().PeftConfig.from_pretrained(str(place))
     config.modules_to_save = None  # they are not trained anew here, so that their values are enough
     config.inference_mode = False
     return config

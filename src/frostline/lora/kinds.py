@@ -4,10 +4,25 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+from frostline.errors import missing
+
 Kind = Literal["lora", "dora", "ia3"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # What PEFT calls the one set of adapters that a network has here.
 NAME = "default"
+
+
+def library() -> Any:
+    """Give PEFT.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import peft
+    except ModuleNotFoundError as error:
+        raise ImportError(missing("adapters", error)) from error
+    return peft
 
 
 def peft_config(kind: Kind, layers: Sequence[str], *, rank: int, alpha: float, dropout: float) -> Any:
@@ -20,11 +35,10 @@ def peft_config(kind: Kind, layers: Sequence[str], *, rank: int, alpha: float, d
         alpha: what they give is multiplied by alpha / rank.
         dropout: of what goes into them, a share of 1.
     """
-    from peft import IA3Config, LoraConfig
-
+    peft = library()
     # A list of names would be taken for their ends, too: `0` is the end of `features.0`.
     exactly = "|".join(map(re.escape, layers))
     if kind == "ia3":
-        return IA3Config(target_modules=exactly, feedforward_modules=[])
-    scale: Any = alpha  # PEFT says that it takes whole numbers alone, and takes others
-    return LoraConfig(target_modules=exactly, r=rank, lora_alpha=scale, lora_dropout=dropout, use_dora=kind == "dora")
+        return peft.IA3Config(target_modules=exactly, feedforward_modules=[])
+    words = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout, "use_dora": kind == "dora"}
+    return peft.LoraConfig(target_modules=exactly, **words)

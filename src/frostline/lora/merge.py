@@ -18,7 +18,7 @@ def merge_adapters(model: nn.Module) -> None:
 
     Raises:
         PlanError: a plan is in force on the network.
-        NetworkError: an adapter cannot be merged; nothing was changed.
+        NetworkError: an adapter cannot be merged; the network is as it was, but for rounding.
     """
     check_free(model, "merging of adapters")
     layers = adapted_layers(model)
@@ -29,7 +29,8 @@ def merge_adapters(model: nn.Module) -> None:
             layer.merge(safe_merge=True)  # type: ignore[operator] # PEFT's layers have it
     except Exception as error:  # of kinds that know no merging, or weights that are no numbers any more
         for layer in done:
-            layer.unmerge()
+            if layer.merged:
+                layer.unmerge()
         found = f"that of {name} cannot be merged ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
         raise NetworkError("merging of adapters", found=found, do="use the network with them") from None
     for name, (layer, _) in layers.items():

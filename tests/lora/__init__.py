@@ -1,0 +1,1 @@
+"""Tests of adapters: LoRA and its kin in selected layers."""
