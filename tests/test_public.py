@@ -22,8 +22,8 @@ SURFACE = {
     "combined confirm digest digests forget_cached freeze leave_optimizer make_plan merge trained_batchnorm verify "
     "whole",
     "frostline.heads": "HeadName replace_classifier",
-    "frostline.lora": "Adapters KINDS Kind adapt adapt_layers layers_with load_adapters merge_adapters merged "
-    "save_adapters",
+    "frostline.lora": "Adapters KINDS Kind adapt adapt_layers lay_out_adapters layers_with load_adapters "
+    "merge_adapters merged save_adapters",
     "frostline.optimization": "DISCRIMINATIVE OptimizerName RateSchedule ScheduleName by_depth by_stage carry_state "
     "make_optimizer make_schedule param_groups stage_rates",
     "frostline.prepare": "Glyphs render_glyphs",

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations
 
 from frostline.errors import PlanError, SelectorError, UserError
 from frostline.freezing import freeze, verify
-from frostline.lora import adapt
+from frostline.lora import adapt, lay_out_adapters
 from frostline.optimization import param_groups
 from networks import SmallResNet, TiedLanguageModel, cross_entropy, image_batch, mlp, small_bert, vector_batch
 
@@ -75,6 +75,16 @@ def test_ia3_is_one_factor_for_each_output():
     adapt(network, match=["0"], kind="ia3")
     layer = drawn(network)[0]
     torch.testing.assert_close(layer(inputs), plain(inputs) * layer.ia3_l["default"].flatten())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_runs_where_a_network_lies_channels_last(kind):
+    network, images = SmallResNet().eval(), image_batch()[0]
+    adapt(network, kind=kind, rank=2)
+    expected = drawn(network)(images)
+    network.to(memory_format=torch.channels_last)
+    lay_out_adapters(network)
+    torch.testing.assert_close(network(images.to(memory_format=torch.channels_last)), expected)
 
 
 def test_training_is_what_a_loop_by_hand_does():

@@ -41,6 +41,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "ema": 0.9, "accumulate": 2, "head": "few_shot",
         "data": {"train": "photos", "val": 0.25, "size": 16, "workers": 2},
     },
+    "adapters, with dropout": {"replay": "off", "lora": {"kind": "dora", "rank": 2, "dropout": 0.2}},
 }  # fmt: skip
 
 

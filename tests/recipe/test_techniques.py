@@ -25,7 +25,14 @@ def phases(found: Recipe) -> list[tuple[Any, int, float]]:
     return [(phase.freeze.words(), phase.epochs, phase.lr) for phase in found.phases]
 
 
-ONE_PHASE = {"frozen": ("all", 30, 1e-3), "full": ("none", 100, 1e-4), "discriminative": ("none", 80, 5e-4)}
+ONE_PHASE = {
+    "frozen": ("all", 30, 1e-3),
+    "full": ("none", 100, 1e-4),
+    "discriminative": ("none", 80, 5e-4),
+    "lora": ("all", 20, 1e-4),
+    "bitfit": ({"train": ["biases", "head"]}, 20, 1e-3),
+    "norm_only": ({"train": ["norms", "head"]}, 20, 1e-3),
+}
 
 
 @pytest.mark.parametrize("name", ONE_PHASE)
@@ -37,6 +44,15 @@ def test_one_phase(name: str) -> None:
     shorter = expanded(recipe({"name": name, "epochs": 3, "lr": 0.5, "patience": 2}), nobody_asks)
     assert phases(shorter) == [(ONE_PHASE[name][0], 3, 0.5)]
     assert shorter.phases[0].patience == 2
+
+
+def test_lora_has_adapters_of_its_own_or_those_of_the_recipe() -> None:
+    found = expanded(recipe("lora"), nobody_asks).lora
+    assert found is not None
+    assert (found.kind, found.rank, found.targets.words()) == ("lora", 8, "all")
+    found = expanded(recipe("lora", lora={"kind": "dora", "rank": 4}), nobody_asks).lora
+    assert found is not None
+    assert (found.kind, found.rank) == ("dora", 4)
 
 
 def test_gradual_goes_down_by_parts() -> None:

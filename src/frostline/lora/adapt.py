@@ -11,7 +11,7 @@ from frostline.errors import SelectorError, UserError
 from frostline.freezing import check_free
 from frostline.lora.kinds import KINDS, NAME, Kind, library, peft_config
 from frostline.lora.targets import targets
-from frostline.selection import ExampleInput, adapted_layers, bare, outline, parse_call
+from frostline.selection import INSIDE, ExampleInput, adapted_layers, bare, outline, parse_call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +141,17 @@ def adapt_layers(
         added=sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in before),
         total=sum(parameter.numel() for parameter in model.parameters()),
     )
+
+
+def lay_out_adapters(model: nn.Module) -> None:
+    """Let the matrices of adapters lie in memory as they are written, where a network was laid out channels last.
+
+    PEFT's DoRA takes views of them, which fail otherwise.
+    """
+    for layer, _ in adapted_layers(model).values():
+        for name, parameter in layer.named_parameters():
+            if not name.startswith(f"{INSIDE}."):
+                parameter.data = parameter.data.contiguous()
 
 
 def _check(*, kind: str, rank: int, alpha: float | None, dropout: float) -> None:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from frostline.data import Buckets, Share, each_part
 from frostline.errors import FrostlineError, UserError
+from frostline.lora import lay_out_adapters
 from frostline.processes import is_one_of_several
 from frostline.training.allocator import keep_freed_memory
 
@@ -88,6 +89,7 @@ class Runtime:
         model.to(self.device)
         if any(isinstance(module, nn.Conv2d) for module in model.modules()) and not self.shards:
             model.to(memory_format=torch.channels_last)
+            lay_out_adapters(model)
         return model
 
     def loader(self, loader: DataLoader[Any] | Buckets) -> DataLoader[Any] | Buckets:
