@@ -37,8 +37,20 @@ def test_the_loop_in_the_readme_runs_and_its_proof_has_no_failing_claim(capsys: 
     assert capsys.readouterr().out.startswith("the freeze held: 240 parameters held, 578 trained;")
 
 
+def test_the_adapters_in_the_readme_are_put_in_kept_and_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, code, *_ = blocks("python")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert capsys.readouterr().out.startswith("lora of rank 4 in 2 layers: 1,024 parameters")
+    assert (tmp_path / "adapters" / "adapter_model.safetensors").is_file()
+    assert len(names["network"].state_dict()) == 6
+
+
 def test_the_thawing_loop_in_the_readme_runs_and_thaws() -> None:
-    _, _, code, _ = blocks("python")
+    _, _, _, code, _ = blocks("python")
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["schedule"].phases[1].freeze.words() == {"train": ["head", "stem"]}
