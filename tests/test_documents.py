@@ -77,8 +77,8 @@ def test_the_recipe_in_the_readme_loads(tmp_path: Path) -> None:
     loaded = load_recipe(str(tmp_path / "photos.yaml"))
     assert [str(phase.freeze) for phase in loaded.phases] == ["all", "through: stage4"]
     for addition in additions:
-        # A technique is written in place of phases.
-        above = recipe.partition("phases:")[0] if "technique:" in addition else recipe
+        # A technique is written in place of phases, and phases are written once.
+        above = recipe.partition("phases:")[0] if re.search("^(technique|phases):", addition, re.M) else recipe
         (tmp_path / "more.yaml").write_text(above + addition, encoding="utf-8")
         assert load_recipe(str(tmp_path / "more.yaml")) != loaded
 
