@@ -31,12 +31,13 @@ SURFACE = {
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "HEAD NECK STEM Convention ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution "
     "Selector resolve Stage Words all_tensors call first_tensor outline parents_of parse role_of undisturbed",
-    "frostline.tasks": "Batch Classification ImageTask Inputs Loader TextTask moved scores shape_of worst_mistakes",
+    "frostline.tasks": "Batch Classification ImageTask Inputs Loader Rows Task TextTask moved scores shape_of "
+    "worst_mistakes",
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State beginning "
-    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot is_out_of_memory load_checkpoint "
-    "machine peak_rss_mb predict put read_snapshot run_phase said shard take_up_beginning versions",
+    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot is_out_of_memory judge load_checkpoint "
+    "machine peak_rss_mb put read_snapshot run_phase said shard take_up_beginning versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 

@@ -26,7 +26,7 @@ from frostline.errors import DataError, RunFailure
 from frostline.recipe.data import read_folder, usable
 from frostline.record import Evaluation, Skipped
 from frostline.selection import call
-from frostline.tasks import Classification, Inputs, moved, scores
+from frostline.tasks import Inputs, Task, moved, scores
 from frostline.training import Runtime, evaluate, is_out_of_memory, said
 
 BATCH_SIZE = 32
@@ -98,7 +98,7 @@ def evaluate_run(
     return judged, tuple(Skipped(name=fault.name, reason=fault.reason) for fault in skipped), read.notes
 
 
-def _judged(model: nn.Module, samples: Samples, *, task: Classification, runtime: Runtime, split: str) -> Evaluation:
+def _judged(model: nn.Module, samples: Samples, *, task: Task, runtime: Runtime, split: str) -> Evaluation:
     """Judge a network, with fewer samples at once where memory does not suffice: the machine may be a smaller one."""
     while True:
         try:

@@ -13,7 +13,7 @@ from frostline.recipe.assembly import rebuilt
 from frostline.recipe.load import load_recipe
 from frostline.recipe.schema import Recipe
 from frostline.record import RECIPE_FILE, TOKENIZER, RunRecord, read_record
-from frostline.tasks import Classification, ImageTask, TextTask
+from frostline.tasks import ImageTask, Task, TextTask
 from frostline.training import checkpoint_of, load_checkpoint
 
 
@@ -49,7 +49,7 @@ class Trained:
         return "text" if isinstance(self.spec, TextSpec) else "picture"
 
     @property
-    def task(self) -> Classification:
+    def task(self) -> Task:
         """What a batch is, and how predictions are judged."""
         common: dict[str, Any] = {
             "classes": self.classes,

@@ -20,7 +20,7 @@ from frostline.recipe.remarks import of_plans, of_schedules, of_settings, of_tec
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
 from frostline.selection import HEAD, Outline, call, outline, parents_of, undisturbed
-from frostline.tasks import Classification, scores, shape_of
+from frostline.tasks import Task, scores, shape_of
 
 # Statistics of a channel are steady after some tens of images.
 REFILL_IMAGES = 256
@@ -44,7 +44,7 @@ class Assembly:
     """
 
     recipe: Recipe
-    task: Classification
+    task: Task
     data: Split
     skipped: tuple[Fault, ...]
     model: nn.Module
@@ -113,7 +113,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     return assembly
 
 
-def _checked_schedules(recipe: Recipe, task: Classification, samples: Samples, *, shares: Sequence[Share]) -> list[int]:
+def _checked_schedules(recipe: Recipe, task: Task, samples: Samples, *, shares: Sequence[Share]) -> list[int]:
     """See that every phase has room for its warm-up, before the first and not hours later; give steps of an epoch.
 
     Raises:
@@ -191,7 +191,7 @@ def plan_phase(read: Outline, phase: Phase, *, norm: str, held_before: Sequence[
 
 
 def mend_norms(
-    recipe: Recipe, model: nn.Module, plans: tuple[FreezePlan, ...], *, task: Classification, samples: Samples
+    recipe: Recipe, model: nn.Module, plans: tuple[FreezePlan, ...], *, task: Task, samples: Samples
 ) -> list[str]:
     """Find BatchNorm layers that cannot be trained; fill them where that is asked, and say what was found."""
     unfilled = unfilled_norms(model)

@@ -11,7 +11,7 @@ from frostline.data import Samples
 from frostline.recipe.images import check_channels, image_task, input_spec
 from frostline.recipe.schema import Recipe
 from frostline.recipe.texts import text_spec, text_task
-from frostline.tasks import Classification
+from frostline.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class TaskKind:
     """
 
     spec: Callable[[Recipe, Backbone], Any]
-    task: Callable[[Recipe, Samples, Any, int], tuple[Classification, list[str]]]
+    task: Callable[[Recipe, Samples, Any, int], tuple[Task, list[str]]]
     check: Callable[[nn.Module, Any, str], None] = lambda model, spec, name: None
 
 

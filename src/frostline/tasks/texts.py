@@ -15,7 +15,8 @@ from frostline.data.samples import Samples
 from frostline.data.sampling import Entries, Order
 from frostline.data.sharing import Share
 from frostline.errors import DataError
-from frostline.tasks.classification import ALONE, Batch, Classification
+from frostline.tasks.classification import Classification
+from frostline.tasks.task import ALONE, Batch
 
 
 class Padded(Dataset[tuple[dict[str, Tensor], int, int]]):
