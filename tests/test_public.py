@@ -30,9 +30,10 @@ SURFACE = {
     "text_starter verify_recipe verify_run",
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "HEAD NECK STEM Convention ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution "
-    "Selector resolve Stage Words all_tensors call first_tensor outline parents_of parse role_of undisturbed",
-    "frostline.tasks": "Batch Classification ImageTask Inputs Loader Rows Task TextTask moved scores shape_of "
-    "worst_mistakes",
+    "Selector resolve Stage Words all_tensors call first_tensor outline parents_of parse role_of tied_at_first "
+    "undisturbed",
+    "frostline.tasks": "Batch Classification ImageTask Inputs Loader MaskedTextTask Rows Task TextTask moved scores "
+    "shape_of worst_mistakes",
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State beginning "

@@ -144,7 +144,7 @@ class Mistake:
 class Evaluation:
     """A network judged on one set: loss, metrics, and the confusion matrix (rows: truth, columns: prediction).
 
-    `mistakes` are those that it was surest of.
+    `mistakes` are those that it was surest of. Where samples have no classes, both are empty.
     """
 
     split: str

@@ -96,6 +96,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "shard": False,
         "ema": None,
         "augment": {"policy": "none", "transforms": None, "flip": "auto", "mixup": 0.0, "cutmix": 0.0},
+        "mask": 0.15,
         "sampling": "shuffled",
         "loss": {"label_smoothing": 0.0, "class_weights": "none"},
         "precision": "fp32",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from frostline.backbones import InputSpec, TextSpec, elsewhere, load_huggingface, save_huggingface
+from frostline.backbones import InputSpec, Kind, TextSpec, elsewhere, load_huggingface, save_huggingface
 from frostline.deployment.agreement import MOST_APART, distance
 from frostline.deployment.onnx import onnx_model
 from frostline.deployment.trained import Trained, load_run
@@ -26,8 +26,12 @@ EXPORT = "export"
 ONNX = "model.onnx"
 WEIGHTS = "model.safetensors"
 HUGGINGFACE = "huggingface"
-# What transformers calls a classifier of images, and what prepares them.
-_OF_IMAGES = ("ImageClassification", "ImageProcessor")
+# What transformers calls what each task learns, and what prepares its samples.
+_CALLED: dict[Kind, tuple[str, str]] = {
+    "images": ("ImageClassification", "ImageProcessor"),
+    "text": ("SequenceClassification", "Tokenizer"),
+    "masked_text": ("MaskedLM", "Tokenizer"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +161,9 @@ def _write_weights(finished: Trained, stage: Path) -> tuple[Exported, tuple[str,
         path = stage / HUGGINGFACE
         notes = save_huggingface(finished.model, path, classes=classes, spec=finished.spec)
         is_text = isinstance(finished.spec, TextSpec)
-        classifier, prepares = ("SequenceClassification", "Tokenizer") if is_text else _OF_IMAGES
+        learned, prepares = _CALLED[finished.recipe.task]
         code = (
-            f'model = transformers.AutoModelFor{classifier}.from_pretrained("{path}")',
+            f'model = transformers.AutoModelFor{learned}.from_pretrained("{path}")',
             f'{"tokenizer" if is_text else "processor"} = transformers.Auto{prepares}.from_pretrained("{path}")',
         )
         return Exported(

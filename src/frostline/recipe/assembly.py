@@ -19,7 +19,7 @@ from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.remarks import of_plans, of_schedules, of_settings, of_technique, of_what_is_written
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
-from frostline.selection import HEAD, Outline, call, outline, parents_of, undisturbed
+from frostline.selection import HEAD, Outline, call, outline, parents_of, tied_at_first, undisturbed
 from frostline.tasks import Task, scores, shape_of
 
 # Statistics of a channel are steady after some tens of images.
@@ -83,7 +83,8 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     task, of_task = kind.task(recipe, data.train, spec, processes)
     remarks += of_task
     read = outline(model, example_input=spec.example(), head=backbone.head_parts or head)
-    _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name, head=head)
+    read = tied_at_first(read) if kind.of_words else read
+    _check_scores(model, spec, num_classes=None if kind.of_words else len(classes), name=recipe.model.name, head=head)
     before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
     leasts = [least_samples(model, plan, processes=processes) for plan in plans]
@@ -214,11 +215,12 @@ def mend_norms(
     return [f"{count}, and {len(harmed)} of them run in train mode, which ruins the network: write `norm: refill`"]
 
 
-def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int, name: str, head: str) -> None:
-    """Try the network on one sample: it must take it, and give one score for each class."""
+def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int | None, name: str, head: str) -> None:
+    """Try the network on one sample: it must take it, and give one score for each class; None: those of each token."""
     what, count = ("picture", 1) if isinstance(spec, InputSpec) else ("text", 2)
     example = spec.example() if count == 1 else spec.noise(count, generator=torch.Generator().manual_seed(0))
     given = example if isinstance(example, Tensor) else next(iter(example.values()))
+    with_head = "" if num_classes is None else f"with a new {head} in place of its last linear layer or convolution "
     try:
         with undisturbed(model), torch.no_grad():
             model.eval()
@@ -226,10 +228,13 @@ def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int, name: str, 
     except Exception as error:
         raise NetworkError(
             f"network {name}",
-            found=f"with a new {head} in place of its last linear layer or convolution it takes no {what}s of "
+            found=f"{with_head}it takes no {what}s of "
             f"{shape_of(given)} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]})",
             do="`data.size` and `data.channels` say what it is given" if what == "picture" else "name another network",
         ) from None
+    if num_classes is None:
+        _check_words(scores(output), given, name)
+        return
     found = shape_of(scores(output))
     if found != f"{count} × {num_classes}":
         raise NetworkError(
@@ -237,6 +242,16 @@ def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int, name: str, 
             found=f"with a new {head} it gives {found} for {counted(count, what)}, wanted {count} × {num_classes}: "
             "one score for each class",
             do="name a network whose last linear layer or convolution is its classifier",
+        )
+
+
+def _check_words(output: Tensor, ids_NL: Tensor, name: str) -> None:
+    """See that a network gives scores for each token."""
+    if output.shape[:2] != ids_NL.shape or output.ndim != 3:
+        raise NetworkError(
+            f"network {name}",
+            found=f"it gives {shape_of(output)} for {shape_of(ids_NL)} tokens, wanted scores for each of them",
+            do="name another network",
         )
 
 

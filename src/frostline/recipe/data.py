@@ -210,6 +210,8 @@ def _usable(read: dict[str, Samples], *, skip: bool) -> tuple[dict[str, Samples]
 
 
 def _check_counts(train: Samples) -> None:
+    if not train.classes:
+        return
     for name, count in zip(train.classes, np.bincount(train.labels, minlength=len(train.classes)), strict=True):
         if count < FEWEST_OF_A_CLASS:
             raise DataError(

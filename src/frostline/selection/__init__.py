@@ -19,6 +19,7 @@ from frostline.selection.parts import (
 )
 from frostline.selection.resolve import Resolution, resolve
 from frostline.selection.selector import Selector, Words, parse
+from frostline.selection.tied import tied_at_first
 
 if TYPE_CHECKING:
     from frostline.selection.inputs import ExampleInput
@@ -57,6 +58,7 @@ __all__ = [
     "parse",
     "resolve",
     "role_of",
+    "tied_at_first",
     "undisturbed",
 ]
 

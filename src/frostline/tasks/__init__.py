@@ -2,6 +2,7 @@
 
 from frostline.tasks.classification import Classification
 from frostline.tasks.images import ImageTask
+from frostline.tasks.masked_texts import MaskedTextTask
 from frostline.tasks.mistakes import worst_mistakes
 from frostline.tasks.task import Batch, Inputs, Loader, Rows, Task, moved, scores, shape_of
 from frostline.tasks.texts import TextTask
@@ -12,6 +13,7 @@ __all__ = [
     "ImageTask",
     "Inputs",
     "Loader",
+    "MaskedTextTask",
     "Rows",
     "Task",
     "TextTask",
