@@ -14,7 +14,7 @@ SURFACE = {
     "frostline.cli": "main",
     "frostline.data": "Augment Buckets Fault Mix Samples Share Split Texts Words bounds_of class_weights counted "
     "each_part fault_of find_faults harmless_flip has_columns holds_texts least_samples list_pictures list_texts "
-    "named_parts open_picture pass_by policy read_picture read_samples refuse split split_by_length",
+    "named_parts open_picture pass_by policy read_picture read_samples refuse split split_by_length unlabelled",
     "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder "
     "predict_texts",
     "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "
@@ -26,8 +26,8 @@ SURFACE = {
     "make_optimizer make_schedule param_groups stage_rates",
     "frostline.prepare": "Glyphs render_glyphs",
     "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe Schedule Technique "
-    "assemble check_free dump_recipe expanded finetune library_names library_text load_recipe stage_names starter "
-    "text_starter verify_recipe verify_run",
+    "assemble check_free dump_recipe expanded finetune library_names library_text load_recipe masked_recipe "
+    "stage_names starter text_starter verify_recipe verify_run",
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "HEAD NECK STEM Convention ExampleInput Layer ModuleEntry Outline ParameterEntry Resolution "
     "Selector resolve Stage Words all_tensors call first_tensor outline parents_of parse role_of tied_at_first "

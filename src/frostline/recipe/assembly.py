@@ -55,12 +55,13 @@ class Assembly:
     rebuild: Callable[[], nn.Module]
 
 
-def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
+def assemble(recipe: Recipe, *, processes: int = 1, train: Samples | None = None) -> Assembly:
     """Read the data, build the network and make the plans of a recipe.
 
     Args:
         recipe: what was asked.
         processes: that train together, each with batches of its own.
+        train: as for `gather`.
 
     Raises:
         DataError: folders, classes or pictures that cannot be trained on.
@@ -71,7 +72,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
         UserError: an augmentation that cannot be done.
     """
     asked, recipe = recipe, expanded(recipe, lambda: stage_names(recipe))
-    gathered = gather(recipe)
+    gathered = gather(recipe, train=train)
     data = gathered.parts
     torch.manual_seed(recipe.seed)
     backbone = _built(recipe, weights=recipe.model.weights)

@@ -44,6 +44,7 @@ TASK_KEYS: dict[Path, tuple[Any, tuple[str, ...]]] = {
     ("loss", "label_smoothing"): (0.0, _OF_CLASSES),
     ("loss", "class_weights"): ("none", _OF_CLASSES),
     ("mask",): (0.15, ("masked_text",)),
+    ("pretrain",): (None, ("text",)),
 }
 _OF_CLASSES_METRICS = ("balanced_accuracy", "macro_f1")
 _NOTHING_TO_WAIT_FOR = "there is no validation to be patient about; give data.val a share or a folder"
@@ -78,6 +79,8 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     model = words.get("model")
     if isinstance(model, Mapping) and model.get("keep_head") is True and model.get("weights") == "none":
         yield ("model", "keep_head"), "true, and `weights: none` have no head to keep; leave one out"
+    if isinstance(model, Mapping) and model.get("keep_head") is True and isinstance(words.get("pretrain"), Mapping):
+        yield ("model", "keep_head"), "true, and what comes from `pretrain` has no head for classes; leave one out"
     optimizer = words.get("optimizer")
     if isinstance(optimizer, Mapping) and optimizer.get("momentum") is not None:
         name = optimizer.get("name", "adamw")

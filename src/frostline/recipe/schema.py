@@ -160,6 +160,21 @@ class Technique(Worded):
     )
 
 
+class Pretrain(Strict):
+    """Masked language modelling on the user's own texts, before a network is fine-tuned on those with labels."""
+
+    epochs: Count = Field(description="how many epochs")
+    lr: Annotated[float, Field(gt=0)] = Field(description="the learning rate, above 0")
+    texts: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="a table, data set or .txt file of texts, without labels; null: the training texts of this recipe, "
+        "without those of validation and test",
+    )
+    mask: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.15, description="the share of the words of a text that are asked for"
+    )
+
+
 def _some(what: str) -> BeforeValidator:
     """Refuse an empty list. Not min_length: pydantic counts valid items only, and calls a list of one bad too short."""
 
@@ -283,6 +298,11 @@ class Recipe(Strict):
         default=None,
         description="in place of phases: frozen, gradual, discriminative, full, few_shot, two_stage, freeze_out, or a "
         "mapping with its settings; `frostline recipe show` writes it out",
+    )
+    pretrain: Pretrain | None = Field(
+        default=None,
+        description="of text: first learn the masked words of one's own texts, in a run of its own in the folder "
+        "`pretraining`, and go on from its best weights; `frostline recipe show` writes its recipe out",
     )
     optimizer: Optimizer = Field(default=Optimizer(), description="adamw, adam, sgd, or a mapping with its settings")
     rates: Rates = Field(
