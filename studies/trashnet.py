@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from frostline.data import Samples
 from frostline.recipe import Recipe, assemble, finetune
-from frostline.tasks import Classification
+from frostline.tasks import Task
 from tables import spread, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,7 +105,7 @@ def _logistic(seed: int) -> float:
 
 
 @torch.no_grad()
-def _features(model: nn.Module, task: Classification, samples: Samples) -> Tensor:
+def _features(model: nn.Module, task: Task, samples: Samples) -> Tensor:
     """Give what enters the classifier, N × 1280."""
     seen: list[Tensor] = []
 

@@ -14,7 +14,7 @@ SURFACE = {
     "frostline.cli": "main",
     "frostline.data": "Augment Buckets Fault Mix Samples Share Split Texts Words bounds_of class_weights counted "
     "each_part fault_of find_faults harmless_flip has_columns holds_texts least_samples list_pictures list_texts "
-    "named_parts open_picture pass_by policy read_picture read_samples refuse split split_by_length",
+    "named_parts open_picture pass_by policy read_picture read_samples refuse split split_by_length unlabelled",
     "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder "
     "predict_texts",
     "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "
@@ -28,18 +28,19 @@ SURFACE = {
     "make_optimizer make_schedule param_groups stage_rates",
     "frostline.prepare": "Glyphs render_glyphs",
     "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe Schedule Technique "
-    "assemble check_free dump_recipe expanded finetune library_names library_text load_recipe stage_names starter "
-    "text_starter verify_recipe verify_run",
+    "assemble check_free dump_recipe expanded finetune library_names library_text load_recipe masked_recipe "
+    "stage_names starter text_starter verify_recipe verify_run",
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
     "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor outline "
-    "parents_of parse parse_call pick role_of undisturbed",
-    "frostline.tasks": "Batch Classification ImageTask Inputs Loader TextTask moved scores shape_of worst_mistakes",
+    "parents_of parse parse_call pick role_of tied_at_first undisturbed",
+    "frostline.tasks": "Batch Classification ImageTask Inputs Loader MaskedTextTask Rows Task TextTask moved scores "
+    "shape_of worst_mistakes",
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State beginning "
-    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot is_out_of_memory load_checkpoint "
-    "machine peak_rss_mb predict put read_snapshot run_phase said shard take_up_beginning versions",
+    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot is_out_of_memory judge load_checkpoint "
+    "machine peak_rss_mb put read_snapshot run_phase said shard take_up_beginning versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 

@@ -20,6 +20,8 @@ CARD_FILE = "model.json"
 # The folder of what turns texts into numbers.
 TOKENIZER = "tokenizer"
 CHECKPOINTS = "checkpoints"
+# The folder of the run that a run goes on from, within its own.
+PRETRAINING = "pretraining"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +146,7 @@ class Mistake:
 class Evaluation:
     """A network judged on one set: loss, metrics, and the confusion matrix (rows: truth, columns: prediction).
 
-    `mistakes` are those that it was surest of.
+    `mistakes` are those that it was surest of. Where samples have no classes, both are empty.
     """
 
     split: str
@@ -171,7 +173,8 @@ class RunRecord:
     `status` is "finished", or "failed" with the reason in `failure`. `digests` has the SHA-256 of tensors by name:
     under `start` of what every phase held, before the first; under `final` of the whole network as the run ended.
     `augmentation` has the random changes to training pictures with all their arguments. `input` is what the network
-    was given (as in `InputSpec`), and `code` the SHA-256 of a user's own file with the network.
+    was given (as in `InputSpec`), and `code` the SHA-256 of a user's own file with the network. `pretraining` says from
+    which run on masked words the network came, if from one: its folder, the digest of its weights, how good it was.
     """
 
     name: str
@@ -195,6 +198,7 @@ class RunRecord:
     augmentation: tuple[str, ...] = ()
     input: Json = field(default_factory=dict)
     code: str = ""
+    pretraining: Json = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     status: Literal["finished", "failed"] = "finished"

@@ -86,6 +86,7 @@ def test_defaults_are_the_documented_ones() -> None:
         ),
         "technique": None,
         "lora": None,
+        "pretrain": None,
         "optimizer": {"name": "adamw", "weight_decay": 0.01, "momentum": None},
         "rates": "none",
         "schedule": {"name": "cosine", "first_epochs": 20, "growth": 2, "rise": None, "ratio": 32.0},
@@ -97,6 +98,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "shard": False,
         "ema": None,
         "augment": {"policy": "none", "transforms": None, "flip": "auto", "mixup": 0.0, "cutmix": 0.0},
+        "mask": 0.15,
         "sampling": "shuffled",
         "loss": {"label_smoothing": 0.0, "class_weights": "none"},
         "precision": "fp32",
@@ -392,7 +394,7 @@ def test_the_json_schema_explains_every_key_and_forbids_others() -> None:
         mappings[name] = mappings[name]["oneOf"][1]
     assert set(mappings) == {
         "Recipe", "Data", "Columns", "Normalize", "Model", "Phase", "Technique", "Optimizer", "Schedule", "Augment",
-        "Lora", "Loss", "Replay"
+        "Lora", "Loss", "Pretrain", "Replay"
     }  # fmt: skip
     for name, mapping in mappings.items():
         assert mapping["additionalProperties"] is False, name

@@ -35,7 +35,7 @@ def build(
             `path/to/file.py:callable` (a class, or a function that gives a network).
         weights: `pretrained` (what the source publishes; for a callable: the weights it comes with), `none` (random
             ones), or a file: safetensors, or a pickle that holds nothing but tensors; for ultralytics its `.pt` too.
-        kind: what it shall classify; None: what it is made for.
+        kind: what it shall learn; None: what it is made for.
         tokenizer: of a network for texts, a folder or ORG/NAME; None: the network's own.
 
     Returns:
@@ -61,7 +61,7 @@ def build(
         made = from_ultralytics(rest, weights=weights)
     else:
         made = _filled(_PLAIN[source](rest, pretrained=weights == "pretrained"), name, weights)
-    if kind == "text" and not isinstance(made.input, TextSpec):
+    if kind not in (None, "images") and not isinstance(made.input, TextSpec):
         raise NetworkError(
             f"network {name}", found="a network that reads no texts", do="name one of transformers: hf/…"
         )

@@ -1,4 +1,4 @@
-"""A name on the Hugging Face hub, or a folder → its classifier of images or texts, with what prepares their input.
+"""A name on the Hugging Face hub, or a folder → its classifier of images or texts, or its model of masked words.
 
 Code that comes with a network from the hub is never run, and no weights are unpickled but plain tensors.
 """
@@ -36,16 +36,16 @@ UNREACHED = f"{SAVED}; what was fetched once is found again, and HF_HUB_OFFLINE=
 
 
 def from_huggingface(name: str, *, weights: str, kind: Kind | None = None, tokenizer: str | None = None) -> Backbone:
-    """Build a classifier of transformers.
+    """Build a classifier of transformers, or a masked language model.
 
     Args:
         name: `ORG/NAME` on the hub, or a folder: relative, or absolute (behind a second slash: `hf//data/vit`).
         weights: `pretrained` (those beside the configuration), `none` (random ones), or a file of weights.
-        kind: what it classifies; None: what it is made for.
+        kind: what it learns; None: what it is made to classify.
         tokenizer: folder, or name on the hub, of the tokenizer of a network for texts; None: the network's own.
 
     Returns:
-        The network with its own classifier; where its weights have none, with a new one.
+        The network with its own classifier, or what gives its words; where its weights have none, with a new one.
 
     Raises:
         NetworkError: no such folder or network, one that needs code of its own, that classifies nothing of this
@@ -70,7 +70,7 @@ def from_huggingface(name: str, *, weights: str, kind: Kind | None = None, token
             model, head, fresh = _with_weights(
                 chosen, config, where=where, weights=weights, kind=kind, asked=asked, reach=reach
             )
-        if kind == "text":
+        if kind != "images":
             place = where if tokenizer is None else _place(tokenizer, f"tokenizer {tokenizer}", needs=None)
             reach = {**reach, "local_files_only": not _reachable(place)}
             reads = text_spec(place, model, asked=asked, reach=reach)
@@ -82,7 +82,7 @@ def from_huggingface(name: str, *, weights: str, kind: Kind | None = None, token
             spec, unmeasured = _input(where, config, reach)
             notes = (*notes, *unmeasured)
     labels = tuple(str(label) for _, label in sorted((config.id2label or {}).items()))
-    named = weights == "pretrained" and not all(map(_NO_LABEL.fullmatch, labels))
+    named = kind != "masked_text" and weights == "pretrained" and not all(map(_NO_LABEL.fullmatch, labels))
     return Backbone(
         name=name,
         model=model,
@@ -90,7 +90,7 @@ def from_huggingface(name: str, *, weights: str, kind: Kind | None = None, token
         notes=notes,
         head=head,
         classes=labels if named else None,
-        head_parts=(*_beside(model), *fresh) if kind == "text" else (),
+        head_parts=tuple(dict.fromkeys((*_beside(model), *fresh))) if kind != "images" else (),
     )
 
 
@@ -133,12 +133,13 @@ def _refused(error: Exception, where: str, asked: str) -> NetworkError:
 
 
 def _classifiers() -> dict[Kind, Any]:
-    """Give the classes of transformers that classify, by the kind of their configuration."""
+    """Give the classes of transformers that learn each kind of thing, by the kind of their configuration."""
     import transformers
 
     return {
         "images": transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
         "text": transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        "masked_text": transformers.MODEL_FOR_MASKED_LM_MAPPING,
     }
 
 
@@ -151,6 +152,11 @@ def _made_for(config: Any) -> Kind:
 def _class(config: Any, kind: Kind, asked: str) -> tuple[Any, tuple[str, ...]]:
     """Choose the class that classifies: the one that was saved, but never one with several classifiers."""
     every = _classifiers()
+    if kind == "masked_text":
+        if type(config) not in every[kind]:
+            found = f"a network of the kind {config.model_type}, of which there is no masked language model"
+            raise NetworkError(asked, found=found, do="name one that has been trained so, such as BERT or RoBERTa")
+        return every[kind][type(config)], ()
     if type(config) not in every[kind]:
         other: Kind = "images" if kind == "text" else "text"
         what, can = "texts" if kind == "text" else "images", type(config) in every[other]
@@ -207,7 +213,9 @@ def _with_weights(
         raise WeightsError(f"weights {weights}" if from_file else asked, found=refused.found, do=refused.do) from None
     missing = sorted({*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])})
     pooler = f"{model.base_model_prefix}.{POOLER}."
-    fresh = (pooler[:-1],) if kind == "text" and any(name.startswith(pooler) for name in missing) else ()
+    # Parts that a new classifier does not replace.
+    kept = {"images": (), "text": (pooler[:-1],), "masked_text": _beside(model)}[kind]
+    fresh = tuple(part for part in kept if any(name.startswith(f"{part}.") for name in missing))
     body = [name for name in missing if not (fresh and name.startswith(pooler)) and not _is_head(model, name)]
     more = _more_layers(model, loaded["unexpected_keys"])
     if body or more:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from frostline.backbones.text_input import TextSpec
 
 Channels = Literal["rgb", "bgr", "grey"]
-# What is learned: a class for each picture, or for each text.
-Kind = Literal["images", "text"]
+# What is learned: a class for each picture, or for each text, or the masked words of texts.
+Kind = Literal["images", "text", "masked_text"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

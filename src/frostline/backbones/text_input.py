@@ -123,18 +123,18 @@ class TextSpec:
     def example(self) -> dict[str, Tensor]:
         """Give one text as the network takes it, 1 × L, with one token of padding."""
         length = min(EXAMPLE_TOKENS, self.max_length)
-        return self._rows(self._words[torch.arange(length) % len(self._words)][None], torch.tensor([[length - 1]]))
+        return self._rows(self.words[torch.arange(length) % len(self.words)][None], torch.tensor([[length - 1]]))
 
     def noise(self, count: int, *, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw texts of the right shape: for each argument N × L, some of them padded."""
         longest = min(EXAMPLE_TOKENS, self.max_length)
         length = int(torch.randint(longest // 2, longest + 1, (), generator=generator))
         ends_N1 = torch.randint(2, length + 1, (count, 1), generator=generator)
-        return self._rows(self._words[torch.randint(len(self._words), (count, length), generator=generator)], ends_N1)
+        return self._rows(self.words[torch.randint(len(self.words), (count, length), generator=generator)], ends_N1)
 
     @cached_property
-    def _words(self) -> Tensor:
-        """The numbers of words that are no marks."""
+    def words(self) -> Tensor:
+        """The numbers of words that are no marks, ascending."""
         marks = set(self.tokenizer.all_special_ids)
         return torch.tensor([number for number in range(len(self.tokenizer)) if number not in marks])
 

@@ -16,9 +16,9 @@ def save_huggingface(model: Any, folder: Path, *, classes: tuple[str, ...], spec
     """Write configuration, weights, and image processor or tokenizer of a network.
 
     Args:
-        model: a classifier of transformers, whose head has one output for each class.
+        model: of transformers; a classifier, whose head has one output for each class, or one of masked words.
         folder: it is made, and files in it are written over.
-        classes: their names, in the order of the outputs.
+        classes: their names, in the order of the outputs; none where words are learned.
         spec: what the network takes: an image processor stretches a picture to that size, without a crop.
 
     Returns:
@@ -28,10 +28,11 @@ def save_huggingface(model: Any, folder: Path, *, classes: tuple[str, ...], spec
         RunFailure: what was written does not load strictly.
     """
     with quiet():
-        model.config.num_labels = len(classes)
-        model.config.problem_type = "single_label_classification"  # what it came from may have been another
-        model.config.id2label = dict(enumerate(classes))
-        model.config.label2id = {name: label for label, name in enumerate(classes)}
+        if classes:
+            model.config.num_labels = len(classes)
+            model.config.problem_type = "single_label_classification"  # what it came from may have been another
+            model.config.id2label = dict(enumerate(classes))
+            model.config.label2id = {name: label for label, name in enumerate(classes)}
         model.save_pretrained(folder)
         processor = _processor(spec) if isinstance(spec, InputSpec) else spec.tokenizer
         if processor is not None:
@@ -46,7 +47,7 @@ def load_huggingface(folder: Path, *, kind: Kind = "images") -> nn.Module:
 
     Args:
         folder: what `save_huggingface` wrote.
-        kind: what the network classifies.
+        kind: what the network has learned.
 
     Returns:
         The network in eval mode.
@@ -54,11 +55,15 @@ def load_huggingface(folder: Path, *, kind: Kind = "images") -> nn.Module:
     Raises:
         RunFailure: a tensor is missing, left over or of another shape.
     """
-    from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+    import transformers
 
-    classifier: Any = AutoModelForImageClassification if kind == "images" else AutoModelForSequenceClassification
+    made: dict[Kind, Any] = {
+        "images": transformers.AutoModelForImageClassification,
+        "text": transformers.AutoModelForSequenceClassification,
+        "masked_text": transformers.AutoModelForMaskedLM,
+    }
     with quiet():
-        model, loaded = classifier.from_pretrained(
+        model, loaded = made[kind].from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
     wrong = [name for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in loaded[kind]]

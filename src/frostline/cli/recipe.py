@@ -55,19 +55,26 @@ def show_recipe(
     changes: Annotated[list[str] | None, CHANGES] = None,
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Print a recipe with every key, as a run would use it; a technique is written out as phases.
+    """Print a recipe with every key, as a run would use it.
+
+    A technique is written out as phases, and `pretrain` as the recipe of the run that it stands for.
 
     Example: frostline recipe show digits phases.0.epochs=5
     """
     from frostline.cli import show
-    from frostline.recipe import dump_recipe, expanded, load_recipe
+    from frostline.recipe import dump_recipe, expanded, load_recipe, masked_recipe
+    from frostline.record import PRETRAINING
 
     loaded = load_recipe(recipe, overrides=changes or [])
     loaded = expanded(loaded, lambda: _stage_names(loaded))
     if json:
         show.as_json(loaded.model_dump(mode="json"))
-    else:
-        print(dump_recipe(loaded), end="")
+        return
+    print(dump_recipe(loaded), end="")
+    if loaded.pretrain is not None:
+        print(f"\n# What `pretrain` stands for: a run before this one, in the folder `{PRETRAINING}` within its own.")
+        for line in dump_recipe(masked_recipe(loaded, Path(PRETRAINING))).splitlines():
+            print(f"# {line}")
 
 
 def _stage_names(recipe: "Recipe") -> Sequence[str]:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,10 @@ def show_evaluation(evaluation: "Evaluation", classes: Sequence[str], *, what: s
     """Print how a network was judged: the metrics, and for each class how many of its samples were told right."""
     from frostline.data import counted
 
-    print(f"{counted(evaluation.samples, what)} in {evaluation.split}: {_metrics(evaluation.metrics)}")
+    loss = "" if classes else f", loss {evaluation.loss:.4f} (perplexity {exp(evaluation.loss):.4g})"
+    print(f"{counted(evaluation.samples, what)} in {evaluation.split}: {_metrics(evaluation.metrics)}{loss}")
+    if not classes:
+        return
     print()
     rows = []
     for number, (name, row) in enumerate(zip(classes, evaluation.confusion, strict=True)):

@@ -66,6 +66,7 @@ def run(
     loaded = load_recipe(recipe, overrides=overrides)
     # Only now: a mistake in the recipe is told before torch is imported.
     from frostline.recipe import check_free, finetune
+    from frostline.record import PRETRAINING, RECIPE_FILE
     from frostline.training import display
 
     if not resume and not is_one_of_several():  # before the terminal is asked for
@@ -81,7 +82,8 @@ def run(
         )
     except RunFailure:
         if is_main():
-            show.warn([f"the run failed; what it left is in {out}, and its page is {out / 'report.html'}"])
+            left = out if (out / RECIPE_FILE).exists() else out / PRETRAINING
+            show.warn([f"the run failed; what it left is in {left}, and its page is {left / 'report.html'}"])
         raise
     if not is_main():
         return

@@ -8,7 +8,7 @@ from frostline.data.samples import Samples, Split, split
 from frostline.data.sampling import class_weights
 from frostline.data.sharing import Share, least_samples
 from frostline.data.sources import has_columns, read_samples
-from frostline.data.text_table import holds_texts
+from frostline.data.text_table import holds_texts, unlabelled
 from frostline.data.texts import Texts
 from frostline.data.unlabelled import list_pictures, list_texts
 
@@ -43,4 +43,5 @@ __all__ = [
     "refuse",
     "split",
     "split_by_length",
+    "unlabelled",
 ]

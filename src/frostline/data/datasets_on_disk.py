@@ -16,7 +16,7 @@ from frostline.data.listing import Listing, leads_out_reason
 from frostline.data.samples import FEWEST_CLASSES, Samples
 from frostline.data.stored import StoredPictures
 from frostline.data.table import LABEL_COLUMNS
-from frostline.data.text_table import TEXT_COLUMNS, labelled
+from frostline.data.text_table import TEXT_COLUMNS, labelled, unlabelled
 from frostline.data.texts import Texts
 from frostline.errors import DataError
 
@@ -43,7 +43,7 @@ def read_dataset(
 
     Args:
         folder: of a `Dataset`, or of a `DatasetDict`, which has several splits.
-        kind: `images` or `text`.
+        kind: `images`, `text`, or `masked_text`: texts of which no label is read.
         classes: labels that may be there, in the order of the labels; None: those that are there.
         follow_links: read pictures that the data set only names and that lie outside of its folder.
         columns: names of the columns, `path` (of the pictures) or `text`, and `label`; None: the one column of
@@ -61,6 +61,8 @@ def read_dataset(
     library = _library(asked)
     dataset = _open(folder, library, asked)
     wanted = columns or {}
+    if kind == "masked_text":
+        return replace(unlabelled(_content(dataset, wanted.get("text"), asked), source=str(folder)), notes=others)
     if kind == "text":
         return _texts(dataset, folder, library, classes=classes, wanted=wanted, others=others)
     column = _one_of(_of_kind(dataset, library.Image), wanted.get("path"), dataset, asked, what="pictures")
@@ -90,16 +92,21 @@ def _texts(
     others: Sequence[str],
 ) -> Samples:
     """Read the texts of a data set, and their labels."""
-    asked, name = f"data {folder}", wanted.get("text")
+    asked = f"data {folder}"
+    texts = _content(dataset, wanted.get("text"), asked)
+    labels = _label_column(dataset, _of_kind(dataset, library.ClassLabel), wanted.get("label"), asked)
+    names, labels_N, notes = _labels(dataset, labels, classes, asked)
+    samples = labelled(texts, source=str(folder), classes=names, labels_N=labels_N)
+    return replace(samples, notes=(*samples.notes, *notes, *others))
+
+
+def _content(dataset: Any, name: str | None, asked: str) -> Texts:
+    """Read the column of texts, by its name or a usual one."""
     there = [one for one, kind in dataset.features.items() if "string" in str(getattr(kind, "dtype", ""))]
     usual = [one for one in there if name is not None or one.lower() in TEXT_COLUMNS]
     column = _one_of(usual, name, dataset, asked, what="texts")
-    labels = _label_column(dataset, _of_kind(dataset, library.ClassLabel), wanted.get("label"), asked)
-    names, labels_N, notes = _labels(dataset, labels, classes, asked)
     content = tuple((text or "").strip() for text in dataset.data.column(column).to_pylist())
-    texts = Texts(content, np.arange(len(content)), "{source}[{place}]")
-    samples = labelled(texts, source=str(folder), classes=names, labels_N=labels_N)
-    return replace(samples, notes=(*samples.notes, *notes, *others))
+    return Texts(content, np.arange(len(content)), "{source}[{place}]")
 
 
 def _split_folder(folder: Path, split: str | None, part: str) -> Path:

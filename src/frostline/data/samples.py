@@ -26,7 +26,7 @@ class Samples:
 
     Attributes:
         source: where they come from, for messages.
-        classes: names of the classes; a label is a place in it.
+        classes: names of the classes; a label is a place in it. None where samples have no labels: all are 0 then.
         labels: N, int64.
         paths: N picture files, or none where the samples are something else.
         pixels: N × H × W grey pictures with values in 0 … 1, or None.
@@ -182,6 +182,8 @@ def split(
 ) -> Split:
     """Split by class with a seed: every class keeps its share in each part, and at least one sample for training.
 
+    Samples without classes are split as those of one.
+
     Args:
         samples: all there is to split.
         val: share of each class for validation, samples of their own, or None.
@@ -195,7 +197,7 @@ def split(
     generator = np.random.default_rng(seed)
     # Validation first: the same samples validate, however many train.
     parts: dict[str, list[np.ndarray]] = {"val": [], "train": [], "test": []}
-    for label, name in enumerate(samples.classes):
+    for label, name in enumerate(samples.classes or (None,)):
         mine = generator.permutation(np.flatnonzero(samples.labels == label))
         num_val, num_test = (_share(part, len(mine)) for part in (val, test))
         num_train = len(mine) - num_val - num_test if per_class is None else per_class
@@ -204,10 +206,12 @@ def split(
         wanted_rest = int(test == "rest")
         if num_train < 1 or num_test < wanted_rest or num_train + num_val + num_test > len(mine):
             needed = max(num_train, 1) + num_val + max(num_test, wanted_rest)
-            have = counted(len(mine), samples.what)
+            have = f"{'there is' if len(mine) == 1 else 'there are'} {counted(len(mine), samples.what)}"
+            if name is not None:
+                have = f"class {name} has {counted(len(mine), samples.what)}"
             raise DataError(
                 f"data {samples.source}",
-                found=f"class {name} has {have}, and training, validation and test need {needed}",
+                found=f"{have}, and training, validation and test need {needed}",
                 do=f"add {samples.what}s, or ask for fewer (`data.per_class`, `data.val`, `data.test`)",
             )
         cuts = np.cumsum([num_val, num_train, num_test])

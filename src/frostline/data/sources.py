@@ -1,4 +1,4 @@
-"""Where labelled samples may lie: class folders, a table, or a data set on disk."""
+"""Where samples may lie: class folders, a table, lines of text, or a data set on disk."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from frostline.data.manifest import read_manifest
 from frostline.data.samples import Samples
 from frostline.data.table import TABLES
 from frostline.data.text_table import read_texts
+from frostline.data.unlabelled import read_unlabelled
 from frostline.errors import DataError
 
 
@@ -28,12 +29,13 @@ def read_samples(
     split: str | None = None,
     part: str = "train",
 ) -> Samples:
-    """Read labelled samples from wherever they lie; no picture is opened yet.
+    """Read samples from wherever they lie; no picture is opened yet.
 
     Args:
         source: a folder with one folder of pictures a class, a table (CSV, TSV, JSON lines) of paths or texts and
             labels, or a folder that Hugging Face `datasets` wrote with `save_to_disk`.
-        kind: `images` or `text`.
+        kind: `images`, `text`, or `masked_text`: texts of which no label is read, and which may also be the lines of a
+            .txt file.
         classes: names that may be there, in the order of the labels; None: those that are there.
         follow_links: follow links that lead out of the folder; without that each is a fault of the samples.
         columns: names of the columns `path` or `text`, and `label`; None: by their usual names.
@@ -49,6 +51,8 @@ def read_samples(
         )
     if split is not None:
         raise DataError(f"data {source}", found=f"no data set with a split {split}", do="leave the split out")
+    if kind == "masked_text":
+        return read_unlabelled(source, columns=columns)
     if kind == "text":
         return read_texts(source, classes=classes, columns=columns)
     if source.suffix.lower() in TABLES and not source.is_dir():

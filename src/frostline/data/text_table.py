@@ -97,6 +97,11 @@ def labelled(texts: Texts, *, source: str, classes: Sequence[str], labels_N: np.
     )
 
 
+def unlabelled(texts: Texts, *, source: str) -> Samples:
+    """Give texts as samples without classes."""
+    return Samples(source=source, classes=(), labels=np.zeros(len(texts.content), dtype=np.int64), texts=texts)
+
+
 def _mistakes(label: str, known: Sequence[str]) -> Iterator[str]:
     if not label:
         yield "it has no label"

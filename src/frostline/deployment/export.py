@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from frostline.backbones import InputSpec, TextSpec, elsewhere, load_huggingface, save_huggingface
+from frostline.backbones import InputSpec, Kind, TextSpec, elsewhere, load_huggingface, save_huggingface
 from frostline.deployment.adapters import ADAPTERS, write_adapters
 from frostline.deployment.exported import Exported, agree, load_strictly
 from frostline.deployment.onnx import onnx_model
@@ -26,8 +26,12 @@ EXPORT = "export"
 ONNX = "model.onnx"
 WEIGHTS = "model.safetensors"
 HUGGINGFACE = "huggingface"
-# What transformers calls a classifier of images, and what prepares them.
-_OF_IMAGES = ("ImageClassification", "ImageProcessor")
+# What transformers calls what each task learns, and what prepares its samples.
+_CALLED: dict[Kind, tuple[str, str]] = {
+    "images": ("ImageClassification", "ImageProcessor"),
+    "text": ("SequenceClassification", "Tokenizer"),
+    "masked_text": ("MaskedLM", "Tokenizer"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +159,9 @@ def _write_weights(finished: Trained, plain: nn.Module, stage: Path) -> tuple[Ex
         path = stage / HUGGINGFACE
         notes = save_huggingface(plain, path, classes=classes, spec=finished.spec)
         is_text = isinstance(finished.spec, TextSpec)
-        classifier, prepares = ("SequenceClassification", "Tokenizer") if is_text else _OF_IMAGES
+        learned, prepares = _CALLED[finished.recipe.task]
         code = (
-            f'model = transformers.AutoModelFor{classifier}.from_pretrained("{path}")',
+            f'model = transformers.AutoModelFor{learned}.from_pretrained("{path}")',
             f'{"tokenizer" if is_text else "processor"} = transformers.Auto{prepares}.from_pretrained("{path}")',
         )
         return Exported(

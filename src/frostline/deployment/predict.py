@@ -22,11 +22,11 @@ from frostline.data import (
     split_by_length,
 )
 from frostline.deployment.trained import Trained
-from frostline.errors import DataError, RunFailure
+from frostline.errors import DataError, RunError, RunFailure
 from frostline.recipe.data import read_folder, usable
 from frostline.record import Evaluation, Skipped
 from frostline.selection import call
-from frostline.tasks import Classification, Inputs, moved, scores
+from frostline.tasks import Inputs, Task, moved, scores
 from frostline.training import Runtime, evaluate, is_out_of_memory, said
 
 BATCH_SIZE = 32
@@ -71,7 +71,8 @@ def evaluate_run(
 
     Args:
         trained: the run.
-        folder: labelled samples, as a recipe's `data.test` names them; with the run's classes, or some of them.
+        folder: labelled samples, as a recipe's `data.test` names them; with the run's classes, or some of them, where
+            it has any.
         on_bad: `stop` or `skip` samples that cannot be used; None: as the recipe says.
         follow_links: follow links that lead out of the folder, also where the recipe does not.
         columns: names of the columns `path` or `text`, and `label`; None: as the recipe says, or by their usual names.
@@ -98,7 +99,7 @@ def evaluate_run(
     return judged, tuple(Skipped(name=fault.name, reason=fault.reason) for fault in skipped), read.notes
 
 
-def _judged(model: nn.Module, samples: Samples, *, task: Classification, runtime: Runtime, split: str) -> Evaluation:
+def _judged(model: nn.Module, samples: Samples, *, task: Task, runtime: Runtime, split: str) -> Evaluation:
     """Judge a network, with fewer samples at once where memory does not suffice: the machine may be a smaller one."""
     while True:
         try:
@@ -141,7 +142,11 @@ def predict_texts(trained: Trained, source: Path, *, column: str | None = None) 
 
     Raises:
         DataError: no such file or column, or no text in it.
+        RunError: the run has learned no classes.
     """
+    if trained.recipe.task == "masked_text":
+        found = "it has learned masked words, and no classes"
+        raise RunError(f"run {trained.run}", found=found, do="train a recipe of `task: text` from its weights")
     spec, columns = trained.spec, trained.recipe.data.columns
     if not isinstance(spec, TextSpec):
         raise DataError(f"texts {source}", found="a run that looks at pictures", do="use `predict_folder`")

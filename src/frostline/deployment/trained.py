@@ -23,7 +23,7 @@ from frostline.recipe.assembly import rebuilt
 from frostline.recipe.load import load_recipe
 from frostline.recipe.schema import Recipe
 from frostline.record import RECIPE_FILE, TOKENIZER, RunRecord, read_record
-from frostline.tasks import Classification, ImageTask, TextTask
+from frostline.tasks import ImageTask, MaskedTextTask, Task, TextTask
 from frostline.training import checkpoint_of
 
 
@@ -39,7 +39,7 @@ class Trained:
         model: the network with these weights, in eval mode on the CPU.
         spec: what it takes.
         bounds: of texts, the lengths to which they are padded.
-        classes: what its scores are of, in their order.
+        classes: what its scores are of, in their order; none where they are of words.
         cautions: what a person should know before the run is used.
     """
 
@@ -59,13 +59,15 @@ class Trained:
         return "text" if isinstance(self.spec, TextSpec) else "picture"
 
     @property
-    def task(self) -> Classification:
+    def task(self) -> Task:
         """What a batch is, and how predictions are judged."""
         common: dict[str, Any] = {
             "classes": self.classes,
             "batch_size": self.recipe.batch_size,
             "workers": self.recipe.data.workers,
         }
+        if isinstance(self.spec, TextSpec) and self.recipe.task == "masked_text":
+            return MaskedTextTask(spec=self.spec, bounds=self.bounds, share=self.recipe.mask, **common)
         if isinstance(self.spec, TextSpec):
             return TextTask(spec=self.spec, bounds=self.bounds, **common)
         return ImageTask(spec=self.spec, **common)

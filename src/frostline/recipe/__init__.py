@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from frostline.recipe.library import library_names, library_text, starter, text_starter
 from frostline.recipe.load import dump_recipe, load_recipe
+from frostline.recipe.masked import masked_recipe
 from frostline.recipe.schema import Data, Model, Normalize, Phase, Recipe, Technique
 from frostline.recipe.stepping import Optimizer, Schedule
 from frostline.recipe.techniques import expanded
@@ -45,6 +46,7 @@ __all__ = [
     "library_names",
     "library_text",
     "load_recipe",
+    "masked_recipe",
     "stage_names",
     "starter",
     "text_starter",

@@ -21,8 +21,8 @@ from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.remarks import of_adapters, of_plans, of_schedules, of_settings, of_technique, of_what_is_written
 from frostline.recipe.schema import Phase, Recipe
 from frostline.recipe.techniques import expanded
-from frostline.selection import HEAD, Outline, call, outline, parents_of, undisturbed
-from frostline.tasks import Classification, scores, shape_of
+from frostline.selection import HEAD, Outline, call, outline, parents_of, tied_at_first, undisturbed
+from frostline.tasks import Task, scores, shape_of
 
 # Statistics of a channel are steady after some tens of images.
 REFILL_IMAGES = 256
@@ -46,7 +46,7 @@ class Assembly:
     """
 
     recipe: Recipe
-    task: Classification
+    task: Task
     data: Split
     skipped: tuple[Fault, ...]
     model: nn.Module
@@ -57,12 +57,13 @@ class Assembly:
     rebuild: Callable[[], nn.Module]
 
 
-def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
+def assemble(recipe: Recipe, *, processes: int = 1, train: Samples | None = None) -> Assembly:
     """Read the data, build the network and make the plans of a recipe.
 
     Args:
         recipe: what was asked.
         processes: that train together, each with batches of its own.
+        train: as for `gather`.
 
     Raises:
         DataError: folders, classes or pictures that cannot be trained on.
@@ -73,7 +74,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
         UserError: an augmentation that cannot be done.
     """
     asked, recipe = recipe, expanded(recipe, lambda: stage_names(recipe))
-    gathered = gather(recipe)
+    gathered = gather(recipe, train=train)
     data = gathered.parts
     torch.manual_seed(recipe.seed)
     backbone = _built(recipe, weights=recipe.model.weights)
@@ -87,7 +88,8 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     adapted = put_in_adapters(model, recipe, example=spec.example(), head=backbone.head_parts or head)
     layers = () if adapted is None else adapted.layers
     read = outline(model, example_input=spec.example(), head=backbone.head_parts or head)
-    _check_scores(model, spec, num_classes=len(classes), name=recipe.model.name, head=head)
+    read = tied_at_first(read) if kind.of_words else read
+    _check_scores(model, spec, num_classes=None if kind.of_words else len(classes), name=recipe.model.name, head=head)
     before = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     plans = tuple(plan_phase(read, phase, norm=recipe.norm, held_before=before) for phase in recipe.phases)
     leasts = [least_samples(model, plan, processes=processes) for plan in plans]
@@ -118,7 +120,7 @@ def assemble(recipe: Recipe, *, processes: int = 1) -> Assembly:
     return assembly
 
 
-def _checked_schedules(recipe: Recipe, task: Classification, samples: Samples, *, shares: Sequence[Share]) -> list[int]:
+def _checked_schedules(recipe: Recipe, task: Task, samples: Samples, *, shares: Sequence[Share]) -> list[int]:
     """See that every phase has room for its warm-up, before the first and not hours later; give steps of an epoch.
 
     Raises:
@@ -201,7 +203,7 @@ def plan_phase(read: Outline, phase: Phase, *, norm: str, held_before: Sequence[
 
 
 def mend_norms(
-    recipe: Recipe, model: nn.Module, plans: tuple[FreezePlan, ...], *, task: Classification, samples: Samples
+    recipe: Recipe, model: nn.Module, plans: tuple[FreezePlan, ...], *, task: Task, samples: Samples
 ) -> list[str]:
     """Find BatchNorm layers that cannot be trained; fill them where that is asked, and say what was found."""
     unfilled = unfilled_norms(model)
@@ -224,11 +226,12 @@ def mend_norms(
     return [f"{count}, and {len(harmed)} of them run in train mode, which ruins the network: write `norm: refill`"]
 
 
-def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int, name: str, head: str) -> None:
-    """Try the network on one sample: it must take it, and give one score for each class."""
+def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int | None, name: str, head: str) -> None:
+    """Try the network on one sample: it must take it, and give one score for each class; None: those of each token."""
     what, count = ("picture", 1) if isinstance(spec, InputSpec) else ("text", 2)
     example = spec.example() if count == 1 else spec.noise(count, generator=torch.Generator().manual_seed(0))
     given = example if isinstance(example, Tensor) else next(iter(example.values()))
+    with_head = "" if num_classes is None else f"with a new {head} in place of its last linear layer or convolution "
     try:
         with undisturbed(model), torch.no_grad():
             model.eval()
@@ -236,10 +239,13 @@ def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int, name: str, 
     except Exception as error:
         raise NetworkError(
             f"network {name}",
-            found=f"with a new {head} in place of its last linear layer or convolution it takes no {what}s of "
+            found=f"{with_head}it takes no {what}s of "
             f"{shape_of(given)} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]})",
             do="`data.size` and `data.channels` say what it is given" if what == "picture" else "name another network",
         ) from None
+    if num_classes is None:
+        _check_words(scores(output), given, name)
+        return
     found = shape_of(scores(output))
     if found != f"{count} × {num_classes}":
         raise NetworkError(
@@ -247,6 +253,16 @@ def _check_scores(model: nn.Module, spec: Spec, *, num_classes: int, name: str, 
             found=f"with a new {head} it gives {found} for {counted(count, what)}, wanted {count} × {num_classes}: "
             "one score for each class",
             do="name a network whose last linear layer or convolution is its classifier",
+        )
+
+
+def _check_words(output: Tensor, ids_NL: Tensor, name: str) -> None:
+    """See that a network gives scores for each token."""
+    if output.shape[:2] != ids_NL.shape or output.ndim != 3:
+        raise NetworkError(
+            f"network {name}",
+            found=f"it gives {shape_of(output)} for {shape_of(ids_NL)} tokens, wanted scores for each of them",
+            do="name another network",
         )
 
 

@@ -25,14 +25,20 @@ class Gathered:
     notes: tuple[str, ...]
 
 
-def gather(recipe: Recipe) -> Gathered:
+def gather(recipe: Recipe, *, train: Samples | None = None) -> Gathered:
     """Read the samples of a recipe, check every one, and split.
+
+    Args:
+        recipe: which names them.
+        train: what lies at `data.train`, where that is known already, or is not written yet; None: it is read.
 
     Raises:
         DataError: data that cannot be read or split as asked, or samples that cannot be used (with `on_bad: stop`).
     """
     asked = recipe.data
-    read = {"train": _builtin(asked.train, seed=recipe.seed) or _read(recipe, asked.train, part="train")}
+    if train is None:
+        train = _builtin(asked.train, seed=recipe.seed) or _read(recipe, asked.train, part="train")
+    read = {"train": train}
     for part, place in _judged_on(recipe).items():
         read[part] = _read(recipe, place, part=part, classes=read["train"].classes)
     _check_columns(recipe)
@@ -210,6 +216,8 @@ def _usable(read: dict[str, Samples], *, skip: bool) -> tuple[dict[str, Samples]
 
 
 def _check_counts(train: Samples) -> None:
+    if not train.classes:
+        return
     for name, count in zip(train.classes, np.bincount(train.labels, minlength=len(train.classes)), strict=True):
         if count < FEWEST_OF_A_CLASS:
             raise DataError(

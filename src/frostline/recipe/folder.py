@@ -1,5 +1,6 @@
 """A run's folder before the run begins: free, or with a run to go on with, or with one that is finished."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from frostline.backbones import Spec, TextSpec, code_digest
@@ -8,19 +9,34 @@ from frostline.recipe.assembly import stage_names
 from frostline.recipe.load import dump_recipe
 from frostline.recipe.schema import Recipe
 from frostline.recipe.techniques import expanded
-from frostline.record import PROOF_FILE, RECIPE_FILE, RECORD_FILE, TOKENIZER, RunRecord, read_record, write_atomically
+from frostline.record import (
+    PRETRAINING,
+    PROOF_FILE,
+    RECIPE_FILE,
+    RECORD_FILE,
+    TOKENIZER,
+    RunRecord,
+    read_record,
+    write_atomically,
+)
 from frostline.report import REPORT_FILE
 
 
-def found(out: Path, recipe: Recipe, *, resume: bool) -> RunRecord | None:
+def found(out: Path, recipe: Recipe, *, resume: bool, ours: Collection[str] = ()) -> RunRecord | None:
     """See what is in a run's folder: its record where there is nothing to do any more, else None.
+
+    Args:
+        out: the folder.
+        recipe: of the run that is to be there.
+        resume: whether it may have begun.
+        ours: names of what was put there for it.
 
     Raises:
         RunError: something else is there, or a run that was not to be resumed, or a finished one of another recipe.
     """
     if resume and (out / RECIPE_FILE).exists():
         return _finished(out, recipe)
-    check_free(out)
+    check_free(out, ours=ours)
     return None
 
 
@@ -61,8 +77,12 @@ def forget_life_before(out: Path) -> None:
             ) from None
 
 
-def check_free(out: Path) -> None:
+def check_free(out: Path, *, ours: Collection[str] = ()) -> None:
     """Refuse a folder that holds something already.
+
+    Args:
+        out: the folder; it need not exist.
+        ours: names of what may be there.
 
     Raises:
         RunError: it does, or a file is in the way.
@@ -70,11 +90,12 @@ def check_free(out: Path) -> None:
     try:
         # A kill may have left the recipe half written.
         taken = out.exists() and (
-            not out.is_dir() or any(not path.name.startswith(f".{RECIPE_FILE}.") for path in out.iterdir())
+            not out.is_dir()
+            or any(not path.name.startswith(f".{RECIPE_FILE}.") for path in out.iterdir() if path.name not in ours)
         )
     except OSError as error:
         raise RunError(f"run {out}", found=f"{error.strerror}", do="choose another name with --out") from None
-    if taken and (out / RECIPE_FILE).exists():
+    if taken and ((out / RECIPE_FILE).exists() or (out / PRETRAINING / RECIPE_FILE).exists()):
         raise RunError(
             f"run {out}",
             found="a run of that name is there already",

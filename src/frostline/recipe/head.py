@@ -19,8 +19,10 @@ CLASSES_NAMED = 12
 def with_new_head(
     backbone: Backbone, recipe: Recipe, *, num_classes: int, head: str | None = None
 ) -> tuple[nn.Module, str]:
-    """Give the network a new head for so many classes; also gives the head's name, which may be known."""
+    """Give the network a new head for so many classes, where it is for classes; also gives the head's name."""
     name = head or classifier_name(backbone.model)
+    if recipe.task == "masked_text":
+        return backbone.model, name
     replace_classifier(backbone.model, name, num_classes=num_classes, head=recipe.head)
     return backbone.model, name
 
@@ -34,6 +36,8 @@ def with_head(backbone: Backbone, recipe: Recipe, *, classes: Sequence[str]) -> 
     Raises:
         WeightsError: the head of the weights is to be kept, and is another one, or for other classes.
     """
+    if recipe.task == "masked_text":
+        return *with_new_head(backbone, recipe, num_classes=0), []
     found = _of_weights(backbone)
     model, name = with_new_head(backbone, recipe, num_classes=len(classes))
     then = backbone.classes if recipe.model.weights in NO_FILE else _classes_of(recipe.model.weights)

@@ -11,7 +11,7 @@ from typing import Any
 from frostline.backbones import code_digest
 from frostline.recipe.assembly import Assembly
 from frostline.recipe.interrupted import FORMAT, Interrupted, data_of
-from frostline.record import EpochRecord, Evaluation, PhaseRecord, Proof, RunRecord, Skipped, StageOutline
+from frostline.record import EpochRecord, Evaluation, Json, PhaseRecord, Proof, RunRecord, Skipped, StageOutline
 from frostline.training import Best, State, machine, peak_rss_mb, versions
 
 
@@ -34,6 +34,7 @@ class Journal:
     proof: Proof | None = None
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
     since: str = "the run"
+    pretraining: Json = field(default_factory=dict)
     data: dict[str, Any] = field(init=False)
     code: str = field(init=False)
 
@@ -141,6 +142,7 @@ class Journal:
             augmentation=assembly.task.changes,
             input=assembly.task.given,
             code=self.code,
+            pretraining=self.pretraining,
             skipped=tuple(Skipped(name=fault.name, reason=fault.reason) for fault in assembly.skipped),
             warnings=(*assembly.warnings, *self.remarks),
             status="finished" if failure is None else "failed",

@@ -161,7 +161,10 @@ def _located(recipe: Recipe, source: Source, folder: Path | None) -> Recipe:
     if is_local(model.name):
         file, _, attribute = model.name.rpartition(":")
         network["name"] = f"{absolute(file, 'model', 'name')}:{attribute}"
-    located = {"data": data.model_copy(update=found), "model": model.model_copy(update=network)}
+    located: dict[str, Any] = {"data": data.model_copy(update=found), "model": model.model_copy(update=network)}
+    if recipe.pretrain is not None and recipe.pretrain.texts is not None:
+        texts = {"texts": absolute(recipe.pretrain.texts, "pretrain", "texts")}
+        located["pretrain"] = recipe.pretrain.model_copy(update=texts)
     if recipe.replay.dir is not None:
         store = {"dir": absolute(recipe.replay.dir, "replay", "dir")}
         located["replay"] = recipe.replay.model_copy(update=store)

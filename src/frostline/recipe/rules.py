@@ -17,24 +17,36 @@ SCHEDULE_KEYS: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 # Settings of a technique, and whose they are.
 TECHNIQUE_KEYS = {"thaw": ("gradual",), "every": ("gradual", "freeze_out"), "freeze": ("two_stage",)}
-# Keys of one task: their defaults, and whose they are.
-TASK_KEYS: dict[Path, tuple[Any, str]] = {
-    ("data", "size"): (None, "images"),
-    ("data", "normalize"): (None, "images"),
-    ("data", "channels"): (None, "images"),
-    ("data", "follow_links"): (False, "images"),
-    ("data", "columns", "path"): (None, "images"),
-    ("data", "columns", "text"): (None, "text"),
-    ("data", "workers"): (0, "images"),
-    ("data", "max_length"): (None, "text"),
-    ("model", "tokenizer"): (None, "text"),
-    ("augment", "policy"): ("none", "images"),
-    ("augment", "transforms"): (None, "images"),
-    ("augment", "flip"): ("auto", "images"),
-    ("augment", "mixup"): (0.0, "images"),
-    ("augment", "cutmix"): (0.0, "images"),
-    ("replay", "views"): (None, "images"),
+# Keys of some tasks: their defaults, and whose they are.
+TASKS = ("images", "text", "masked_text")
+_OF_IMAGES, _OF_TEXTS, _OF_CLASSES = ("images",), ("text", "masked_text"), ("images", "text")
+TASK_KEYS: dict[Path, tuple[Any, tuple[str, ...]]] = {
+    ("data", "size"): (None, _OF_IMAGES),
+    ("data", "normalize"): (None, _OF_IMAGES),
+    ("data", "channels"): (None, _OF_IMAGES),
+    ("data", "follow_links"): (False, _OF_IMAGES),
+    ("data", "columns", "path"): (None, _OF_IMAGES),
+    ("data", "columns", "text"): (None, _OF_TEXTS),
+    ("data", "workers"): (0, _OF_IMAGES),
+    ("data", "max_length"): (None, _OF_TEXTS),
+    ("model", "tokenizer"): (None, _OF_TEXTS),
+    ("augment", "policy"): ("none", _OF_IMAGES),
+    ("augment", "transforms"): (None, _OF_IMAGES),
+    ("augment", "flip"): ("auto", _OF_IMAGES),
+    ("augment", "mixup"): (0.0, _OF_IMAGES),
+    ("augment", "cutmix"): (0.0, _OF_IMAGES),
+    ("replay", "views"): (None, _OF_IMAGES),
+    ("data", "per_class"): (None, _OF_CLASSES),
+    ("data", "columns", "label"): (None, _OF_CLASSES),
+    ("model", "keep_head"): (False, _OF_CLASSES),
+    ("head",): ("linear", _OF_CLASSES),
+    ("sampling",): ("shuffled", _OF_CLASSES),
+    ("loss", "label_smoothing"): (0.0, _OF_CLASSES),
+    ("loss", "class_weights"): ("none", _OF_CLASSES),
+    ("mask",): (0.15, ("masked_text",)),
+    ("pretrain",): (None, ("text",)),
 }
+_OF_CLASSES_METRICS = ("balanced_accuracy", "macro_f1")
 _NOTHING_TO_WAIT_FOR = "there is no validation to be patient about; give data.val a share or a folder"
 
 
@@ -67,6 +79,8 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     model = words.get("model")
     if isinstance(model, Mapping) and model.get("keep_head") is True and model.get("weights") == "none":
         yield ("model", "keep_head"), "true, and `weights: none` have no head to keep; leave one out"
+    if isinstance(model, Mapping) and model.get("keep_head") is True and isinstance(words.get("pretrain"), Mapping):
+        yield ("model", "keep_head"), "true, and what comes from `pretrain` has no head for classes; leave one out"
     optimizer = words.get("optimizer")
     if isinstance(optimizer, Mapping) and optimizer.get("momentum") is not None:
         name = optimizer.get("name", "adamw")
@@ -84,24 +98,29 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def _of_the_task(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    """See that a recipe for texts has no keys for images, and one for images none for texts."""
+    """See that a recipe has no keys of another task."""
     task = words.get("task")
-    other = {"text": "images", "images": "text"}.get(task) if isinstance(task, str) else None
-    if other is None:
+    if not isinstance(task, str) or task not in TASKS:
         return
     data = words.get("data")
     train = data.get("train") if isinstance(data, Mapping) else None
-    if other == "images" and isinstance(train, str) and train.startswith("builtin/"):
-        yield ("data", "train"), f"{train}, and the task is text: these are images"
+    if task != "images" and isinstance(train, str) and train.startswith("builtin/"):
+        yield ("data", "train"), f"{train}, and the task is {task}: these are images"
+    columns = data.get("columns") if isinstance(data, Mapping) else None
+    if task in _OF_CLASSES and isinstance(columns, Mapping) and columns.get("label") is None:
+        yield ("data", "columns", "label"), "missing; the column of classes"
     augment = words.get("augment", "none")
-    if other == "images" and (isinstance(augment, list) or (isinstance(augment, str) and augment != "none")):
+    if task != "images" and (isinstance(augment, list) or (isinstance(augment, str) and augment != "none")):
         yield ("augment",), f"{_said(augment)}, and the task is {task}: it belongs to images"
-    for path, (default, owner) in TASK_KEYS.items():
+    metric = words.get("metric", "accuracy")
+    if task == "masked_text" and metric in _OF_CLASSES_METRICS:
+        yield ("metric",), f"{metric}, and the task is {task}: it belongs to {' and '.join(_OF_CLASSES)}"
+    for path, (default, owners) in TASK_KEYS.items():
         value: Any = words
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
-        if owner == other and value is not None and value != default:
-            yield path, f"{_said(value)}, and the task is {task}: it belongs to {owner}"
+        if task not in owners and value is not None and value != default:
+            yield path, f"{_said(value)}, and the task is {task}: it belongs to {' and '.join(owners)}"
 
 
 def _said(value: Any) -> str:

@@ -2,9 +2,10 @@
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,12 +13,13 @@ import torch
 from frostline.errors import FrostlineError, ProofError, RunFailure, UserError
 from frostline.freezing import across, confirm, digests, forget_cached, merge
 from frostline.optimization import stage_rates
-from frostline.processes import is_one_of_several
+from frostline.processes import is_main, is_one_of_several
 from frostline.recipe.assembly import Assembly, always_held, assemble, blocks
 from frostline.recipe.folder import forget_life_before, found, write_recipe
 from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.journal import Journal
 from frostline.recipe.load import load_recipe
+from frostline.recipe.pretraining import OURS, OURS_OF_WORDS, Pretraining, plan_pretraining
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
 from frostline.record import (
@@ -70,6 +72,9 @@ def finetune(
 ) -> RunRecord:
     """Fine-tune a network as a recipe says, prove that what it froze held, and write the run's folder.
 
+    With `pretrain` there are two runs: one on masked words in the folder `pretraining` within the run's, and one that
+    goes on from its best weights. Both are checked before either begins, and `resume` goes on with whichever is left.
+
     Under `accelerate launch` or `torchrun` every process calls it; each has batches of its own, of `batch_size`, and
     the main one writes and speaks.
 
@@ -94,23 +99,57 @@ def finetune(
             several processes, the launcher ends the others, and may do so before the main one has written it.
     """
     asked, folder = recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Path(out)
+    run = partial(_finetune, resume=resume, save_seconds=save_seconds, show=show, warn=warn)
+    if asked.pretrain is None:
+        return run(asked, folder)
+    first = plan_pretraining(asked, folder, resume=resume)
+    tell = show.say if show is not None and is_main() else _silently
+    if not first.is_done:
+        tell(f"pretraining on masked words, in {first.folder}")
+        run(first.recipe, first.folder, ours=OURS_OF_WORDS)
+        tell(f"fine-tuning, from what was learned in {first.folder}")
+    if warn is not None and first.remarks and is_main():
+        warn(first.remarks)
+    return run(first.then, folder, ours=OURS, first=first)
+
+
+def _silently(_: str) -> None:
+    """Tell nobody."""
+
+
+def _finetune(
+    asked: Recipe,
+    folder: Path,
+    *,
+    resume: bool,
+    save_seconds: float,
+    show: Display | None,
+    warn: Callable[[Sequence[str]], None] | None,
+    ours: Collection[str] = (),
+    first: Pretraining | None = None,
+) -> RunRecord:
+    """Do one run; `ours` names what was put into its folder for it, and `first` the run that it goes on from."""
     alone = not is_one_of_several()
-    if alone and (finished := found(folder, asked, resume=resume)) is not None:
+    if alone and (finished := found(folder, asked, resume=resume, ours=ours)) is not None:
         return _as_it_is(finished, folder, warn)
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     runtime = Runtime(precision=asked.precision, device=asked.device, seed=asked.seed, shards=asked.shard)
     if runtime.shards and asked.amp == "O2":
         cast = UserError("amp: O2", found="sharded weights, which are not cast for a whole phase", do="write `amp: O1`")
         runtime.agree(cast)
-    if not alone and (finished := runtime.on_main(lambda: found(folder, asked, resume=resume))) is not None:
+    if not alone and (finished := runtime.on_main(lambda: found(folder, asked, resume=resume, ours=ours))) is not None:
         return _as_it_is(finished, folder, warn if runtime.is_main else None)
     snapshot = runtime.on_main(lambda: read_snapshot(folder) if resume else None)
     assembly = runtime.together(lambda: assemble(asked, processes=runtime.count))
     journal = Journal(
         assembly=assembly, out=folder, started=started, begun=begun, processes=runtime.count, shards=runtime.shards
     )
+    if first is not None:
+        journal.pretraining = first.origin()
     journal.seconds["preparation"] = time.perf_counter() - begun
     interrupted = runtime.together(lambda: _interrupted(journal, snapshot))
+    if first is not None and interrupted is None:
+        journal.remarks.extend(first.remarks)
     runtime.on_main(lambda: write_recipe(folder, assembly.recipe, spec=assembly.task.spec))
     if interrupted is None or not interrupted.same:
         runtime.on_main(lambda: forget_life_before(folder))

@@ -48,7 +48,9 @@ class Columns(Strict):
         default=None, description="of images: the column of picture files, or of pictures"
     )
     text: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="of texts: their column")
-    label: Annotated[str, Field(min_length=1)] = Field(description="the column of classes")
+    label: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="the column of classes; masked_text reads none, and the other tasks need it here"
+    )
 
 
 class Data(Strict):
@@ -56,7 +58,8 @@ class Data(Strict):
 
     train: Train = Field(
         description="a folder with one folder of images a class, a table (CSV, TSV, JSON lines) of paths or texts and "
-        "labels, a folder written by Hugging Face datasets, or builtin/digits, builtin/glyphs"
+        "labels, a folder written by Hugging Face datasets, or builtin/digits, builtin/glyphs; of masked_text also a "
+        ".txt file with a text a line"
     )
     val: Split = Field(
         default=DEFAULT_VAL,
@@ -190,6 +193,21 @@ class Technique(Worded):
     )
 
 
+class Pretrain(Strict):
+    """Masked language modelling on the user's own texts, before a network is fine-tuned on those with labels."""
+
+    epochs: Count = Field(description="how many epochs")
+    lr: Annotated[float, Field(gt=0)] = Field(description="the learning rate, above 0")
+    texts: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="a table, data set or .txt file of texts, without labels; null: the training texts of this recipe, "
+        "without those of validation and test",
+    )
+    mask: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.15, description="the share of the words of a text that are asked for"
+    )
+
+
 def _some(what: str) -> BeforeValidator:
     """Refuse an empty list. Not min_length: pydantic counts valid items only, and calls a list of one bad too short."""
 
@@ -290,8 +308,9 @@ class Replay(Worded):
 class Recipe(Strict):
     """A recipe of frostline: one fine-tuning, from the samples to the phases."""
 
-    task: Literal["images", "text"] = Field(
-        description="what is learned; images: a class for each image; text: a class for each text"
+    task: Literal["images", "text", "masked_text"] = Field(
+        description="what is learned; images: a class for each image; text: a class for each text; masked_text: the "
+        "masked words of texts without labels (masked language modelling)"
     )
     data: Data = Field(description="the samples: train, and how to split and read them")
     model: Model = Field(description="the network: name, and weights to start from")
@@ -315,6 +334,11 @@ class Recipe(Strict):
     )
     lora: Lora | None = Field(
         default=None, description="adapters beside layers: lora, dora, ia3, or a mapping with settings; null: none"
+    )
+    pretrain: Pretrain | None = Field(
+        default=None,
+        description="of text: first learn the masked words of one's own texts, in a run of its own in the folder "
+        "`pretraining`, and go on from its best weights; `frostline recipe show` writes its recipe out",
     )
     optimizer: Optimizer = Field(default=Optimizer(), description="adamw, adam, sgd, or a mapping with its settings")
     rates: Rates = Field(
@@ -353,6 +377,11 @@ class Recipe(Strict):
     )
     augment: Augment = Field(
         default=Augment(), description="random changes to training images: a policy, a list of transforms, or a mapping"
+    )
+    mask: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.15,
+        description="of masked_text: the share of the words of a text that are asked for, drawn anew in every epoch; "
+        "0.8 of them are masked, 0.1 are other words, 0.1 stay as they are",
     )
     sampling: Literal["shuffled", "balanced"] = Field(
         default="shuffled",

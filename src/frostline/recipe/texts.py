@@ -48,7 +48,7 @@ def text_task(recipe: Recipe, train: Samples, spec: TextSpec, processes: int) ->
     bounds = bounds_of(tokens.lengths, batch_size=recipe.batch_size * processes, most=spec.most)
     # What is drawn with replacement has another number of texts of each length in every epoch.
     task = replace(task, bounds=bounds[-1:] if recipe.sampling == "balanced" else bounds)
-    remarks = _of_cut(tokens.cut, count=len(train), spec=spec)
+    remarks = of_cut(tokens.cut, count=len(train), spec=spec)
     if recipe.sampling == "balanced" and len(bounds) > 1:
         remarks.append(
             f"sampling: balanced pads all texts to {bounds[-1]} tokens, most of which are padding; "
@@ -57,7 +57,8 @@ def text_task(recipe: Recipe, train: Samples, spec: TextSpec, processes: int) ->
     return task, remarks
 
 
-def _of_cut(cut: int, *, count: int, spec: TextSpec) -> list[str]:
+def of_cut(cut: int, *, count: int, spec: TextSpec) -> list[str]:
+    """Say how many texts are longer than what is read of them."""
     if not cut:
         return []
     more = f"; `data.max_length` can be {spec.most}" if spec.most > spec.max_length else ""

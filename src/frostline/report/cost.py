@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from frostline.record import RunRecord
 from frostline.report.frost import frost_map
 from frostline.report.listing import words
-from frostline.report.numbers import exact, memory, moment, percent
+from frostline.report.numbers import NONE, exact, loss, memory, moment, percent
 
 REST_LEAST_SHARE = 0.005
 
@@ -65,6 +65,7 @@ def facts(record: RunRecord) -> tuple[Facts, ...]:
                 ("status", record.status),
                 ("peak memory", memory(record.peak_rss_mb)),
                 ("network", record.network),
+                *_pretraining(record),
             ),
         ),
         Facts(title="Parameters", items=tuple(sizes)),
@@ -74,6 +75,17 @@ def facts(record: RunRecord) -> tuple[Facts, ...]:
         Facts(title="Versions", items=tuple(record.versions.items())),
     )
     return tuple(one for one in every if one.items)
+
+
+def _pretraining(record: RunRecord) -> Iterator[tuple[str, str]]:
+    """Say from which run on masked words the network came, if from one."""
+    told = record.pretraining
+    if told:
+        yield (
+            "pretrained",
+            f"in {told.get('run', NONE)}, on the masked words of {exact(told.get('texts'))} texts: epoch "
+            f"{told.get('best', NONE)} of {told.get('epochs', NONE)}, loss {loss(told.get('loss'))}",
+        )
 
 
 def _replays(record: RunRecord) -> Iterator[tuple[str, str]]:

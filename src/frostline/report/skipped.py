@@ -37,5 +37,5 @@ def left_out(record: RunRecord) -> LeftOut:
         count=len(record.skipped),
         listed=tuple(Skipped(name=one.name.removeprefix(folder), reason=one.reason) for one in listed),
         folder=folder,
-        what="text" if record.recipe.get("task") == "text" else "picture",
+        what="text" if record.recipe.get("task") in ("text", "masked_text") else "picture",
     )

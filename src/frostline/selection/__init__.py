@@ -22,6 +22,7 @@ from frostline.selection.parts import (
 )
 from frostline.selection.resolve import Resolution, pick, resolve
 from frostline.selection.selector import Selector, Words, parse, parse_call
+from frostline.selection.tied import tied_at_first
 
 if TYPE_CHECKING:
     from frostline.selection.adapters import adapted_layers, bare
@@ -70,6 +71,7 @@ __all__ = [
     "pick",
     "resolve",
     "role_of",
+    "tied_at_first",
     "undisturbed",
 ]
 

@@ -1,8 +1,10 @@
 """WHAT: one file a task: loss, metrics, predictions, and the batches they are of."""
 
-from frostline.tasks.classification import Batch, Classification, Inputs, Loader, moved, scores, shape_of
+from frostline.tasks.classification import Classification
 from frostline.tasks.images import ImageTask
+from frostline.tasks.masked_texts import MaskedTextTask
 from frostline.tasks.mistakes import worst_mistakes
+from frostline.tasks.task import Batch, Inputs, Loader, Rows, Task, moved, scores, shape_of
 from frostline.tasks.texts import TextTask
 
 __all__ = [
@@ -11,6 +13,9 @@ __all__ = [
     "ImageTask",
     "Inputs",
     "Loader",
+    "MaskedTextTask",
+    "Rows",
+    "Task",
     "TextTask",
     "moved",
     "scores",

@@ -15,7 +15,8 @@ from frostline.data.sampling import Draw, Entries, Order
 from frostline.data.sharing import Share
 from frostline.errors import UserError
 from frostline.replaying import Views
-from frostline.tasks.classification import ALONE, Batch, Classification
+from frostline.tasks.classification import Classification
+from frostline.tasks.task import ALONE, Batch
 
 # One for all runs, so that runs which differ in their seed share what is stored of the views.
 VIEWS_SEED = 0

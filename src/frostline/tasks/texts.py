@@ -1,21 +1,20 @@
 """The task `text`: one label a text."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from frostline.backbones import TextSpec, Tokens
-from frostline.data.augment import seed_of
-from frostline.data.buckets import Buckets, split_by_length
-from frostline.data.faults import counted
+from frostline.data.buckets import Buckets
 from frostline.data.samples import Samples
 from frostline.data.sampling import Entries, Order
 from frostline.data.sharing import Share
-from frostline.errors import DataError
-from frostline.tasks.classification import ALONE, Batch, Classification
+from frostline.tasks.classification import Classification
+from frostline.tasks.lengths import by_length, encoded, given, regrouped
+from frostline.tasks.task import ALONE, Batch
 
 
 class Padded(Dataset[tuple[dict[str, Tensor], int, int]]):
@@ -62,30 +61,20 @@ class TextTask(Classification):
 
     def tokens(self, samples: Samples) -> Tokens:
         """Turn the texts of samples into numbers, once."""
-        known = self._known.get(samples.digest)
-        if known is None and samples.texts is not None:
-            known = self._known[samples.digest] = self.spec.encode(samples.texts.content)
-        if known is None:
-            raise ValueError(f"{samples.source} holds no texts")
-        return known
+        return encoded(samples, self.spec, self._known)
 
     def loader(self, samples: Samples, *, seed: int | None = None, share: Share = ALONE) -> Buckets:
         """Make batches of texts that are padded alike."""
         tokens = self.tokens(samples)
-        # One is enough: a norm of texts has more than one token to take statistics of.
-        share = replace(share, least=share.count)
-        loaders, names = [], []
-        for length, places in split_by_length(tokens.lengths, self.bounds, most=self.spec.most).items():
+
+        def make(places: np.ndarray, length: int, own: int | None, share: Share) -> DataLoader[Any]:
             padded = Padded(tokens, samples.labels, places=places, length=length, spec=self.spec)
-            if seed is not None and len(places) < share.count:
-                few = counted(len(places), "text")
-                found = f"{few} of up to {length} tokens, and {share.count} processes that train together"
-                raise DataError(f"data {samples.source}", found=found, do="give more, or train in fewer processes")
-            own = None if seed is None else seed_of(seed, length)
             order = None if own is None else Entries(Order(samples.labels[places], seed=own, sampling=self.sampling))
-            loaders.append(self._batches(padded, order, count=len(places), seed=own, share=share))
-            names.append(f"texts of {length} tokens")
-        return Buckets(loaders, names=names, seed=seed)
+            return self._batches(padded, order, count=len(places), seed=own, share=share)
+
+        return by_length(
+            samples, tokens.lengths, bounds=self.bounds, most=self.spec.most, seed=seed, share=share, make=make
+        )
 
     def fills(self, samples: Samples, *, share: Share) -> bool:
         """No: a last batch that does not suffice for all processes is left out."""
@@ -98,7 +87,7 @@ class TextTask(Classification):
     @property
     def regrouped(self) -> str | None:
         """Which texts make a step, where they have several lengths."""
-        return "texts of several lengths would make a step" if len(self.bounds) > 1 else None
+        return regrouped(self.bounds)
 
     @property
     def never_replayed(self) -> str | None:
@@ -113,10 +102,4 @@ class TextTask(Classification):
     @property
     def given(self) -> dict[str, Any]:
         """The tokenizer by its digest, how much of a text is read, and the lengths to which texts are padded."""
-        return {
-            "tokenizer": self.spec.digest,
-            "max_length": self.spec.max_length,
-            "most": self.spec.most,
-            "names": list(self.spec.names),
-            "bounds": list(self.bounds),
-        }
+        return given(self.spec, self.bounds)

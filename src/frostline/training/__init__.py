@@ -13,7 +13,7 @@ from frostline.training.checkpoint import (
     read_snapshot,
 )
 from frostline.training.course import Best, Course, PhaseResult, PhaseSettings
-from frostline.training.judging import evaluate, predict
+from frostline.training.judging import evaluate, judge
 from frostline.training.logs import Logs
 from frostline.training.machine import machine, peak_rss_mb, versions
 from frostline.training.memory import is_out_of_memory, said
@@ -52,10 +52,10 @@ __all__ = [
     "evaluate",
     "forget_snapshot",
     "is_out_of_memory",
+    "judge",
     "load_checkpoint",
     "machine",
     "peak_rss_mb",
-    "predict",
     "put",
     "read_snapshot",
     "run_phase",

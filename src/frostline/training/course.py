@@ -9,7 +9,7 @@ from torch import nn
 from frostline.data import Split
 from frostline.optimization import OptimizerName, RateSchedule
 from frostline.record import EpochRecord, Proof
-from frostline.tasks import Classification
+from frostline.tasks import Task
 from frostline.training.checkpoint import Keeper
 from frostline.training.progress import Display
 from frostline.training.replays import Replays
@@ -102,7 +102,7 @@ class Course:
         remark: told what a person should know of the run.
     """
 
-    task: Classification
+    task: Task
     data: Split
     runtime: Runtime
     best: Best

@@ -17,9 +17,9 @@ from frostline.errors import FrostlineError, NonFiniteLossError, ProofError, fir
 from frostline.freezing import GRADIENTS, GradientWatch, PlanHandle, across, verify, whole
 from frostline.record import EpochRecord
 from frostline.selection import call
-from frostline.tasks import Batch, Classification, Loader, scores
+from frostline.tasks import Batch, Loader, Rows, Task, scores
 from frostline.training.average import WeightAverage
-from frostline.training.judging import predict
+from frostline.training.judging import joined, judge
 from frostline.training.progress import Display
 from frostline.training.runtime import Runtime
 
@@ -50,7 +50,7 @@ class Gear:
     fills: bool
     finite: Collection[str]
     average: WeightAverage | None
-    task: Classification
+    task: Task
     runtime: Runtime
     display: Display
 
@@ -96,7 +96,7 @@ def train_epoch(gear: Gear, *, number: int) -> Trained:
     seen = [one for one in seen if one.weight]
     return Trained(
         loss=sum(one.loss * one.weight for one in seen) / sum(one.weight for one in seen),
-        metrics=gear.task.metrics(torch.cat([one.predicted for one in seen]), torch.cat([one.labels for one in seen])),
+        metrics=gear.task.train_metrics(joined([one.rows for one in seen])),
         lr=first_rate,
         begun=begun,
         last=last,
@@ -114,12 +114,11 @@ def _fetched(batches: Iterator[Batch], gear: Gear) -> list[Batch]:
 
 
 class _Seen(NamedTuple):
-    """What a batch gave: its loss, how much it counts, predicted classes N and labels N, on the CPU."""
+    """What a batch gave: its loss, how much it counts, and what is kept of it for the metrics."""
 
     loss: float
     weight: float
-    predicted: Tensor
-    labels: Tensor
+    rows: Rows
 
 
 def _step(
@@ -140,14 +139,13 @@ def _step(
     shares = _shares(weights, runtime)
     for place, (batch, weight, share) in enumerate(zip(together, weights, shares, strict=True), 1):
         with runtime.local(gear.network) if place < len(together) else nullcontext():
-            output_NK = scores(call(gear.network, batch[0]))
-            loss = gear.task.loss(output_NK, batch[1])
-            # Not the scores: of a whole epoch of many classes they would fill a memory.
-            value, predicted_N = loss.item(), output_NK.detach().argmax(1).cpu()
+            output = scores(call(gear.network, batch[0]))
+            loss = gear.task.loss(output, batch[1])
+            value, rows = loss.item(), gear.task.seen(output, batch)
             runtime.backward(loss if share is None else loss * share)
         if not math.isfinite(value):
             error = error or broken(f"the loss is {value}", batch=batch)
-        seen.append(_Seen(value, weight, predicted_N, gear.task.labels(batch).cpu()))
+        seen.append(_Seen(value, weight, rows))
     runtime.agree(error)
     if gear.clip_norm is not None:
         runtime.clip(gear.network, norm=gear.clip_norm)
@@ -226,8 +224,8 @@ def _watch_step(gear: Gear) -> None:
 def _validate(gear: Gear) -> tuple[float | None, dict[str, float]]:
     if gear.val_loader is None:
         return None, {}
-    logits_NK, labels_N, _ = predict(gear.network, gear.val_loader, runtime=gear.runtime)
-    return float(gear.task.judged_loss(logits_NK, labels_N)), gear.task.metrics(logits_NK, labels_N)
+    rows, _ = judge(gear.network, gear.val_loader, task=gear.task, runtime=gear.runtime)
+    return gear.task.measured(rows)
 
 
 def _check(gear: Gear) -> None:

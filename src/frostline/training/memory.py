@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from frostline.errors import RunFailure
 from frostline.freezing import FreezePlan, trained_batchnorm
-from frostline.tasks import Classification
+from frostline.tasks import Task
 
 # As torch says it on a CPU, and some libraries on a GPU; there it has an error of its own.
 _WORDS = ("not enough memory", "can't allocate memory", "out of memory")
@@ -34,7 +34,7 @@ def said(error: BaseException) -> str:
 
 
 def halved(
-    task: Classification,
+    task: Task,
     model: nn.Module,
     plan: FreezePlan,
     *,
@@ -42,7 +42,7 @@ def halved(
     accumulate: int,
     title: str,
     processes: int = 1,
-) -> tuple[Classification, int]:
+) -> tuple[Task, int]:
     """Take half of the samples at once, and twice as many batches to a step.
 
     Args:

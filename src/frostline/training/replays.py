@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from frostline.data import Split, each_part, least_samples, named_parts, pass_by
 from frostline.freezing import FreezePlan, PlanHandle, apply
 from frostline.replaying import ReplayLoader, Survey, replay, survey
-from frostline.tasks import Classification, Loader
+from frostline.tasks import Loader, Task
 from frostline.training.compiling import compiled, trained_regions
 from frostline.training.halves import held_in
 from frostline.training.progress import Display
@@ -95,7 +95,7 @@ class Replays:
         *,
         model: nn.Module,
         plans: Sequence[FreezePlan],
-        task: Classification,
+        task: Task,
         data: Split,
         runtime: Runtime,
         seed: int,
@@ -128,7 +128,7 @@ class Replays:
             return "the weights are sharded, so that no part of the network runs alone"
         return self._task.never_replayed
 
-    def with_task(self, task: Classification) -> "Replays":
+    def with_task(self, task: Task) -> "Replays":
         """Give the same with other loaders."""
         other = copy.copy(self)
         other._task = task

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from frostline.freezing import GradientWatch, PlanHandle
 from frostline.record import EpochRecord
-from frostline.tasks import Classification
+from frostline.tasks import Task
 from frostline.training.average import WeightAverage
 from frostline.training.replays import Decided
 from frostline.training.runtime import Runtime
@@ -55,7 +55,7 @@ class PhaseState:
         watch: GradientWatch,
         average: WeightAverage | None,
         runtime: Runtime,
-        task: Classification,
+        task: Task,
         accumulate: int,
     ) -> Self:
         """Gather it from what runs."""
