@@ -34,13 +34,13 @@ SURFACE = {
     "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
     "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor outline "
     "parents_of parse parse_call pick role_of tied_at_first undisturbed",
-    "frostline.tasks": "Batch Classification ImageTask Inputs Loader MaskedTextTask Rows Task TextTask moved scores "
-    "shape_of worst_mistakes",
+    "frostline.tasks": "Batch Classification ImageTask Inputs Loader MaskedTextTask Rows Task Teacher TextTask moved "
+    "scores shape_of worst_mistakes",
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
-    "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State beginning "
-    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot is_out_of_memory judge load_checkpoint "
-    "machine peak_rss_mb put read_snapshot run_phase said shard take_up_beginning versions",
+    "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State Teaching beginning "
+    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot hold_teacher is_out_of_memory judge "
+    "load_checkpoint machine peak_rss_mb put read_snapshot run_phase said shard take_up_beginning versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 

@@ -199,6 +199,7 @@ class RunRecord:
     input: Json = field(default_factory=dict)
     code: str = ""
     pretraining: Json = field(default_factory=dict)
+    teacher: Json = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     status: Literal["finished", "failed"] = "finished"

@@ -87,6 +87,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "technique": None,
         "lora": None,
         "pretrain": None,
+        "distill": None,
         "optimizer": {"name": "adamw", "weight_decay": 0.01, "momentum": None},
         "rates": "none",
         "schedule": {"name": "cosine", "first_epochs": 20, "growth": 2, "rise": None, "ratio": 32.0},
@@ -394,7 +395,7 @@ def test_the_json_schema_explains_every_key_and_forbids_others() -> None:
         mappings[name] = mappings[name]["oneOf"][1]
     assert set(mappings) == {
         "Recipe", "Data", "Columns", "Normalize", "Model", "Phase", "Technique", "Optimizer", "Schedule", "Augment",
-        "Lora", "Loss", "Pretrain", "Replay"
+        "Lora", "Loss", "Pretrain", "Distill", "Replay"
     }  # fmt: skip
     for name, mapping in mappings.items():
         assert mapping["additionalProperties"] is False, name

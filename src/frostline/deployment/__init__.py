@@ -3,7 +3,7 @@
 from frostline.deployment.export import Export, export_run
 from frostline.deployment.exported import Exported
 from frostline.deployment.predict import Prediction, evaluate_run, predict_folder, predict_texts
-from frostline.deployment.trained import Trained, load_run
+from frostline.recipe.trained import Trained, load_run
 
 __all__ = [
     "Export",

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from frostline.backbones import elsewhere
 from frostline.deployment.exported import Exported, agree
-from frostline.deployment.trained import Trained
 from frostline.lora import save_adapters
 from frostline.recipe.assembly import rebuilt
+from frostline.recipe.trained import Trained
 from frostline.selection import INSIDE
 
 ADAPTERS = "adapters"

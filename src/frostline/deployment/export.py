@@ -13,10 +13,10 @@ from frostline.backbones import InputSpec, Kind, TextSpec, elsewhere, load_huggi
 from frostline.deployment.adapters import ADAPTERS, write_adapters
 from frostline.deployment.exported import Exported, agree, load_strictly
 from frostline.deployment.onnx import onnx_model
-from frostline.deployment.trained import Trained, load_run
 from frostline.errors import FrostlineError, RunError, RunFailure, UserError
 from frostline.lora import merged
 from frostline.recipe.assembly import rebuilt
+from frostline.recipe.trained import Trained, load_run
 from frostline.record import CARD_FILE, TOKENIZER, write_json
 from frostline.training import checkpoint_bytes
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from frostline.deployment.agreement import MOST_APART, distance
-from frostline.deployment.trained import Trained
 from frostline.errors import RunFailure
+from frostline.recipe.trained import Trained
 from frostline.selection import call
 from frostline.tasks import Inputs, scores
 

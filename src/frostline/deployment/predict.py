@@ -21,9 +21,9 @@ from frostline.data import (
     read_picture,
     split_by_length,
 )
-from frostline.deployment.trained import Trained
 from frostline.errors import DataError, RunError, RunFailure
 from frostline.recipe.data import read_folder, usable
+from frostline.recipe.trained import Trained
 from frostline.record import Evaluation, Skipped
 from frostline.selection import call
 from frostline.tasks import Inputs, Task, moved, scores

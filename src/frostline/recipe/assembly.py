@@ -20,6 +20,7 @@ from frostline.recipe.kinds import KINDS
 from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.remarks import of_adapters, of_plans, of_schedules, of_settings, of_technique, of_what_is_written
 from frostline.recipe.schema import Phase, Recipe
+from frostline.recipe.teaching import with_teacher
 from frostline.recipe.techniques import expanded
 from frostline.selection import HEAD, Outline, call, outline, parents_of, tied_at_first, undisturbed
 from frostline.tasks import Task, scores, shape_of
@@ -84,6 +85,7 @@ def assemble(recipe: Recipe, *, processes: int = 1, train: Samples | None = None
     model, head, remarks = with_head(backbone, recipe, classes=classes)
     kind.check(model, spec, recipe.model.name)
     task, of_task = kind.task(recipe, data.train, spec, processes)
+    task = with_teacher(task, recipe, data.train)
     remarks += of_task
     adapted = put_in_adapters(model, recipe, example=spec.example(), head=backbone.head_parts or head)
     layers = () if adapted is None else adapted.layers

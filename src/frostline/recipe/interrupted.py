@@ -12,13 +12,14 @@ from frostline.backbones import code_digest
 from frostline.errors import RunError, first_of
 from frostline.recipe.assembly import Assembly
 from frostline.record import EpochRecord, PhaseRecord, Proof
+from frostline.tasks import Classification
 from frostline.training import Best, PhaseState, Snapshot, State, put
 
 _EPOCHS: TypeAdapter[tuple[EpochRecord, ...]] = TypeAdapter(tuple[EpochRecord, ...])
 _PHASES: TypeAdapter[tuple[PhaseRecord, ...]] = TypeAdapter(tuple[PhaseRecord, ...])
 _PROOFS: TypeAdapter[tuple[Proof, ...]] = TypeAdapter(tuple[Proof, ...])
 # Of what is kept to go on from.
-FORMAT = 5
+FORMAT = 6
 # More names than this nobody reads.
 NAMED = 8
 
@@ -111,7 +112,9 @@ def data_of(assembly: Assembly) -> dict[str, Any]:
     digests = {part: samples.digest for part, samples in assembly.data.by_name().items()}
     # As JSON has it: lists, where there are tuples.
     given = json.loads(json.dumps(assembly.task.given))
-    return {"classes": list(assembly.task.classes), "samples": digests, "given": given}
+    task = assembly.task
+    teacher = task.teacher.digest if isinstance(task, Classification) and task.teacher is not None else None
+    return {"classes": list(task.classes), "samples": digests, "given": given, "teacher": teacher}
 
 
 def _fitting(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
@@ -126,6 +129,8 @@ def _differences(snapshot: Snapshot, assembly: Assembly, *, processes: list[Any]
     data_then, data_now = dict(words["data"]), data_of(assembly)
     if data_then.pop("given") != data_now.pop("given") and not differ:
         differ.append("what the network is given of a sample")
+    if data_then.pop("teacher") != data_now.pop("teacher") and "distill" not in differ:
+        differ.append("the weights of the teacher")
     if data_then != data_now and "data" not in differ:
         differ.append(f"the {assembly.data.train.what}s")
     own = assembly.model.state_dict()

@@ -35,6 +35,7 @@ class Journal:
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
     since: str = "the run"
     pretraining: Json = field(default_factory=dict)
+    teacher: Json = field(default_factory=dict)
     data: dict[str, Any] = field(init=False)
     code: str = field(init=False)
 
@@ -143,6 +144,7 @@ class Journal:
             input=assembly.task.given,
             code=self.code,
             pretraining=self.pretraining,
+            teacher=self.teacher,
             skipped=tuple(Skipped(name=fault.name, reason=fault.reason) for fault in assembly.skipped),
             warnings=(*assembly.warnings, *self.remarks),
             status="finished" if failure is None else "failed",

@@ -45,6 +45,7 @@ TASK_KEYS: dict[Path, tuple[Any, tuple[str, ...]]] = {
     ("loss", "class_weights"): ("none", _OF_CLASSES),
     ("mask",): (0.15, ("masked_text",)),
     ("pretrain",): (None, ("text",)),
+    ("distill",): (None, _OF_CLASSES),
 }
 _OF_CLASSES_METRICS = ("balanced_accuracy", "macro_f1")
 _NOTHING_TO_WAIT_FOR = "there is no validation to be patient about; give data.val a share or a folder"
@@ -81,6 +82,7 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield ("model", "keep_head"), "true, and `weights: none` have no head to keep; leave one out"
     if isinstance(model, Mapping) and model.get("keep_head") is True and isinstance(words.get("pretrain"), Mapping):
         yield ("model", "keep_head"), "true, and what comes from `pretrain` has no head for classes; leave one out"
+    yield from _teacher(words)
     optimizer = words.get("optimizer")
     if isinstance(optimizer, Mapping) and optimizer.get("momentum") is not None:
         name = optimizer.get("name", "adamw")
@@ -121,6 +123,17 @@ def _of_the_task(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             value = value.get(key) if isinstance(value, Mapping) else None
         if task not in owners and value is not None and value != default:
             yield path, f"{_said(value)}, and the task is {task}: it belongs to {' and '.join(owners)}"
+
+
+def _teacher(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """See that there is a teacher where one is meant, and nothing that it could not follow."""
+    technique, distill, replay = (words.get(key) for key in ("technique", "distill", "replay"))
+    name = technique.get("name") if isinstance(technique, Mapping) else technique
+    if name == "distill" and distill is None:
+        yield ("distill",), "missing; the technique needs a teacher: `distill: {teacher: runs/…}`"
+    if isinstance(distill, Mapping) and isinstance(replay, Mapping) and replay.get("views") is not None:
+        what = "and a teacher looks at what its student is given, which is looked up; leave one out"
+        yield ("replay", "views"), f"{replay['views']}, {what}"
 
 
 def _said(value: Any) -> str:

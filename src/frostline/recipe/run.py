@@ -22,6 +22,7 @@ from frostline.recipe.load import load_recipe
 from frostline.recipe.pretraining import OURS, OURS_OF_WORDS, Pretraining, plan_pretraining
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
+from frostline.recipe.teaching import taught
 from frostline.record import (
     CHECKPOINTS,
     PROOF_FILE,
@@ -34,6 +35,7 @@ from frostline.record import (
     write_json,
 )
 from frostline.report import write_report
+from frostline.tasks import Task
 from frostline.training import (
     BEST,
     SAVE_SECONDS,
@@ -159,7 +161,17 @@ def _finetune(
     show = show if show is not None and runtime.is_main else Silent()
     runtime.seed_apart(asked.seed)
     try:
-        _train(journal, runtime=runtime, best=best, show=show, interrupted=interrupted, save_seconds=save_seconds)
+        settings = _replay_settings(assembly.recipe)
+        with taught(assembly.task, runtime=runtime, stores=settings, show=show, notes=journal.teacher) as task:
+            _train(
+                journal,
+                task,
+                runtime=runtime,
+                best=best,
+                show=show,
+                interrupted=interrupted,
+                save_seconds=save_seconds,
+            )
     except (FrostlineError, KeyboardInterrupt) as stop:
         if isinstance(stop, ProofError) and stop.proof is not None:
             journal.proof = merge([*journal.proofs, stop.proof])
@@ -197,6 +209,7 @@ def _interrupted(journal: Journal, snapshot: Snapshot | None) -> Interrupted | N
 
 def _train(
     journal: Journal,
+    task: Task,
     *,
     runtime: Runtime,
     best: Best,
@@ -227,14 +240,14 @@ def _train(
             _replay_settings(recipe),
             model=model,
             plans=assembly.plans,
-            task=assembly.task,
+            task=task,
             data=assembly.data,
             runtime=runtime,
             seed=recipe.seed,
             half=recipe.amp == "O2",
             compiles=recipe.compile,
         )
-    metrics = assembly.task.metric_names if assembly.data.val is not None else ()
+    metrics = task.metric_names if assembly.data.val is not None else ()
     logging = Logs(out, metrics=metrics, epochs=journal.epochs) if runtime.is_main else nullcontext()
     with logging as logs, closing(keeper):
 
@@ -262,7 +275,7 @@ def _train(
             show.say(line)
 
         course = Course(
-            task=assembly.task,
+            task=task,
             data=assembly.data,
             runtime=runtime,
             best=best,
@@ -318,7 +331,7 @@ def _train(
     with journal.timed("evaluation"):
         for name, samples in assembly.data.by_name().items():
             if name != "train":
-                journal.evaluations.append(evaluate(model, samples, task=assembly.task, runtime=runtime, split=name))
+                journal.evaluations.append(evaluate(model, samples, task=task, runtime=runtime, split=name))
 
 
 def _settings(assembly: Assembly, index: int) -> PhaseSettings:

@@ -169,11 +169,13 @@ class Technique(Worded):
         "freeze_out",
         "bitfit",
         "norm_only",
+        "distill",
     ] = Field(
         description="frozen (the head alone), gradual (from the head down), discriminative (everything, rates by "
         "depth), full (everything at one rate), lora (adapters and the head), few_shot (a larger head, strong "
         "augmentation, patience), two_stage (the head, then everything from its best), freeze_out (everything, then "
-        "less and less), bitfit (biases and the head), norm_only (norm layers and the head)"
+        "less and less), bitfit (biases and the head), norm_only (norm layers and the head), distill (everything, from "
+        "a teacher)"
     )
     epochs: Count | None = Field(default=None, description="of all phases together; null: what the technique has")
     lr: Annotated[float, Field(gt=0)] | None = Field(
@@ -190,6 +192,18 @@ class Technique(Worded):
     freeze: Freeze | None = Field(default=None, description="of two_stage: what the first stage freezes; null: all")
     patience: Count | None = Field(
         default=None, description="go on after that many epochs without a better metric; null: the recipe's"
+    )
+
+
+class Distill(Strict):
+    """A teacher: a finished run whose scores of the training samples are learned beside their labels."""
+
+    teacher: Annotated[str, Field(min_length=1)] = Field(description="the folder of a run with the same classes")
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        default=4.0, description="what the scores of both are divided by, above 0"
+    )
+    alpha: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="the share of the labels in the loss; the rest is the teacher's"
     )
 
 
@@ -330,7 +344,7 @@ class Recipe(Strict):
     technique: Technique | None = Field(
         default=None,
         description="in place of phases: frozen, gradual, discriminative, full, lora, few_shot, two_stage, freeze_out, "
-        "bitfit, norm_only, or a mapping with its settings; `frostline recipe show` writes it out",
+        "bitfit, norm_only, distill, or a mapping with its settings; `frostline recipe show` writes it out",
     )
     lora: Lora | None = Field(
         default=None, description="adapters beside layers: lora, dora, ia3, or a mapping with settings; null: none"
@@ -339,6 +353,9 @@ class Recipe(Strict):
         default=None,
         description="of text: first learn the masked words of one's own texts, in a run of its own in the folder "
         "`pretraining`, and go on from its best weights; `frostline recipe show` writes its recipe out",
+    )
+    distill: Distill | None = Field(
+        default=None, description="a teacher, and how much of the loss is its: a mapping; null: none"
     )
     optimizer: Optimizer = Field(default=Optimizer(), description="adamw, adam, sgd, or a mapping with its settings")
     rates: Rates = Field(

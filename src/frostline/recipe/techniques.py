@@ -35,6 +35,7 @@ _USUAL = {
     "freeze_out": _Usual(50, 5e-4),
     "bitfit": _Usual(20, 1e-3),
     "norm_only": _Usual(20, 1e-3),
+    "distill": _Usual(100, 1e-3),
 }
 # What a technique writes into a recipe that does not say it itself.
 FILLED_IN: dict[str, Words] = {
@@ -169,6 +170,7 @@ _WAYS: dict[str, Callable[[Recipe, Technique, StageNames], Words]] = {
     "freeze_out": _freeze_out,
     "bitfit": _bitfit,
     "norm_only": _norm_only,
+    "distill": _full,
 }
 
 

@@ -66,6 +66,7 @@ def facts(record: RunRecord) -> tuple[Facts, ...]:
                 ("peak memory", memory(record.peak_rss_mb)),
                 ("network", record.network),
                 *_pretraining(record),
+                *_teacher(record),
             ),
         ),
         Facts(title="Parameters", items=tuple(sizes)),
@@ -75,6 +76,13 @@ def facts(record: RunRecord) -> tuple[Facts, ...]:
         Facts(title="Versions", items=tuple(record.versions.items())),
     )
     return tuple(one for one in every if one.items)
+
+
+def _teacher(record: RunRecord) -> Iterator[tuple[str, str]]:
+    """Say what the network learned from beside labels, and whether that was held."""
+    if record.teacher:
+        held = "proven held" if record.teacher["proof"]["ok"] else "NOT HELD"
+        yield "teacher", f"{record.teacher['run']}, {held}; {record.teacher['proof']['line']}"
 
 
 def _pretraining(record: RunRecord) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from frostline.data.sampling import Sampling
 from frostline.record import Evaluation
 from frostline.tasks.mistakes import worst_mistakes
 from frostline.tasks.task import Batch, Rows, Task
+from frostline.tasks.teacher import Teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Classification(Task, ABC):
         sampling: in which order training samples are drawn.
         label_smoothing: share of each training label that is spread over all classes.
         class_weights: K, how much a training sample of each class counts, or None.
+        teacher: what else is learned from, or None.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -36,6 +38,22 @@ class Classification(Task, ABC):
     sampling: Sampling = "shuffled"
     label_smoothing: float = 0.0
     class_weights: Tensor | None = None
+    teacher: Teacher | None = None
+
+    def cost(self, output: Tensor, batch: Batch) -> Tensor:
+        """The loss of the labels; with a teacher a share of it, and of how far the network is from what that says."""
+        labels, teacher = batch[1], self.teacher
+        hard = self.loss(output, labels)
+        if teacher is None:
+            return hard
+        soft_N = teacher.soft_loss(output, teacher.scores(batch).to(output.device))
+        if self.class_weights is None:
+            soft = soft_N.mean()
+        else:
+            weights_K = self.class_weights.to(output.device)
+            weights_N = labels @ weights_K if labels.ndim == 2 else weights_K[labels]
+            soft = (soft_N * weights_N).sum() / weights_N.sum()
+        return teacher.alpha * hard + (1 - teacher.alpha) * soft
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of a training batch, mean over it, with class weights and label smoothing where asked for.

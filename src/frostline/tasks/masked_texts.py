@@ -146,6 +146,10 @@ class MaskedTextTask(Task):
         """What texts are to the network, and how much of them is masked."""
         return {**given(self.spec, self.bounds), "mask": self.share}
 
+    def cost(self, output: Tensor, batch: Batch) -> Tensor:
+        """The loss of the words that are asked for."""
+        return self.loss(output, batch[1])
+
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the tokens that are asked for, mean over them; 0 where there is none.
 

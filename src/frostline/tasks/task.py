@@ -103,8 +103,8 @@ class Task(ABC):
         """What the network is given, for the record."""
 
     @abstractmethod
-    def loss(self, output: Tensor, labels: Tensor) -> Tensor:
-        """What a training batch costs: a mean over what `weight` counts."""
+    def cost(self, output: Tensor, batch: Batch) -> Tensor:
+        """What a training batch costs, from what the network gave: a mean over what `weight` counts."""
 
     @abstractmethod
     def weight(self, labels: Tensor) -> float:
@@ -145,8 +145,9 @@ class Task(ABC):
     def batch_loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Run the network on a batch and give the loss, as the proof asks for it."""
         device = next(model.parameters()).device
-        inputs, labels, _ = batch
-        return self.loss(scores(call(model, moved(inputs, device))), labels.to(device))
+        inputs, labels, places_N = batch
+        placed = (moved(inputs, device), labels.to(device), places_N)
+        return self.cost(scores(call(model, placed[0])), placed)
 
     def _batches(
         self, dataset: Dataset[Any], order: Sampler[Any] | None, *, count: int, seed: int | None, share: Share

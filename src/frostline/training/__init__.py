@@ -24,6 +24,7 @@ from frostline.training.resume import PhaseState, beginning, take_up_beginning
 from frostline.training.runtime import Device, Precision, Runtime
 from frostline.training.sharding import put, shard
 from frostline.training.state import State
+from frostline.training.teaching import Teaching, hold_teacher
 
 __all__ = [
     "BEST",
@@ -45,12 +46,14 @@ __all__ = [
     "Silent",
     "Snapshot",
     "State",
+    "Teaching",
     "beginning",
     "checkpoint_bytes",
     "checkpoint_of",
     "display",
     "evaluate",
     "forget_snapshot",
+    "hold_teacher",
     "is_out_of_memory",
     "judge",
     "load_checkpoint",

@@ -140,7 +140,7 @@ def _step(
     for place, (batch, weight, share) in enumerate(zip(together, weights, shares, strict=True), 1):
         with runtime.local(gear.network) if place < len(together) else nullcontext():
             output = scores(call(gear.network, batch[0]))
-            loss = gear.task.loss(output, batch[1])
+            loss = gear.task.cost(output, batch)
             value, rows = loss.item(), gear.task.seen(output, batch)
             runtime.backward(loss if share is None else loss * share)
         if not math.isfinite(value):

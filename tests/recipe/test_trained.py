@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from frostline.deployment import load_run
-from frostline.deployment.trained import checkpoint_of
 from frostline.errors import RunError
 from frostline.recipe import finetune
+from frostline.recipe.trained import checkpoint_of
 from training.tiny import CLASSES, SIDE, Twin, tiny_recipe
 
 pytestmark = pytest.mark.recipe

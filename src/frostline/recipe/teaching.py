@@ -1,0 +1,115 @@
+"""The teacher of a recipe: a finished run that knows these classes; held while its student learns, and proven so."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from frostline.data import Samples
+from frostline.errors import ProofError, RunError, UserError, first_of
+from frostline.freezing import combined, digests
+from frostline.lora import merged
+from frostline.recipe.schema import Recipe
+from frostline.record import Json
+from frostline.selection import undisturbed
+from frostline.tasks import Classification, Task, Teacher
+from frostline.training import Display, ReplaySettings, Runtime, hold_teacher
+
+CLASSES_NAMED = 12
+
+
+def with_teacher(task: Task, recipe: Recipe, train: Samples) -> Task:
+    """Give a recipe's task its teacher.
+
+    Args:
+        task: of the student.
+        recipe: what was asked; without `distill` the task is given back.
+        train: the training samples.
+
+    Raises:
+        RunError: no finished run there, or one that knows other classes, or looks at other samples.
+        UserError: samples are changed at random, and the teacher takes another input.
+    """
+    asked = recipe.distill
+    if asked is None or not isinstance(task, Classification):
+        return task
+    from frostline.recipe.trained import load_run  # which builds networks, as an assembly does
+
+    run, what = load_run(Path(asked.teacher)), f"distill.teacher: {asked.teacher}"
+    if run.record.status != "finished":
+        raise RunError(what, found="the run has not come to its end", do="go on with it, or name another")
+    if run.recipe.task != recipe.task:
+        raise RunError(what, found=f"it learned {run.recipe.task}", do=f"name a run of `task: {recipe.task}`")
+    if run.classes != task.classes:
+        named = [first_of(names, most=CLASSES_NAMED) for names in (run.classes, task.classes)]
+        raise RunError(what, found=f"it knows {named[0]}, wanted {named[1]}", do="name a run with these classes")
+    shares_input = run.spec == task.spec
+    if task.changes and not shares_input:
+        raise UserError(
+            what,
+            found="images are changed anew in every epoch, and the teacher takes another input than its student "
+            f"({run.spec}, and {task.spec})",
+            do="write `augment: none`, or the teacher's data.size and data.normalize",
+        )
+    network = merged(run.model)
+    given: dict[str, Any] = {"batch_size": recipe.batch_size, "workers": recipe.data.workers}
+    teacher = Teacher(
+        name=str(run.run),
+        digest=combined(digests(network, network.state_dict())),
+        network=network,
+        task=replace(run.task, **given),
+        samples=train,
+        shares_input=shares_input,
+        temperature=asked.temperature,
+        alpha=asked.alpha,
+    )
+    return replace(task, teacher=teacher)
+
+
+@contextmanager
+def taught(
+    task: Task, *, runtime: Runtime, stores: ReplaySettings | None, show: Display, notes: Json
+) -> Iterator[Task]:
+    """Hold the teacher of a task while its student learns, with its scores of every sample, and prove that it was held.
+
+    Args:
+        task: of the student; without a teacher it is given as it is.
+        runtime: where to compute.
+        stores: where its scores are stored; None: they are computed for each batch.
+        show: told what they cost.
+        notes: for the record; filled in at the end.
+
+    Yields:
+        The task whose teacher has its scores.
+
+    Raises:
+        ProofError: the teacher was not held.
+    """
+    if not isinstance(task, Classification) or task.teacher is None:
+        yield task
+        return
+    teacher = task.teacher
+    # The student draws the same random numbers whether its teacher is stored or computed.
+    with undisturbed(teacher.network):
+        teaching = hold_teacher(
+            teacher, runtime=runtime, stores=None if task.never_replayed else stores, show=show.recorded, say=show.say
+        )
+    yield replace(task, teacher=teaching.teacher)
+    with undisturbed(teacher.network):
+        proof = teaching.close()
+    notes |= {
+        "run": teacher.name,
+        "sha256": teacher.digest,
+        "temperature": teacher.temperature,
+        "alpha": teacher.alpha,
+        "scores": list(teaching.lines),
+        "proof": {"ok": proof.ok, "line": proof.line},
+    }
+    failing = next((claim for claim in proof.claims if claim.status == "fails"), None)
+    if failing is not None:
+        raise ProofError(
+            f"teacher {teacher.name}",
+            found=f"{failing.name}: it fails ({failing.evidence['summary']})",
+            do="do not trust this run",
+        )
