@@ -2,8 +2,8 @@
 
     python studies/distillation.py        # or `make table-distillation`; half an hour; needs ../shared/data
 
-Worth: five seeds, each its own split of 50 pictures a class for training and the other 20 for test, which all arms share;
-the last epoch counts, and nothing is chosen on the test set. Speed: the same run with `replay: auto` and `replay: off`,
+Worth: five seeds, each its own split of 50 pictures a class for training and the other 20 for test, which all arms
+share; the last epoch counts, and nothing is chosen on the test set. Speed: the same run with `replay: auto` and `off`,
 in turns. Results are kept in runs/distillation.jsonl as they come; --resume keeps those there.
 """
 
@@ -36,7 +36,8 @@ Words = dict[str, Any]
 
 def student() -> nn.Module:
     """A MobileNetV2 with less than a quarter of the channels, and a tenth of the parameters."""
-    return mobilenet_v2(width_mult=0.22)
+    network: nn.Module = mobilenet_v2(width_mult=0.22)
+    return network
 
 
 def teacher_recipe(seed: int) -> Recipe:
@@ -128,11 +129,11 @@ def main() -> None:
             ["student alone", f"{sizes['alone']:,} ({share:.1%})", spread(every["alone"]), ""],
             ["student, taught", f"{sizes['alone']:,} ({share:.1%})", spread(every["taught"]), spread(gained)],
         ],
-        note=f"120 test pictures, mean ± sd over {len(SEEDS)} seeds, student {EPOCHS} epochs. Speed: {FAST_EPOCHS} epochs "
-        f"at {TEACHER_PX} pixels take {seconds['auto']:.1f} s with stored scores, recording included, and "
-        f"{seconds['off']:.1f} s with a teacher that is computed for each batch: {faster:.2f} times as long (medians of "
-        f"{len(TURNS)} turns); losses differ by {apart:.1e} at most. Better with a teacher in "
-        f"{sum(gain > 0 for gain in gained)} of {len(gained)} seeds, by {mean(gained):+.3f}.",
+        note=f"120 test pictures, mean ± sd over {len(SEEDS)} seeds, student {EPOCHS} epochs. Better with a teacher "
+        f"in {sum(gain > 0 for gain in gained)} of {len(gained)} seeds, by {mean(gained):+.3f}. Speed: {FAST_EPOCHS} "
+        f"epochs at {TEACHER_PX} pixels take {seconds['auto']:.1f} s with stored scores, recording included, and "
+        f"{seconds['off']:.1f} s with a teacher that is computed for each batch, {faster:.2f} times as long (medians "
+        f"of {len(TURNS)} turns); losses differ by {apart:.1e} at most.",
     )
 
 
