@@ -99,7 +99,7 @@ def test_layers_with_adapters_that_were_trained_themselves_are_refused(tmp_path)
     network = SmallResNet()
     adapt(network, rank=2)
     held = trained(network, through="stage1")
-    with pytest.raises(UserError, match=r"layer2\.0\.conv1\.base_layer\.weight.* was trained, too") as caught:
+    with pytest.raises(UserError, match=r"layer2\.0\.conv1\.base_layer\.weight.* were trained, too") as caught:
         save_adapters(network, tmp_path / "there", held=held)
     assert "merged" in caught.value.do
     assert not (tmp_path / "there").exists()

@@ -92,7 +92,7 @@ def test_layers_that_thaw_are_trained_beside_their_adapters(tmp_path: Path) -> N
     assert not torch.equal(after["conv2.base_layer.weight"], start["conv2.weight"])
     done = export_run(tmp_path / "run")
     assert [file.path.name for file in done.files] == ["model.onnx", "model.safetensors"]
-    assert any("adapters were left out: conv2.base_layer.weight was trained, too" in note for note in done.notes)
+    assert any("adapters were left out: conv2.base_layer.weight were trained, too" in note for note in done.notes)
 
 
 def test_what_lies_before_the_first_adapter_is_replayed_to_the_bit(tmp_path: Path) -> None:

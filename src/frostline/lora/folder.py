@@ -50,7 +50,7 @@ def save_adapters(model: nn.Module, folder: Path | str, *, held: Collection[str]
     odd = sorted(name for name in whole if not name or any("." in own for own in _own(model, name)))
     inside = sorted(name for name in others if set(parents_of(name)) & layers.keys())
     if odd or inside:
-        found = f"{first_of(inside or [name or 'the network itself' for name in odd], most=3)} was trained, too"
+        found = f"{first_of(inside or [name or 'the network itself' for name in odd], most=3)} were trained, too"
         raise UserError(asked, found=found, do="keep the whole network: merged, or as it is")
     tensors = {_written(name, layers): state[name] for name in sorted(adapters)}
     for name in sorted(whole):
