@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+import torch
 from torch import nn
 
 from frostline.errors import UserError
@@ -12,6 +13,8 @@ from frostline.freezing import check_free
 from frostline.lora.kinds import KINDS, NAME, Kind, peft_config
 from frostline.lora.targets import targets
 from frostline.selection import ExampleInput, adapted_layers, bare, outline, parse_call
+
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,7 @@ def adapt(
 
     Args:
         model: any network, changed in place. It computes what it did before: one of the two matrices is zero at first.
+            Adapters are in float32 where it is in half precision.
         words: where: `all` (everything but the head), `backbone`, or one of the keywords below; as in `freeze`. All
             linear layers and convolutions over images there get an adapter, but for convolutions in groups and layers
             that share their weights with others.
@@ -160,6 +164,9 @@ def put_in(model: nn.Module, config: Any) -> None:
         warnings.simplefilter("ignore")  # about names of classes
         inject_adapter_in_model(config, model, adapter_name=NAME)
     for parameter in model.parameters():
+        if id(parameter) not in before and parameter.dtype in _HALVES:
+            # Steps of a usual size are lost in their rounding; PEFT's own networks have it so, too.
+            parameter.data = parameter.data.float()
         parameter.requires_grad_(before.get(id(parameter), True))
     for layer, _ in adapted_layers(model).values():
         layer.train(bare(layer).training)
