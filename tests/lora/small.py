@@ -103,7 +103,7 @@ def deepseek_ocr2() -> nn.Module:
 
 
 def real_deepseek_ocr2_config() -> Any:
-    """Give the published configuration (`config.json` of deepseek-community/DeepSeek-OCR-2); the defaults are others."""
+    """Give the published one (`config.json` of deepseek-community/DeepSeek-OCR-2); the defaults are others."""
     encoder = {
         "hidden_size": 896,
         "num_hidden_layers": 24,

@@ -73,8 +73,9 @@ def adapt(
         model: any network, changed in place. It computes what it did before: one of the two matrices is zero at first.
             Adapters are in float32 where it is in half precision.
         words: where: `all` (everything but the head), `backbone`, or one of the keywords below; as in `freeze`. All
-            linear layers and convolutions over images there get an adapter, but for convolutions in groups and layers
-            that share their weights with others.
+            linear layers and convolutions over images there get an adapter, but for convolutions in groups, layers
+            that share their weights with others, and those from which nothing comes that the network gives; the notes
+            say so.
         rank: of the two matrices; the smaller, the fewer parameters.
         alpha: what they give is multiplied by alpha / rank; None: twice the rank.
         dropout: of what goes into them, a share of 1.
@@ -108,7 +109,7 @@ def adapt(
             f"adapters in {asked}", found=f"{len(found)} layers have adapters already", do="merge them first"
         )
     read = outline(model, example_input=example_input, head=head)
-    layers, notes = targets(model, read, asked)
+    layers, notes = targets(model, read, asked, example_input=example_input)
     return replace(adapt_layers(model, layers, rank=rank, alpha=alpha, dropout=dropout, kind=kind), notes=tuple(notes))
 
 

@@ -25,7 +25,7 @@ from frostline.selection.selector import Selector, Words, parse, parse_call
 
 if TYPE_CHECKING:
     from frostline.selection.adapters import adapted_layers, bare
-    from frostline.selection.inputs import ExampleInput
+    from frostline.selection.inputs import ExampleInput, guesses
     from frostline.selection.network import outline, role_of
     from frostline.selection.trace import all_tensors, call, first_tensor, undisturbed
 
@@ -36,6 +36,7 @@ _LAZY = {
     "bare": "adapters",
     "call": "trace",
     "first_tensor": "trace",
+    "guesses": "inputs",
     "outline": "network",
     "role_of": "network",
     "undisturbed": "trace",
@@ -63,6 +64,7 @@ __all__ = [
     "bare",
     "call",
     "first_tensor",
+    "guesses",
     "outline",
     "parents_of",
     "parse",

@@ -125,7 +125,8 @@ def _pictures_in_texts(model: nn.Module) -> Iterator[Mapping[str, Any]]:
         return
     for image in _images(model, next(model.parameters()).device):
         try:
-            found = features(pixel_values=image).pooler_output
+            with torch.no_grad():
+                found = features(pixel_values=image).pooler_output
         except Exception:  # of a size that it does not take, or it needs more than a picture
             continue
         places = sum(math.prod(one.shape[:-1]) for one in ([found] if isinstance(found, Tensor) else found))

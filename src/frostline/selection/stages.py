@@ -116,7 +116,7 @@ def _seen(trunk: Units, said: Regions) -> tuple[list[Unit], dict[str, list[Unit]
     """Group by what was seen: the stem before the first block, then by resolution, or by block where it is constant."""
     begin = _end_of_stem(trunk)
     stem, rest = list(trunk[:begin]), trunk[begin:]
-    groups = [rest] if said.mixed else by_resolution(rest)
+    groups = [list(rest)] if said.mixed else by_resolution(rest)
     if len(groups) == 1 and sum(unit.is_block for unit in rest) > 1:
         return stem, {f"block{number}": group for number, group in enumerate(_grouped(rest, _is_next_block), 1)}
     return stem, {f"stage{number}": group for number, group in enumerate(groups, 1)}
