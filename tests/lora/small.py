@@ -136,7 +136,8 @@ def got_ocr2() -> nn.Module:
     return hf.GotOcr2ForConditionalGeneration(config)
 
 
-def trocr() -> nn.Module:
+def trocr(*, dropout: float = 0.0) -> nn.Module:
+    """A ViT, and a decoder that drops by functions, and not by modules that could be held."""
     decoder = hf.TrOCRConfig(
         vocab_size=NUM_WORDS,
         d_model=24,
@@ -145,6 +146,7 @@ def trocr() -> nn.Module:
         decoder_ffn_dim=48,
         cross_attention_hidden_size=32,
         max_position_embeddings=32,
+        dropout=dropout,
         is_decoder=True,
         add_cross_attention=True,
     )
@@ -206,11 +208,18 @@ def _cost_of_class(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _of_line(model: nn.Module, batch: Batch) -> Tensor:
-    return model(batch["pixel_values"]).last_hidden_state
+    """Give what the softmax at the end of it takes."""
+    seen: list[Tensor] = []
+    hook = model.get_submodule("head.head").register_forward_hook(lambda _, __, output: seen.append(output))
+    try:
+        model(batch["pixel_values"])
+    finally:
+        hook.remove()
+    return seen[0]
 
 
 def _cost_of_line(model: nn.Module, batch: Batch) -> Tensor:
-    chances_TNC = _of_line(model, batch).transpose(0, 1)
+    chances_TNC = model(batch["pixel_values"]).last_hidden_state.transpose(0, 1)
     lengths = torch.full((3,), len(chances_TNC)), torch.full((3,), 3)
     return F.ctc_loss(chances_TNC.clamp_min(1e-7).log(), batch["labels"], *lengths)
 

@@ -49,12 +49,16 @@ def _unreached(model: nn.Module, layers: Sequence[str], inputs: ExampleInput, *,
 
     hooks = [model.get_submodule(name).register_forward_hook(marked(mark)) for name, mark in marks.items()]
     try:
-        with torch.enable_grad(), saved_tensors_hooks(lambda _: None, lambda _: None):
+        with torch.enable_grad(), saved_tensors_hooks(_kept, _kept):
             found = {id(leaf) for leaf in _leaves(all_tensors(call(model, inputs)))}
     finally:
         for hook in hooks:
             hook.remove()
     return {name for name, mark in marks.items() if id(mark) not in found}
+
+
+def _kept(_: Any) -> Any:
+    """Keep nothing: no backward pass comes."""
 
 
 def _leaves(outputs: Iterable[Tensor]) -> Iterator[Tensor]:

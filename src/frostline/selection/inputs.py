@@ -121,16 +121,17 @@ def _pictures_in_texts(model: nn.Module) -> Iterator[Mapping[str, Any]]:
     """Give a text with a picture in it, for a reader of both: a text alone would leave half of the network unused."""
     features = getattr(model, "get_image_features", None)
     token = getattr(getattr(model, "config", None), "image_token_id", None)
-    if not callable(features) or not isinstance(token, int):
-        return
-    for image in _images(model, next(model.parameters()).device):
+    device = next(model.parameters()).device
+    if not callable(features) or not isinstance(token, int) or device.type == "meta":
+        return  # without values such a network cannot find the places in its text
+    for image in _images(model, device):
         try:
             with torch.no_grad():
                 found = features(pixel_values=image).pooler_output
         except Exception:  # of a size that it does not take, or it needs more than a picture
             continue
         places = sum(math.prod(one.shape[:-1]) for one in ([found] if isinstance(found, Tensor) else found))
-        text = torch.full((1, places + 2), token, device=image.device)
+        text = torch.full((1, places + 2), token, device=device)
         text[:, 0] = text[:, -1] = 0
         yield {"input_ids": text, "pixel_values": image}
 
