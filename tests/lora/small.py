@@ -20,16 +20,6 @@ PICTURE = NUM_WORDS - 1
 PLACES = {"deepseek_ocr2": 145, "got_ocr2": 1}
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 _PICTURE = {"image_size": 32, "patch_size": 8}
-_SAM = {
-    "hidden_size": 32,
-    "output_channels": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 64,
-    "window_size": 2,
-    "global_attn_indexes": [1],
-    "mlp_dim": 48,
-}
 QKVO = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
@@ -56,6 +46,20 @@ class Network:
     inputs: Callable[[], Any] = lambda: None
 
 
+def _sam(image_size: int) -> dict[str, Any]:
+    """Give a small SAM: one layer that looks at all of a small picture, none in one of a real size."""
+    return {
+        "hidden_size": 32,
+        "output_channels": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": image_size,
+        "window_size": 2,
+        "global_attn_indexes": [1] if image_size < 256 else [],
+        "mlp_dim": 48,
+    }
+
+
 def bert() -> nn.Module:
     return hf.BertForSequenceClassification(hf.BertConfig(**_SMALL, vocab_size=NUM_WORDS, num_labels=NUM_CLASSES))
 
@@ -78,15 +82,15 @@ def mobile_recogniser() -> nn.Module:
     return hf.PPOCRV5MobileRecForTextRecognition(config)
 
 
-def deepseek_ocr2() -> nn.Module:
+def deepseek_ocr2(*, image_size: int = 64, image_token: int = PICTURE, num_words: int = NUM_WORDS) -> nn.Module:
     """SAM, then an encoder that reads its places and 144 queries, then a decoder whose layers have experts."""
-    sam = {**_SAM, "downsample_channels": [24, 32]}
+    sam = {**_sam(image_size), "downsample_channels": [24, 32]}
     encoder = {**_SMALL, "num_key_value_heads": 2, "vocab_size": 1}
     text = {
         **_SMALL,
         "num_hidden_layers": 3,
         "num_key_value_heads": 4,
-        "vocab_size": NUM_WORDS,
+        "vocab_size": num_words,
         "n_routed_experts": 4,
         "n_shared_experts": 1,
         "num_experts_per_tok": 2,
@@ -97,7 +101,7 @@ def deepseek_ocr2() -> nn.Module:
     }
     return hf.DeepseekOcr2ForConditionalGeneration(
         hf.DeepseekOcr2Config(
-            vision_config={"sam_config": sam, "encoder_config": encoder}, text_config=text, image_token_id=PICTURE
+            vision_config={"sam_config": sam, "encoder_config": encoder}, text_config=text, image_token_id=image_token
         )
     )
 
@@ -130,16 +134,16 @@ def real_deepseek_ocr2_config() -> Any:
     return hf.DeepseekOcr2Config(vision_config={"sam_config": {}, "encoder_config": encoder}, text_config=text)
 
 
-def got_ocr2() -> nn.Module:
-    text = {**_SMALL, "model_type": "qwen2", "num_key_value_heads": 4, "vocab_size": NUM_WORDS}
-    config = hf.GotOcr2Config(vision_config=_SAM, text_config=text, image_token_index=PICTURE)
+def got_ocr2(*, image_size: int = 64, image_token: int = PICTURE, num_words: int = NUM_WORDS) -> nn.Module:
+    text = {**_SMALL, "model_type": "qwen2", "num_key_value_heads": 4, "vocab_size": num_words}
+    config = hf.GotOcr2Config(vision_config=_sam(image_size), text_config=text, image_token_index=image_token)
     return hf.GotOcr2ForConditionalGeneration(config)
 
 
-def trocr(*, dropout: float = 0.0) -> nn.Module:
+def trocr(*, dropout: float = 0.0, num_words: int = NUM_WORDS) -> nn.Module:
     """A ViT, and a decoder that drops by functions, and not by modules that could be held."""
     decoder = hf.TrOCRConfig(
-        vocab_size=NUM_WORDS,
+        vocab_size=num_words,
         d_model=24,
         decoder_layers=2,
         decoder_attention_heads=4,
