@@ -106,8 +106,8 @@ def deepseek_ocr2(*, image_size: int = 64, image_token: int = PICTURE, num_words
     )
 
 
-def real_deepseek_ocr2_config() -> Any:
-    """Give the published one (`config.json` of deepseek-community/DeepSeek-OCR-2); the defaults are others."""
+def real_deepseek_ocr2() -> nn.Module:
+    """The published configuration (`config.json` of deepseek-community/DeepSeek-OCR-2); the defaults are others."""
     encoder = {
         "hidden_size": 896,
         "num_hidden_layers": 24,
@@ -131,7 +131,27 @@ def real_deepseek_ocr2_config() -> Any:
         "topk_group": 1,
         "mlp_layer_types": ["dense"] + ["sparse"] * 11,
     }
-    return hf.DeepseekOcr2Config(vision_config={"sam_config": {}, "encoder_config": encoder}, text_config=text)
+    vision = {"sam_config": {}, "encoder_config": encoder}
+    return hf.DeepseekOcr2ForConditionalGeneration(hf.DeepseekOcr2Config(vision_config=vision, text_config=text))
+
+
+def real_got_ocr2() -> nn.Module:
+    """The published configuration is the default one."""
+    return hf.GotOcr2ForConditionalGeneration(hf.GotOcr2Config())
+
+
+def real_trocr() -> nn.Module:
+    """The published configuration of TrOCR, base: a ViT for 384 pixels, and the decoder that is the default one."""
+    encoder = hf.ViTConfig(image_size=384, qkv_bias=False)
+    decoder = hf.TrOCRConfig(cross_attention_hidden_size=768, is_decoder=True, add_cross_attention=True)
+    return hf.VisionEncoderDecoderModel(hf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder))
+
+
+REAL: dict[str, Callable[[], nn.Module]] = {
+    "DeepSeek-OCR-2": real_deepseek_ocr2,
+    "GOT-OCR 2": real_got_ocr2,
+    "TrOCR, base": real_trocr,
+}
 
 
 def got_ocr2(*, image_size: int = 64, image_token: int = PICTURE, num_words: int = NUM_WORDS) -> nn.Module:

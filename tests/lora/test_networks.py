@@ -271,23 +271,33 @@ def test_a_decoder_that_drops_by_functions_is_told_from_one_that_was_loaded_with
     assert "self_attn.k_proj.base_layer gives another output in train mode" in failed[0].evidence["summary"]
 
 
-def test_lora_of_rank_16_in_the_real_deepseek_ocr2_is_below_a_hundredth():
-    config = small.real_deepseek_ocr2_config()
+# Queries, keys, values and output. DeepSeek-OCR-2: 1,280 wide in 12 layers of the decoder; in 24 of the encoder 896
+# wide, with two of 14 heads for keys and values. GOT-OCR 2: 24 layers of 1,024. TrOCR: 12 of an encoder of 768, and 12
+# of a decoder of 1,024, which attends to itself and to the encoder.
+REAL = {
+    "DeepSeek-OCR-2": 12 * 4 * 16 * (1280 + 1280) + 24 * 2 * 16 * ((896 + 896) + (896 + 128)),
+    "GOT-OCR 2": 24 * 4 * 16 * (1024 + 1024),
+    "TrOCR, base": 16 * (12 * 4 * (768 + 768) + 12 * (6 * (1024 + 1024) + 2 * (768 + 1024))),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_lora_of_rank_16_in_the_real_networks_is_what_the_study_says(name: str):
     with torch.device("meta"):
-        model = small.hf.DeepseekOcr2ForConditionalGeneration(config)
+        model = small.REAL[name]()
     total = sum(tensor.numel() for tensor in model.parameters())
-    layers = [
-        name for name, _ in model.named_modules() if name.endswith(tuple(f"self_attn.{one}" for one in small.QKVO))
-    ]
+    ends = tuple(f".{one}" for one in (*small.QKVO, "out_proj"))
+    linear = {key for key, module in model.named_modules() if isinstance(module, nn.Linear)}
 
-    adapters = adapt_layers(model, layers, rank=16)
-    print(adapters.line)  # noqa: T201
+    adapters = adapt_layers(model, [key for key in linear if key.endswith(ends)], rank=16)
+    print(f"{name}: {adapters.line}")  # noqa: T201
 
-    # Queries, keys, values and output: 1,280 wide in 12 layers of the decoder; in 24 of the encoder 896 wide, with two
-    # of 14 heads for keys and values.
-    decoder = 12 * 4 * 16 * (1280 + 1280)
-    encoder = 24 * 2 * 16 * ((896 + 896) + (896 + 128))
-    assert total == 3_389_119_360
-    assert len(adapters.layers) == 4 * (12 + 24)
-    assert adapters.added == decoder + encoder
-    assert adapters.share == (decoder + encoder) / (total + decoder + encoder) < 0.01
+    assert adapters.added == REAL[name]
+    assert adapters.share == REAL[name] / (total + REAL[name])
+    page = (Path(__file__).resolve().parents[2] / "docs/studies/lora_ocr.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| {name} |"))
+    assert f"| {total:,} | {2 * total / 1e9:.2f} GB |" in row
+    assert f"| {adapters.added:,} in {len(adapters.layers)} layers | {adapters.share:.2%} |" in row
+    if name == "DeepSeek-OCR-2":
+        assert total == 3_389_119_360
+        assert adapters.share < 0.01
