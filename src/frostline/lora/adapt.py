@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from frostline.errors import SelectorError, UserError
@@ -12,6 +13,8 @@ from frostline.freezing import check_free
 from frostline.lora.kinds import KINDS, NAME, Kind, library, peft_config
 from frostline.lora.targets import targets
 from frostline.selection import INSIDE, ExampleInput, adapted_layers, bare, outline, parse_call
+
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +71,11 @@ def adapt(
 
     Args:
         model: any network, changed in place. It computes what it did before: one of the two matrices is zero at first.
+            Adapters are in float32 where it is in half precision.
         words: where: `all` (everything but the head), `backbone`, or one of the keywords below; as in `freeze`. All
-            linear layers and convolutions over images there get an adapter, but for convolutions in groups and layers
-            that share their weights with others.
+            linear layers and convolutions over images there get an adapter, but for convolutions in groups, layers
+            that share their weights with others, and those from which nothing comes that the network gives; the notes
+            say so.
         rank: of the two matrices; the smaller, the fewer parameters.
         alpha: what they give is multiplied by alpha / rank; None: twice the rank.
         dropout: of what goes into them, a share of 1.
@@ -108,7 +113,7 @@ def adapt(
             f"adapters in {asked}", found=f"{len(found)} layers have adapters already", do="merge them first"
         )
     read = outline(model, example_input=example_input, head=head)
-    layers, notes = targets(model, read, asked)
+    layers, notes = targets(model, read, asked, example_input=example_input)
     return replace(adapt_layers(model, layers, rank=rank, alpha=alpha, dropout=dropout, kind=kind), notes=tuple(notes))
 
 
@@ -173,6 +178,9 @@ def put_in(model: nn.Module, config: Any) -> None:
         warnings.simplefilter("ignore")  # about names of classes
         library().inject_adapter_in_model(config, model, adapter_name=NAME)
     for parameter in model.parameters():
+        if id(parameter) not in before and parameter.dtype in _HALVES:
+            # Steps of a usual size are lost in their rounding; PEFT's own networks have it so, too.
+            parameter.data = parameter.data.float()
         parameter.requires_grad_(before.get(id(parameter), True))
     for layer, _ in adapted_layers(model).values():
         layer.train(bare(layer).training)

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from frostline.errors import SelectorError, first_of
-from frostline.selection import HEAD, ModuleEntry, Outline, Selector, parents_of, pick
+from frostline.lora.reach import without_effect
+from frostline.selection import HEAD, ExampleInput, ModuleEntry, Outline, Selector, parents_of, pick
 
 # A class made from these that changes their forward computes something that an adapter could not be merged into.
 _TAKEN = (nn.Linear, nn.Conv2d)
@@ -16,13 +17,16 @@ _LOOKED_AT = (nn.Linear, nn.modules.conv._ConvNd)
 _QUANTIZED = "bitsandbytes"
 
 
-def targets(model: nn.Module, read: Outline, selector: Selector) -> tuple[tuple[str, ...], list[str]]:
+def targets(
+    model: nn.Module, read: Outline, selector: Selector, *, example_input: ExampleInput | None = None
+) -> tuple[tuple[str, ...], list[str]]:
     """Name the layers that get adapters, and say which of those that were picked get none.
 
     Args:
         model: the network, without adapters.
         read: its outline.
         selector: picks parts, as a freeze does.
+        example_input: as `outline` took it.
 
     Raises:
         SelectorError: the words pick nothing, something that is not there, or no layer that can take an adapter.
@@ -48,6 +52,9 @@ def targets(model: nn.Module, read: Outline, selector: Selector) -> tuple[tuple[
             found.append(entry.name)
         else:
             without[reason] += 1
+    if idle := without_effect(model, found, example_input=example_input):
+        found = [name for name in found if name not in idle]
+        without[f"nothing that the network gives comes from {first_of(sorted(idle), most=3)}"] = len(idle)
     said = [f"{count} layers get no adapter: {reason}" for reason, count in without.items()]
     if not found:
         raise SelectorError(
@@ -74,7 +81,7 @@ def _unfit(module: nn.Module) -> str | None:
 def _in_use(read: Outline, entry: ModuleEntry) -> str | None:
     """Say who else uses the weights of a layer; None: nobody."""
     if not entry.ran:
-        return "they are never called: another layer reads their weights, or nothing does"
+        return "they were not called in one forward pass: another layer reads their weights, or nothing does"
     if entry.aliases or any(read.entries[name].aliases for name in entry.parameters):
         return "their weights are those of another layer, too"
     return None

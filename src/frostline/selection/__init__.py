@@ -26,7 +26,7 @@ from frostline.selection.tied import tied_at_first
 
 if TYPE_CHECKING:
     from frostline.selection.adapters import adapted_layers, bare
-    from frostline.selection.inputs import ExampleInput
+    from frostline.selection.inputs import ExampleInput, guesses
     from frostline.selection.network import outline, role_of
     from frostline.selection.trace import all_tensors, call, first_tensor, undisturbed
 
@@ -37,6 +37,7 @@ _LAZY = {
     "bare": "adapters",
     "call": "trace",
     "first_tensor": "trace",
+    "guesses": "inputs",
     "outline": "network",
     "role_of": "network",
     "undisturbed": "trace",
@@ -64,6 +65,7 @@ __all__ = [
     "bare",
     "call",
     "first_tensor",
+    "guesses",
     "outline",
     "parents_of",
     "parse",

@@ -1,6 +1,7 @@
 """Guess what a network takes, for one forward pass: from what it publishes, else from its first layer with weights."""
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,8 +27,10 @@ def guesses(model: nn.Module) -> Iterator[ExampleInput]:
     What a network publishes comes first: timm's `pretrained_cfg`, Hugging Face's `config`, `dummy_inputs` and
     `main_input_name`. A forward that needs several inputs gets them too: from the first layers of its parts in the
     order they are written, or the same one several times. Last comes what the first convolution takes, wherever it is
-    written: what is written first need not run first.
+    written: what is written first need not run first. A network that reads pictures in texts is asked how many places
+    a picture takes, so it should be in eval mode, and nothing of it may be lost.
     """
+    yield from _pictures_in_texts(model)
     singles = list(_singles(model))
     count = _count_required(model)
     if count <= 1:
@@ -112,6 +115,25 @@ def _in_words(model: nn.Module, singles: Sequence[Tensor]) -> Iterator[Mapping[s
         yield {name: single, "input_ids": tokens}
         yield {name: single}
     yield from ({"input_ids": tokens, "pixel_values": image} for image in _images(model, tokens.device))
+
+
+def _pictures_in_texts(model: nn.Module) -> Iterator[Mapping[str, Any]]:
+    """Give a text with a picture in it, for a reader of both: a text alone would leave half of the network unused."""
+    features = getattr(model, "get_image_features", None)
+    token = getattr(getattr(model, "config", None), "image_token_id", None)
+    device = next(model.parameters()).device
+    if not callable(features) or not isinstance(token, int) or device.type == "meta":
+        return  # without values such a network cannot find the places in its text
+    for image in _images(model, device):
+        try:
+            with torch.no_grad():
+                found = features(pixel_values=image).pooler_output
+        except Exception:  # of a size that it does not take, or it needs more than a picture
+            continue
+        places = sum(math.prod(one.shape[:-1]) for one in ([found] if isinstance(found, Tensor) else found))
+        text = torch.full((1, places + 2), token, device=device)
+        text[:, 0] = text[:, -1] = 0
+        yield {"input_ids": text, "pixel_values": image}
 
 
 def _images(model: nn.Module, device: torch.device) -> Iterator[Tensor]:

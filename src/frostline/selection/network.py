@@ -105,7 +105,8 @@ def _stages(
     notes = [*remarks_on_head(model, stages, said), *remarks_on_what_did_not_run(units)]
     if series:
         return stages, f"the network's own stages ({series[0]} … {series[-1]})", notes
-    source = "one forward pass: where the resolution halves" if seen.calls else "the order it is written in"
+    halves = "the blocks of what reads pictures and texts" if said.mixed else "where the resolution halves"
+    source = f"one forward pass: {halves}" if seen.calls else "the order it is written in"
     return stages, source, notes
 
 

@@ -28,6 +28,7 @@ class Regions:
         backbone: the module that is the backbone; what runs behind it and before the head is the neck.
         opened: modules that are a frame around all this, and no layer.
         classifies: whether it answers what classifies: it has no neck, and where it names no head it has none.
+        mixed: whether it reads pictures and texts.
     """
 
     head: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class Regions:
     backbone: str | None = None
     opened: tuple[str, ...] = ()
     classifies: bool = False
+    mixed: bool = False
 
 
 def regions(model: nn.Module, trace: Trace, *, head: Sequence[str] = ()) -> Regions:
@@ -64,6 +66,7 @@ def regions(model: nn.Module, trace: Trace, *, head: Sequence[str] = ()) -> Regi
         backbone=backbone,
         opened=tuple(name for name in (base, backbone) if name),
         classifies=answer is not None,
+        mixed=_reads_texts(model, trace) and any(isinstance(module, nn.Conv2d) for module in trace.calls),
     )
 
 
@@ -150,6 +153,14 @@ def _classifier(model: nn.Module) -> tuple[str, ...] | None:
         for name, module in model.named_modules()
         if name and any(module is one for one in modules) and next(module.parameters(), None) is not None
     )
+
+
+def _reads_texts(model: nn.Module, trace: Trace) -> bool:
+    """Whether a network of Hugging Face looked up the words of a text, by what it answers when asked for them."""
+    try:
+        return isinstance(words := model.get_input_embeddings(), nn.Embedding) and words in trace.calls  # type: ignore[operator]
+    except Exception:  # it cannot be asked, or has none
+        return False
 
 
 def _named_head(model: nn.Module, trace: Trace, level: str, children: Mapping[str, nn.Module]) -> tuple[str, ...]:

@@ -9,6 +9,9 @@ from frostline.selection.frozen_stages import frozen_stages, numbered_stages
 from frostline.selection.parts import BIASES, HEAD, INSIDE, NECK, NORMS, Outline, parents_of
 from frostline.selection.selector import Selector
 
+# Adapters are trained whatever is held, so that all else may be held.
+_ALL_HELD = '; `match: ["*"]` holds all but the adapters'
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
@@ -54,7 +57,7 @@ def resolve(outline: Outline, selector: Selector, *, strict: bool = False) -> Re
             raise SelectorError(
                 f"freeze: {selector}",
                 found=f"{inside[0]} and {outside} are one tensor, and one would be held while the other is trained",
-                do="hold both or train both",
+                do=f"hold both or train both{_ALL_HELD if outline.adapted else ''}",
             )
         if inside:
             held.add(entry.name)

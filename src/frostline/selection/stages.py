@@ -21,7 +21,8 @@ def by_execution(units: Units, *, regions: Regions | None = None, series: Sequen
 
     The stem is what runs before the first block, a stage ends where the resolution halves, the neck begins where it
     grows again, the head is the last layer with weights and what follows it. Where the resolution never halves (a
-    plain transformer) every block is a stage of its own, `block1` …. A network without weight layers is all head.
+    plain transformer) every block is a stage of its own, `block1` …, and so where a network reads pictures and texts:
+    how many tokens a text has says nothing of a resolution. A network without weight layers is all head.
 
     Args:
         units: the parts of the network, in the order they run.
@@ -31,7 +32,7 @@ def by_execution(units: Units, *, regions: Regions | None = None, series: Sequen
     said = regions or Regions()
     body, head = _split_head(units, said, series)
     trunk, neck = _split_neck(body, said, series)
-    stem, named = _published(trunk, series) if series else _seen(trunk)
+    stem, named = _published(trunk, series) if series else _seen(trunk, said)
     every = {STEM: stem, **named, NECK: neck, HEAD: head}
     return tuple(Stage(name=name, layers=layers(group)) for name, group in every.items() if group)
 
@@ -67,7 +68,7 @@ def _split_neck(body: Units, said: Regions, series: Sequence[str]) -> tuple[Unit
     backbone = [index for index, unit in enumerate(body) if said.backbone and unit.is_in([said.backbone])]
     if backbone:
         begins.append(backbone[-1] + 1)
-    begins += [] if said.classifies else _grows(body, series)
+    begins += [] if said.classifies or said.mixed else _grows(body, series)
     begin = min(begins, default=len(body))
     return body[:begin], list(body[begin:])
 
@@ -111,11 +112,11 @@ def _published(trunk: Units, series: Sequence[str]) -> tuple[list[Unit], dict[st
     return stem, {f"stage{number}": group for number, group in enumerate(stages, 1)}
 
 
-def _seen(trunk: Units) -> tuple[list[Unit], dict[str, list[Unit]]]:
+def _seen(trunk: Units, said: Regions) -> tuple[list[Unit], dict[str, list[Unit]]]:
     """Group by what was seen: the stem before the first block, then by resolution, or by block where it is constant."""
     begin = _end_of_stem(trunk)
     stem, rest = list(trunk[:begin]), trunk[begin:]
-    groups = by_resolution(rest)
+    groups = [list(rest)] if said.mixed else by_resolution(rest)
     if len(groups) == 1 and sum(unit.is_block for unit in rest) > 1:
         return stem, {f"block{number}": group for number, group in enumerate(_grouped(rest, _is_next_block), 1)}
     return stem, {f"stage{number}": group for number, group in enumerate(groups, 1)}

@@ -44,11 +44,14 @@ def trace(model: nn.Module, example_input: ExampleInput | None = None) -> Trace:
     """
     candidates = [example_input] if example_input is not None else guesses(model)
     failure = "its first layer does not tell what the network takes"
-    for candidate in candidates:
-        try:
-            return Trace(_watch(model, candidate))
-        except Exception as error:  # whatever a stranger's forward raises: the next guess may fit
-            failure = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    with undisturbed(model), torch.no_grad():
+        for module in model.modules():
+            module.training = False
+        for candidate in candidates:
+            try:
+                return Trace(_watch(model, candidate))
+            except Exception as error:  # whatever a stranger's forward raises: the next guess may fit
+                failure = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
     return Trace({}, failure)
 
 
@@ -129,10 +132,7 @@ def _watch(model: nn.Module, example_input: ExampleInput) -> dict[nn.Module, Cal
     hooks = [module.register_forward_pre_hook(begin) for module in model.modules()]
     hooks += [module.register_forward_hook(end) for module in model.modules()]
     try:
-        with undisturbed(model), torch.no_grad():
-            for module in model.modules():
-                module.training = False
-            call(model, example_input)
+        call(model, example_input)
     finally:
         for hook in hooks:
             hook.remove()
