@@ -283,6 +283,39 @@ def test_a_mask_that_was_changed_on_the_way_ends_replay(change: Any) -> None:
     assert torch.equal(replayed, _by_name(trial.network, real)["logits"])
 
 
+class LastWord(Text):
+    """As texts are classified by what reads from left to right: the words say where the last one is."""
+
+    def forward(self, tokens: Tensor, *, mask: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
+        padding = (1.0 - mask[:, None, None, :].float()) * -1e4
+        padding = padding.expand(-1, 2, tokens.shape[1], -1).flatten(0, 1)
+        each = self.fc(self.trained(self.held(self.words(tokens) * scale, src_mask=padding), src_mask=padding))
+        last = (torch.arange(tokens.shape[1]) * (tokens != 0)).argmax(-1)
+        return {"logits": each[torch.arange(len(each)), last]}
+
+
+def test_where_all_is_needed_one_tensor_says_which_samples_they_are_and_is_read_again() -> None:
+    trial = Trial(LastWord(), Texts(), **TEXT).assert_exact()
+    batch = trial.ghosts([0, 1])
+    assert (type(batch["tokens"]), type(batch["mask"]).__name__) == (Tensor, "Ghost")
+    assert trial.reals == 0
+
+
+@pytest.mark.parametrize("name", ["tokens", "mask"])
+def test_where_all_is_needed_a_tensor_that_was_changed_on_the_way_is_computed_with(name: str) -> None:
+    trial = Trial(LastWord(), Texts(), **TEXT)
+    ghosts, real = trial.ghosts([0, 1]), trial.computed([0, 1])
+    trial.network.eval()
+    for batch in (ghosts, real):
+        batch[name] = _first_hidden(batch[name])
+    replayed = _by_name(trial.network, ghosts)["logits"]
+    assert trial.replayer.replayed == 0
+    # A real one is compared; the one that says which samples they are becomes real when something works on it.
+    assert ("works on a part of the samples" in str(trial.replayer.refused)) is (name == "tokens")
+    assert trial.reals > 0
+    assert torch.equal(replayed, _by_name(trial.network, real)["logits"])
+
+
 def test_another_plain_argument_ends_replay() -> None:
     trial = Trial(Text(), Texts(), **TEXT)
     trial.network.eval()
