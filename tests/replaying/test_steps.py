@@ -111,6 +111,54 @@ def test_constants_that_are_stretched_over_the_batch_are_the_same_for_any_batch(
     Trial(network, train=TRAINS_C).assert_exact()
 
 
+class Placed(nn.Module):
+    """A convolution, and what it is told of places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+        return self.conv(x) * places.amax()
+
+
+# By where the samples lie in a constant: what makes it for a batch of so many.
+STRETCHED: dict[str, Callable[[int], Tensor]] = {
+    "first": lambda count: torch.arange(1.0, 4.0).expand(count, 3),
+    "second": lambda count: torch.arange(1.0, 4.0).view(3, 1, 1).expand(3, count, 5),
+    "copied": lambda count: torch.arange(1.0, 4.0).view(3, 1, 1).repeat(1, count, 5),
+    "as many as it has rows": lambda count: torch.ones(2, 3, count, 2),
+    "folded with heads": lambda count: torch.arange(1.0, 4.0).expand(2 * count, 3),
+}
+
+
+@pytest.mark.parametrize("make", STRETCHED.values(), ids=STRETCHED)
+def test_a_constant_is_known_wherever_the_batch_lies_in_it(make: Callable[[int], Tensor]) -> None:
+    network = Wired(
+        lambda net, x: net.fc(net.held(x, make(len(x)) * net.scale).mean((2, 3))), held=Placed(), fc=nn.Linear(8, 2)
+    )
+    network.scale = torch.ones(())
+    trial = Trial(network, train=["fc.*"]).assert_exact()
+    network.scale = torch.full((), 2.0)
+    trial.assert_falls_back("")
+    assert trial.replayer.refused is not None
+
+
+def test_a_constant_that_differs_from_sample_to_sample_is_another_in_a_larger_batch() -> None:
+    def step(count: int, constant: Tensor) -> Step:
+        return Step("mul", (), (None, constant), count).kept()
+
+    def known(make: Callable[[int], Tensor]) -> bool:
+        steps = Steps.of([step(2, make(2))], [step(3, make(3))], handed_out=())
+        return steps.find(step(4, make(4))) is not None
+
+    assert known(lambda count: torch.ones(5, count))
+    assert not known(lambda count: torch.arange(count).expand(5, count))
+    assert not known(lambda count: torch.full((5, count), count))
+    # What grows otherwise than the batch is no batch.
+    assert not known(lambda count: torch.ones(5, count + 1))
+
+
 def test_a_constant_that_is_handed_out_is_the_networks_to_write_into() -> None:
     class Places(nn.Module):
         def __init__(self) -> None:
