@@ -116,7 +116,8 @@ def of_architecture(source: str, family: str, name: str) -> Network:
 
 def _built(kind: Any, config: Any) -> nn.Module:
     # As frostline's own networks for texts have it: nothing is generated.
-    config.use_cache = False
+    for one in (config, config.get_text_config()):
+        one.use_cache = False
     made: nn.Module = kind(config)
     return made
 
