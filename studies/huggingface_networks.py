@@ -82,14 +82,14 @@ Sample = Callable[[Any], dict[str, Tensor]]
 
 
 def networks() -> Iterator[Network]:
-    """Yield every architecture in the order of transformers, texts first; a class that is listed twice, once."""
-    seen = set()
+    """Yield every architecture in the order of transformers, texts first; of a class that is listed twice, once."""
     for source, listed in LISTED.items():
+        families: dict[str, list[str]] = {}
         for family, names in listed.items():
             for name in (names,) if isinstance(names, str) else names:
-                if name not in seen:
-                    seen.add(name)
-                    yield of_architecture(source, family, name)
+                families.setdefault(name, []).append(family)
+        for name, same in families.items():
+            yield of_architecture(source, ", ".join(same), name)
 
 
 def of_architecture(source: str, family: str, name: str) -> Network:
@@ -97,7 +97,7 @@ def of_architecture(source: str, family: str, name: str) -> Network:
 
     Args:
         source: texts or images.
-        family: type of its configuration.
+        family: type of its configuration, or several.
         name: its class.
     """
     kind: Any = getattr(transformers, name)
