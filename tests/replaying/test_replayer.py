@@ -283,6 +283,15 @@ def test_a_mask_that_was_changed_on_the_way_ends_replay(change: Any) -> None:
     assert torch.equal(replayed, _by_name(trial.network, real)["logits"])
 
 
+@pytest.mark.parametrize(
+    "first",
+    [lambda net, x: x.to(net.mean.device, net.mean.dtype), lambda net, x: x.contiguous()],
+    ids=["to", "contiguous"],
+)
+def test_what_changes_nothing_may_be_done_to_the_samples(first: Any) -> None:
+    Trial(Parent(first=first)).assert_exact()
+
+
 class LastWord(Text):
     """As texts are classified by what reads from left to right: the words say where the last one is."""
 

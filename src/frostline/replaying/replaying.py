@@ -145,17 +145,20 @@ class Replaying:
         Raises:
             Refusal: it gets other things than in the probe, or gives another shape.
         """
-        self.made += [weakref.ref(one) for one in tree_flatten(output)[0] if isinstance(one, Ghost)]
         given, operation = spelled(*arguments), name_of(func)
+        # What changes nothing gives what it was given: the samples, which their loop keeps.
+        known = {id(one) for one in given}
+        ghosts = [one for one in tree_flatten(output)[0] if isinstance(one, Ghost) and id(one) not in known]
+        self.made += map(weakref.ref, ghosts)
         if self._inside:
             self._follower.write(func, given, output, note=None)
             return output
         self._catch_up()
         makes = self._makes(operation, given)
-        known = self._frontier.steps_seen.find(self._step(operation, given, makes=makes))
-        if known is None:
+        step = self._frontier.steps_seen.find(self._step(operation, given, makes=makes))
+        if step is None:
             raise Refusal(f"{operation} was not done to what is held in the probe, or not in this way")
-        done = Done(operation, writes, followed=known.parent is not None)
+        done = Done(operation, writes, followed=step.parent is not None)
         output = self._named(given, output, done=done, makes=makes)
         self._follower.write(func, given, output, note=done)
         return output
