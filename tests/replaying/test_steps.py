@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frostline.replaying.probe.steps import Step, Steps
+from frostline.replaying.probe.steps import Registered, Step, Steps
 from frostline.replaying.refusal import Refusal
 
 from .parents import Parent, Wired, block
@@ -130,6 +130,20 @@ STRETCHED: dict[str, Callable[[int], Tensor]] = {
     "as many as it has rows": lambda count: torch.ones(2, 3, count, 2),
     "folded with heads": lambda count: torch.arange(1.0, 4.0).expand(2 * count, 3),
 }
+
+
+def test_a_tensor_that_lies_where_a_buffer_was_does_not_have_its_name() -> None:
+    """Networks that measure ranges put another buffer in the place of the last one in every step."""
+    norm = nn.BatchNorm1d(2)
+    names = Registered(norm)
+    assert norm.running_mean is not None
+    assert (names.name(norm.running_mean), names.name(norm.weight)) == ("running_mean", "weight")
+    place = id(norm.running_mean)
+    norm.running_mean = torch.zeros(2)
+    others = [torch.ones(3) for _ in range(10_000)]
+    found = [one for one in others if id(one) == place]
+    assert found, "nothing came to lie there: the test says nothing"
+    assert names.name(found[0]) is None
 
 
 @pytest.mark.parametrize("make", STRETCHED.values(), ids=STRETCHED)

@@ -19,7 +19,7 @@ from frostline.replaying.probe.cut import Room
 from frostline.replaying.probe.flow import Flow, Seen
 from frostline.replaying.probe.frontier import find_frontier, leaves_of
 from frostline.replaying.probe.setting import Setting
-from frostline.replaying.probe.steps import registered
+from frostline.replaying.probe.steps import Registered
 from frostline.replaying.recording.key import Survey, slot_key, tensors_under
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replaying import Replaying
@@ -139,7 +139,7 @@ class Replayer:
             )
         self.frontier = replace(found, inputs=frozenset(ghosts))
         self.leaves = frozenset(ghosts.values())
-        self._registered = registered(self.model)
+        self._registered = Registered(self.model)
         names = {one for depends in found.depends.values() for one in depends}
         again = Rerun(self.model, feed, samples[:2], self.frontier, self.setting, in_eval)
 

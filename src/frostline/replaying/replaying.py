@@ -14,7 +14,7 @@ from frostline.replaying.keeping import spelled
 from frostline.replaying.operations import name_of, versions_of
 from frostline.replaying.probe.frontier import Frontier
 from frostline.replaying.probe.lineage import Lineage, parts
-from frostline.replaying.probe.steps import Given, Step, step_of
+from frostline.replaying.probe.steps import Given, Registered, Step, step_of
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Slot
 from frostline.replaying.tape import Follower, Tape
@@ -27,7 +27,7 @@ class Replaying:
         frontier: knows which calls are replaced.
         values: the stored tensors of a batch.
         arguments: the tensors that the network gets, by place.
-        registered: names of its parameters and buffers by identity.
+        registered: names of its parameters and buffers.
         count: number of samples.
         device: where the network is.
         tape: the steps of an earlier pass with as many samples.
@@ -42,7 +42,7 @@ class Replaying:
         values: Mapping[Slot, Tensor],
         *,
         arguments: Mapping[int, Tensor],
-        registered: Mapping[int, str],
+        registered: Registered,
         count: int,
         device: torch.device,
         tape: Tape,
@@ -133,7 +133,7 @@ class Replaying:
         # What is handed out may have been written into since; nobody sees that.
         if known is not None and self._versions.get(id(tensor), version := versions_of([tensor])[0]) == version:
             return known
-        return self._registered.get(id(tensor), tensor)
+        return self._registered.name(tensor) or tensor
 
     def followed(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Give what an operation on ghosts gave at this place of an earlier pass, or `NOTHING`."""

@@ -1,5 +1,6 @@
 """Steps: what is done to held tensors on their way, and whether it is done in the same way again."""
 
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -101,10 +102,23 @@ def step_of(
     return replace(step, makes=makes) if named else step
 
 
-def registered(model: nn.Module) -> dict[int, str]:
-    """Name parameters and buffers by identity."""
-    parameters = model.named_parameters(remove_duplicate=False)
-    return {id(tensor): name for name, tensor in (*parameters, *model.named_buffers(remove_duplicate=False))}
+class Registered:
+    """The names of a network's parameters and buffers, by identity.
+
+    Args:
+        model: the network, as it is now: what it puts in the place of a buffer later has no name.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        parameters = model.named_parameters(remove_duplicate=False)
+        named = (*parameters, *model.named_buffers(remove_duplicate=False))
+        self._names = {id(tensor): (weakref.ref(tensor), name) for name, tensor in named}
+
+    def name(self, tensor: Tensor) -> str | None:
+        """Give the name of a tensor, or None."""
+        # Where a buffer was replaced, another tensor may have come to lie in its place.
+        known = self._names.get(id(tensor))
+        return known[1] if known is not None and known[0]() is tensor else None
 
 
 def _plain(leaf: Any) -> list[int | str]:
