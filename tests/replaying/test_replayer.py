@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from frostline.replaying.refusal import Refusal
+
 from .parents import Parent, Wired, block
 from .trial import Trial, images
 
@@ -398,3 +400,14 @@ def test_a_batch_of_one_that_runs_in_another_way_falls_back() -> None:
 
     trial = Trial(Parent(behind=squeezed), images(6))
     trial.assert_falls_back("was not done to what is held in the probe", [3])
+
+
+def _by_the_clock(net: Any, y: Tensor) -> Tensor:
+    if net.training:
+        torch.seed()
+    return net.dropout(y)
+
+
+def test_a_network_that_seeds_by_the_clock_is_refused_for_that() -> None:
+    with pytest.raises(Refusal, match="computed twice, the network gives another output"):
+        Trial(Parent(head=_by_the_clock))

@@ -159,7 +159,12 @@ class Replayer:
             self.survey = replace(known, frontier=self.frontier)
             return
         # What is watched might compute in another way than what is not.
-        self._check(feed, samples[:2], in_train, self._computed(feed, samples[:2]), train=True)
+        computed = self._computed(feed, samples[:2])
+        try:
+            self._check(feed, samples[:2], in_train, computed, train=True)
+        except Refusal:
+            self._check_repeats(feed, samples[:2], computed)
+            raise
         # Recording takes the tensors that the probe chose, unless modules are run without being called; and validation,
         # which runs without gradients, computes what was recorded with them.
         for gradients, where in ((True, "in recording"), (False, "without gradients")):
@@ -182,6 +187,17 @@ class Replayer:
             with self._entrance.during(plain):
                 feed.forward(self.model, feed.batch(samples))
         return plain.output
+
+    def _check_repeats(self, feed: Feed, samples: Sequence[Any], computed: Any) -> None:
+        """See that the network gives the same again.
+
+        Raises:
+            Refusal: it does not, though it begins with the same random numbers: it seeds them itself, by the clock.
+        """
+        try:
+            compare_outputs(self._computed(feed, samples), computed)
+        except Refusal:
+            raise Refusal("computed twice, the network gives another output, whatever random numbers are set") from None
 
     def _check(self, feed: Feed, samples: Sequence[Any], seen: Seen, expected: Any, *, train: bool) -> None:
         """Replay the probed batch from the values that were seen, and compare what comes out.
