@@ -18,6 +18,7 @@ from replay_sweep import run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "studies" / "huggingface_architectures.md"
+PACKAGES = ("torch", "transformers", "frostline")
 KEPT = ROOT / "runs" / "huggingface-architectures.jsonl"
 HEADER = ("source", "family", "network", "parameters", "a sample", "stages", "all", "middle", "first", "odd")
 
@@ -25,4 +26,4 @@ HEADER = ("source", "family", "network", "parameters", "a sample", "stages", "al
 if __name__ == "__main__":
     quiet: Any = logging
     quiet.set_verbosity_error()
-    run(__doc__.splitlines()[0], networks(), page=PAGE, header=HEADER, kept=KEPT)
+    run(__doc__.splitlines()[0], networks(), page=PAGE, header=HEADER, kept=KEPT, packages=PACKAGES)

@@ -14,9 +14,10 @@ from replay_sweep import run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "studies" / "replay_families.md"
+PACKAGES = ("torch", "timm", "torchvision", "transformers", "frostline")
 KEPT = ROOT / "runs" / "replay-families.jsonl"
 HEADER = ("source", "family", "network", "parameters", "a sample", "all", "middle", "first", "odd")
 
 
 if __name__ == "__main__":
-    run(__doc__.splitlines()[0], networks(), page=PAGE, header=HEADER, kept=KEPT)
+    run(__doc__.splitlines()[0], networks(), page=PAGE, header=HEADER, kept=KEPT, packages=PACKAGES)

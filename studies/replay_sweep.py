@@ -172,7 +172,15 @@ def sweep(
         yield row
 
 
-def run(description: str, networks: Iterable[Network], *, page: Path, header: Sequence[str], kept: Path) -> None:
+def run(
+    description: str,
+    networks: Iterable[Network],
+    *,
+    page: Path,
+    header: Sequence[str],
+    kept: Path,
+    packages: Sequence[str],
+) -> None:
     """Sweep as the command line says, and write the table where it was the whole sweep.
 
     Args:
@@ -181,6 +189,7 @@ def run(description: str, networks: Iterable[Network], *, page: Path, header: Se
         page: where the table goes.
         header: its columns.
         kept: file of the rows.
+        packages: whose versions the page says.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--only", default="*", help="source/family, * for any; no table is written then")
@@ -194,6 +203,6 @@ def run(description: str, networks: Iterable[Network], *, page: Path, header: Se
     took = "In several runs" if asked.resume else f"In {time.perf_counter() - begun:.0f} s"
     note = f"{totals(rows)} {took}, one thread."
     if asked.only == "*":
-        write_table(page, header=header, rows=[row.cells(header) for row in rows], note=note)
+        write_table(page, header=header, rows=[row.cells(header) for row in rows], note=note, packages=packages)
     else:
         print(note)
