@@ -8,7 +8,7 @@ BENCH := .venv-bench
 BENCH_ENV := $(BENCH)/.made-from-requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-predict-speed table-techniques table-text-replay table-distillation table-banking77 sheet-odd-pictures bench bench-env clean
+.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-huggingface-architectures table-predict-speed table-techniques table-text-replay table-distillation table-banking77 sheet-odd-pictures bench bench-env clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -74,6 +74,9 @@ table-outlines: $(ENV)  ## Make the table of docs/studies/outlines.md again (min
 
 table-replay-families: $(ENV)  ## Make the table of docs/studies/replay_families.md again (an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python studies/replay_families.py
+
+table-huggingface-architectures: $(ENV)  ## Make the table of docs/studies/huggingface_architectures.md again (a quarter of an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python studies/huggingface_architectures.py
 
 table-predict-speed: $(ENV)  ## Make the table of docs/studies/predict_speed.md again (minutes)
 	$(BIN)/python studies/predict_speed.py

@@ -139,7 +139,8 @@ def steps(model: nn.Module, loader: Any, *, train: bool, buffers: Mapping[str, T
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
-    model.train(train)
+    # By way of train mode: there networks let go what they keep in eval mode of a run before, with its graph.
+    model.train().train(train)
     model.zero_grad(set_to_none=True)
     outputs = []
     for number, batch in enumerate(loader):

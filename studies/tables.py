@@ -18,7 +18,14 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean(values):.3f} ± {stdev(values):.3f}"
 
 
-def write_table(page: Path, *, header: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> None:
+def write_table(
+    page: Path,
+    *,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    note: str,
+    packages: Sequence[str] = ("torch", "scikit-learn", "frostline"),
+) -> None:
     """Put a Markdown table into a page that has the two markers, and print it.
 
     Args:
@@ -26,9 +33,10 @@ def write_table(page: Path, *, header: Sequence[str], rows: Sequence[Sequence[st
         header: names of the columns.
         rows: cells.
         note: what the line below the table says before date and machine.
+        packages: whose versions it says.
     """
     lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "scikit-learn", "frostline"))
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
     when = f"{datetime.now(UTC).date().isoformat()}{_commit()}"
     below = f"{note} {when}, {platform.machine()}, Python {platform.python_version()}, {versions}."
     table = "\n".join([*lines, "", below])

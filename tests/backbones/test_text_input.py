@@ -171,3 +171,17 @@ def test_a_network_that_pads_with_nothing_takes_the_end(tmp_path: Path) -> None:
     with torch.no_grad():
         noise = backbone.input.noise(2, generator=torch.Generator().manual_seed(0))
         assert backbone.model(**noise).logits.shape == (2, 2)
+
+
+def test_a_network_of_texts_and_pictures_keeps_nothing_for_later_either(tmp_path: Path) -> None:
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    text = {**small, "vocab_size": len(WORDS), "num_key_value_heads": 1, "head_dim": 8, "pad_token_id": 0}
+    vision = {**small, "image_size": 16, "patch_size": 8}
+    config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, num_labels=2)
+    transformers.Gemma3ForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    backbone = build(f"hf/{tmp_path}", kind="text")
+    with torch.no_grad():
+        output = backbone.model(**backbone.input.noise(2, generator=torch.Generator().manual_seed(0)))
+    assert output.logits.shape == (2, 2)
+    assert [name for name, value in output.items() if not isinstance(value, torch.Tensor)] == []

@@ -146,6 +146,17 @@ def test_reading_is_divided_among_the_processes(tmp_path):
     assert divided < 0.8 * alone
 
 
+def test_what_is_read_again_in_every_epoch_is_not_saved(tmp_path, monkeypatch):
+    seen = []
+    right = attach.estimate
+    monkeypatch.setattr(attach, "estimate", lambda *a, **k: seen.append((a, k)) or right(*a, **k))
+    replayed(DataLoader(Pictures(20), batch_size=4), tmp_path)
+    ((args, options),) = seen
+    once, again = (right(*args, **{**options, "read_again": read}).read_seconds for read in (False, True))
+    assert options["read_again"] is False
+    assert again == pytest.approx(once + options["sample_seconds"])
+
+
 def test_nothing_to_say_is_said_of_the_end_of_a_refused_run(tmp_path):
     found = replayed(DataLoader(Pictures(3), batch_size=2), tmp_path)
     assert found.closing == f"replay: off: {found.refused}"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from frostline.freezing import freeze
 from frostline.replaying import replay, survey
@@ -136,4 +136,33 @@ def test_a_mask_that_is_changed_on_the_way_is_noticed(tmp_path) -> None:
     changed[:, 0] = 0
     assert torch.equal(model(ids=ghosts["ids"], mask=changed), twin(ids=inputs["ids"], mask=changed))
     assert replayed.refused is not None
+    handle.lift()
+
+
+class Last(Reader):
+    """As what reads from left to right classifies: trained layers take the mask, and words are looked at."""
+
+    def forward(self, ids, mask):
+        states = self.mix(self.embed(ids)) * mask[..., None]
+        last = (torch.arange(ids.shape[1]) * (ids > 3)).argmax(-1)
+        return self.head(states.cumsum(1))[torch.arange(len(ids)), last]
+
+
+@pytest.mark.parametrize("collate", [default_collate, lambda samples: default_collate(samples)], ids=["torch's", "own"])
+def test_texts_of_which_all_is_needed_are_known_by_one_tensor_that_is_read_again(collate, tmp_path) -> None:
+    model, twin = Last(), Last()
+    handle = frozen(model, {"match": ["embed"]})
+    own = [DataLoader(one.dataset, batch_size=4, collate_fn=collate) for one in loaders()]
+    replayed = [replay(handle, one, dir=tmp_path, insist=True) for one in own]
+    for train in (False, True):
+        model.train(train), twin.train(train)
+        for ours, theirs in zip(replayed, own, strict=True):
+            for (ghosts, labels), (inputs, real_labels) in zip(ours, theirs, strict=True):
+                assert {name: type(one).__name__ for name, one in ghosts.items()} == {"ids": "Tensor", "mask": "Ghost"}
+                assert torch.equal(labels, real_labels)
+                assert torch.equal(model(**ghosts), twin(**inputs))
+    for one in replayed:
+        assert one.refused is None
+        assert "looked up 24 samples" in one.closing
+        assert "computed 0" in one.closing
     handle.lift()

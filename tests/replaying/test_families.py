@@ -23,7 +23,9 @@ def _study(name):
         sys.path.remove(str(STUDIES))
 
 
-study, trial, made, outlines = map(_study, ("replay_families", "replay_trial", "replay_networks", "outlines"))
+page, study, trial, made, outlines = map(
+    _study, ("replay_families", "replay_sweep", "replay_trial", "replay_networks", "outlines")
+)
 pytestmark = pytest.mark.filterwarnings("ignore")  # what timm and transformers say to themselves
 
 # One of each kind: modules called twice and parallel branches (CoaT), lists (DLA), squeeze and excite, attention
@@ -160,9 +162,9 @@ def test_the_largest_difference_is_a_share_of_the_largest_number():
 
 
 def _page():
-    lines = study.PAGE.read_text(encoding="utf-8").splitlines()
+    lines = page.PAGE.read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
-    return [dict(zip(study.HEADER, row, strict=True)) for row in cells[2:]]
+    return [dict(zip(page.HEADER, row, strict=True)) for row in cells[2:]]
 
 
 def test_the_page_has_every_family_and_no_wrong_value():

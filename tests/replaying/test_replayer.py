@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from frostline.replaying.refusal import Refusal
+
 from .parents import Parent, Wired, block
 from .trial import Trial, images
 
@@ -283,6 +285,48 @@ def test_a_mask_that_was_changed_on_the_way_ends_replay(change: Any) -> None:
     assert torch.equal(replayed, _by_name(trial.network, real)["logits"])
 
 
+@pytest.mark.parametrize(
+    "first",
+    [lambda net, x: x.to(net.mean.device, net.mean.dtype), lambda net, x: x.contiguous()],
+    ids=["to", "contiguous"],
+)
+def test_what_changes_nothing_may_be_done_to_the_samples(first: Any) -> None:
+    Trial(Parent(first=first)).assert_exact()
+
+
+class LastWord(Text):
+    """As texts are classified by what reads from left to right: the words say where the last one is."""
+
+    def forward(self, tokens: Tensor, *, mask: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
+        padding = (1.0 - mask[:, None, None, :].float()) * -1e4
+        padding = padding.expand(-1, 2, tokens.shape[1], -1).flatten(0, 1)
+        each = self.fc(self.trained(self.held(self.words(tokens) * scale, src_mask=padding), src_mask=padding))
+        last = (torch.arange(tokens.shape[1]) * (tokens != 0)).argmax(-1)
+        return {"logits": each[torch.arange(len(each)), last]}
+
+
+def test_where_all_is_needed_one_tensor_says_which_samples_they_are_and_is_read_again() -> None:
+    trial = Trial(LastWord(), Texts(), **TEXT).assert_exact()
+    batch = trial.ghosts([0, 1])
+    assert (type(batch["tokens"]), type(batch["mask"]).__name__) == (Tensor, "Ghost")
+    assert trial.reals == 0
+
+
+@pytest.mark.parametrize("name", ["tokens", "mask"])
+def test_where_all_is_needed_a_tensor_that_was_changed_on_the_way_is_computed_with(name: str) -> None:
+    trial = Trial(LastWord(), Texts(), **TEXT)
+    ghosts, real = trial.ghosts([0, 1]), trial.computed([0, 1])
+    trial.network.eval()
+    for batch in (ghosts, real):
+        batch[name] = _first_hidden(batch[name])
+    replayed = _by_name(trial.network, ghosts)["logits"]
+    assert trial.replayer.replayed == 0
+    # A real one is compared; the one that says which samples they are becomes real when something works on it.
+    assert ("works on a part of the samples" in str(trial.replayer.refused)) is (name == "tokens")
+    assert trial.reals > 0
+    assert torch.equal(replayed, _by_name(trial.network, real)["logits"])
+
+
 def test_another_plain_argument_ends_replay() -> None:
     trial = Trial(Text(), Texts(), **TEXT)
     trial.network.eval()
@@ -356,3 +400,14 @@ def test_a_batch_of_one_that_runs_in_another_way_falls_back() -> None:
 
     trial = Trial(Parent(behind=squeezed), images(6))
     trial.assert_falls_back("was not done to what is held in the probe", [3])
+
+
+def _by_the_clock(net: Any, y: Tensor) -> Tensor:
+    if net.training:
+        torch.seed()
+    return net.dropout(y)
+
+
+def test_a_network_that_seeds_by_the_clock_is_refused_for_that() -> None:
+    with pytest.raises(Refusal, match="computed twice, the network gives another output"):
+        Trial(Parent(head=_by_the_clock))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frostline.replaying.probe.steps import Step, Steps
+from frostline.replaying.probe.steps import Registered, Step, Steps
 from frostline.replaying.refusal import Refusal
 
 from .parents import Parent, Wired, block
@@ -109,6 +109,68 @@ def test_constants_that_are_stretched_over_the_batch_are_the_same_for_any_batch(
     network = Parent(between=tokens)
     network.d = block()
     Trial(network, train=TRAINS_C).assert_exact()
+
+
+class Placed(nn.Module):
+    """A convolution, and what it is told of places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+        return self.conv(x) * places.amax()
+
+
+# By where the samples lie in a constant: what makes it for a batch of so many.
+STRETCHED: dict[str, Callable[[int], Tensor]] = {
+    "first": lambda count: torch.arange(1.0, 4.0).expand(count, 3),
+    "second": lambda count: torch.arange(1.0, 4.0).view(3, 1, 1).expand(3, count, 5),
+    "copied": lambda count: torch.arange(1.0, 4.0).view(3, 1, 1).repeat(1, count, 5),
+    "as many as it has rows": lambda count: torch.ones(2, 3, count, 2),
+    "folded with heads": lambda count: torch.arange(1.0, 4.0).expand(2 * count, 3),
+}
+
+
+def test_a_tensor_that_lies_where_a_buffer_was_does_not_have_its_name() -> None:
+    """Networks that measure ranges put another buffer in the place of the last one in every step."""
+    norm = nn.BatchNorm1d(2)
+    names = Registered(norm)
+    assert norm.running_mean is not None
+    assert (names.name(norm.running_mean), names.name(norm.weight)) == ("running_mean", "weight")
+    place = id(norm.running_mean)
+    norm.running_mean = torch.zeros(2)
+    others = [torch.ones(3) for _ in range(10_000)]
+    found = [one for one in others if id(one) == place]
+    assert found, "nothing came to lie there: the test says nothing"
+    assert names.name(found[0]) is None
+
+
+@pytest.mark.parametrize("make", STRETCHED.values(), ids=STRETCHED)
+def test_a_constant_is_known_wherever_the_batch_lies_in_it(make: Callable[[int], Tensor]) -> None:
+    network = Wired(
+        lambda net, x: net.fc(net.held(x, make(len(x)) * net.scale).mean((2, 3))), held=Placed(), fc=nn.Linear(8, 2)
+    )
+    network.scale = torch.ones(())
+    trial = Trial(network, train=["fc.*"]).assert_exact()
+    network.scale = torch.full((), 2.0)
+    trial.assert_falls_back("")
+    assert trial.replayer.refused is not None
+
+
+def test_a_constant_that_differs_from_sample_to_sample_is_another_in_a_larger_batch() -> None:
+    def step(count: int, constant: Tensor) -> Step:
+        return Step("mul", (), (None, constant), count).kept()
+
+    def known(make: Callable[[int], Tensor]) -> bool:
+        steps = Steps.of([step(2, make(2))], [step(3, make(3))], handed_out=())
+        return steps.find(step(4, make(4))) is not None
+
+    assert known(lambda count: torch.ones(5, count))
+    assert not known(lambda count: torch.arange(count).expand(5, count))
+    assert not known(lambda count: torch.full((5, count), count))
+    # What grows otherwise than the batch is no batch.
+    assert not known(lambda count: torch.ones(5, count + 1))
 
 
 def test_a_constant_that_is_handed_out_is_the_networks_to_write_into() -> None:

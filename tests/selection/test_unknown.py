@@ -441,6 +441,73 @@ def test_the_positions_of_an_output(module, shape, count):
     assert positions(module, Call(0, shape)) == count
 
 
+class Block(nn.Module):
+    """Two layers and a shortcut, over tokens."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.one, self.two = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        return x + self.two(torch.relu(self.one(x)))
+
+
+class Mixes(Block):
+    """As layers with a state do, it looks at the tokens beside each in a convolution."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.mix = nn.Conv1d(width, width, 3, padding=1, groups=width)
+
+    def forward(self, x):
+        return super().forward(x + self.mix(x.transpose(1, 2)).transpose(1, 2))
+
+
+class TwoTowers(nn.Module):
+    """Pictures are looked at only where there are some."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.vision = nn.Linear(12, 8), nn.ModuleList([Block(8) for _ in range(3)])
+        self.words, self.text = nn.Embedding(20, 8), nn.ModuleList([Block(8) for _ in range(3)])
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, words, pictures=None):
+        x = self.words(words)
+        if pictures is not None:
+            seen = self.patches(pictures)
+            for block in self.vision:
+                seen = block(seen)
+            x = torch.cat([seen, x], dim=1)
+        for block in self.text:
+            x = block(x)
+        return self.fc(x.mean(1))
+
+
+def test_what_did_not_run_is_no_stage_of_its_own():
+    words, pictures = torch.zeros(1, 5, dtype=torch.long), torch.zeros(1, 5, 12)
+    seen = outline(TwoTowers(), example_input=words)
+    vision = ["patches", "vision.0", "vision.1", "vision.2"]
+    assert {stage: layers for stage, layers in names(seen).items() if stage != "stem"} == {
+        "block1": ["text.0"],
+        "block2": ["text.1"],
+        "block3": ["text.2"],
+        "head": ["fc"],
+    }
+    assert {seen.stage_by_parameter[name] for name in ("words.weight", "vision.2.two.weight")} == {"stem"}
+    assert names(seen)["stem"] == vision
+    both = outline(TwoTowers(), example_input=(words, pictures))
+    assert names(both)["block1"] == ["vision.0"]
+
+
+@pytest.mark.parametrize("tokens", [8, 16, 50])
+def test_a_block_of_tokens_that_convolves_has_the_positions_of_its_like(tokens):
+    blocks = nn.ModuleList([Mixes(16), Block(16), Mixes(16), Block(16)])
+    network = nn.Sequential(nn.Linear(4, 16), nn.Sequential(*blocks), nn.AdaptiveAvgPool2d((1, 16)), nn.Linear(16, 2))
+    seen = outline(network, example_input=torch.zeros(1, tokens, 4))
+    assert list(names(seen)) == ["stem", "block1", "block2", "block3", "block4", "head"]
+
+
 def test_of_many_that_did_not_run_the_first_are_named():
     (note,) = outline(Idle(extra=4)).notes
     assert note.startswith("aux, proj.0, proj.2 and 4 more did not run;")

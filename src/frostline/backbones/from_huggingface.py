@@ -74,7 +74,8 @@ def from_huggingface(name: str, *, weights: str, kind: Kind | None = None, token
             place = where if tokenizer is None else _place(tokenizer, f"tokenizer {tokenizer}", needs=None)
             reach = {**reach, "local_files_only": not _reachable(place)}
             reads = text_spec(place, model, asked=asked, reach=reach)
-            model.config.use_cache = False
+            for one in (model.config, model.config.get_text_config()):  # pictures may have one beside it
+                one.use_cache = False
             fresh = tuple(name for name in fresh if _is_used(model, name, reads))
             spec: Spec = reads
             notes = (*notes, *_of_fresh(fresh))

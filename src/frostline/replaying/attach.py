@@ -169,6 +169,7 @@ class Attaching:
                 ahead_bytes=all_bytes - now_bytes,
                 epochs=self.epochs,
                 alone=prefix.read_ahead is None,
+                read_again=replayer.carrier is not None,
             )
 
     def _finished(self, ready: "_Ready", lines: list[str]) -> ReplayLoader:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from frostline.freezing import PlanHandle
 from frostline.replaying.compiling import uncompiled
@@ -18,7 +19,7 @@ from frostline.replaying.probe.cut import Room
 from frostline.replaying.probe.flow import Flow, Seen
 from frostline.replaying.probe.frontier import find_frontier, leaves_of
 from frostline.replaying.probe.setting import Setting
-from frostline.replaying.probe.steps import registered
+from frostline.replaying.probe.steps import Registered
 from frostline.replaying.recording.key import Survey, slot_key, tensors_under
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replaying import Replaying
@@ -41,6 +42,7 @@ class Replayer:
     Attributes:
         frontier: where frozen computation ends.
         leaves: which tensors of a sample may be ghosts.
+        carrier: the argument that comes as a ghost only to say which samples it is of, and is read again; or None.
         survey: what another replayer of the same plan may start from.
         refused: why replay is off, or None.
         replayed: number of forward passes whose prefix was looked up.
@@ -71,6 +73,7 @@ class Replayer:
         self.handle = handle
         self.model = handle.model
         self.refused: str | None = None
+        self.carrier: int | None = None
         self.replayed = 0
         self.left = False
         self._tapes: dict[tuple[Any, ...], Tape] = {}
@@ -127,14 +130,16 @@ class Replayer:
         # What else the network is given stays real.
         ghosts = {place: leaf for place, leaf in self._inputs.leaves.items() if place not in found.needed}
         if not ghosts:
-            raise Refusal("something trained, or the network's own code, works on all that it is given")
+            # Samples are known by a ghost. The last of a text is its mask, which is one under most other plans, too.
+            self.carrier = max(self._inputs.leaves)
+            ghosts = {self.carrier: self._inputs.leaves[self.carrier]}
         if strange := sorted(found.beside - self._inputs.leaves.keys()):
             raise Refusal(
                 f"what is held works on argument {strange[0]}, which is no tensor of a sample as it was given"
             )
         self.frontier = replace(found, inputs=frozenset(ghosts))
         self.leaves = frozenset(ghosts.values())
-        self._registered = registered(self.model)
+        self._registered = Registered(self.model)
         names = {one for depends in found.depends.values() for one in depends}
         again = Rerun(self.model, feed, samples[:2], self.frontier, self.setting, in_eval)
 
@@ -154,7 +159,12 @@ class Replayer:
             self.survey = replace(known, frontier=self.frontier)
             return
         # What is watched might compute in another way than what is not.
-        self._check(feed, samples[:2], in_train, self._computed(feed, samples[:2]), train=True)
+        computed = self._computed(feed, samples[:2])
+        try:
+            self._check(feed, samples[:2], in_train, computed, train=True)
+        except Refusal:
+            self._check_repeats(feed, samples[:2], computed)
+            raise
         # Recording takes the tensors that the probe chose, unless modules are run without being called; and validation,
         # which runs without gradients, computes what was recorded with them.
         for gradients, where in ((True, "in recording"), (False, "without gradients")):
@@ -177,6 +187,17 @@ class Replayer:
             with self._entrance.during(plain):
                 feed.forward(self.model, feed.batch(samples))
         return plain.output
+
+    def _check_repeats(self, feed: Feed, samples: Sequence[Any], computed: Any) -> None:
+        """See that the network gives the same again.
+
+        Raises:
+            Refusal: it does not, though it begins with the same random numbers: it seeds them itself, by the clock.
+        """
+        try:
+            compare_outputs(self._computed(feed, samples), computed)
+        except Refusal:
+            raise Refusal("computed twice, the network gives another output, whatever random numbers are set") from None
 
     def _check(self, feed: Feed, samples: Sequence[Any], seen: Seen, expected: Any, *, train: bool) -> None:
         """Replay the probed batch from the values that were seen, and compare what comes out.
@@ -234,6 +255,8 @@ class Replayer:
         ticket = next(iter(tickets.values()))
         if getattr(ticket.source, "replayer", self) is not self:
             raise Refusal("the samples are those of a loader that is replayed for another network")
+        if self.carrier is not None:
+            leaves, args, kwargs = self._read_again(tickets[self.carrier], ghosts[self.carrier], args, kwargs)
         self._check_beside(leaves, ticket)
         values = ticket.source.fetch(ticket.entries)
         values = {slot: tensor.to(device, non_blocking=True) for slot, tensor in values.items()}
@@ -254,6 +277,14 @@ class Replayer:
             raise Refusal("something that replay does not compute comes out of the network, or is kept for later")
         return output
 
+    def _read_again(
+        self, ticket: Ticket, carrier: Ghost, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[dict[int, Tensor], tuple[Any, ...], dict[str, Any]]:
+        """Put what it stands for in the place of the only ghost among the arguments."""
+        real = ticket.source.kept(ticket).to(carrier.device)
+        args, kwargs = tree_map(lambda leaf: real if leaf is carrier else leaf, (args, kwargs))
+        return leaves_of(args, kwargs), args, kwargs
+
     def _tape(self, count: int, ghosts: Mapping[int, Ghost]) -> Tape:
         """Give the tape of passes with as many samples, which lie in memory in the same way, at the same place."""
         key = (count, *((place, ghost.stride(), ghost.device) for place, ghost in ghosts.items()))
@@ -263,7 +294,7 @@ class Replayer:
 
     def _check_beside(self, leaves: Mapping[int, Tensor], ticket: Ticket) -> None:
         """See that real arguments, on which what is stored depends too, are still those of the samples."""
-        for place in self.frontier.beside:
+        for place in self.frontier.beside - {self.carrier}:
             kept = ticket.source.kept(replace(ticket, leaf=self._inputs.leaves[place]))
             if place not in leaves or not same_numbers(leaves[place], kept.to(leaves[place].device)):
                 raise Refusal("something works on a part of the samples before it reaches the network")

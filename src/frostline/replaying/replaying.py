@@ -14,7 +14,7 @@ from frostline.replaying.keeping import spelled
 from frostline.replaying.operations import name_of, versions_of
 from frostline.replaying.probe.frontier import Frontier
 from frostline.replaying.probe.lineage import Lineage, parts
-from frostline.replaying.probe.steps import Given, Step, step_of
+from frostline.replaying.probe.steps import Given, Registered, Step, step_of
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Slot
 from frostline.replaying.tape import Follower, Tape
@@ -27,7 +27,7 @@ class Replaying:
         frontier: knows which calls are replaced.
         values: the stored tensors of a batch.
         arguments: the tensors that the network gets, by place.
-        registered: names of its parameters and buffers by identity.
+        registered: names of its parameters and buffers.
         count: number of samples.
         device: where the network is.
         tape: the steps of an earlier pass with as many samples.
@@ -42,7 +42,7 @@ class Replaying:
         values: Mapping[Slot, Tensor],
         *,
         arguments: Mapping[int, Tensor],
-        registered: Mapping[int, str],
+        registered: Registered,
         count: int,
         device: torch.device,
         tape: Tape,
@@ -133,7 +133,7 @@ class Replaying:
         # What is handed out may have been written into since; nobody sees that.
         if known is not None and self._versions.get(id(tensor), version := versions_of([tensor])[0]) == version:
             return known
-        return self._registered.get(id(tensor), tensor)
+        return self._registered.name(tensor) or tensor
 
     def followed(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Give what an operation on ghosts gave at this place of an earlier pass, or `NOTHING`."""
@@ -145,17 +145,20 @@ class Replaying:
         Raises:
             Refusal: it gets other things than in the probe, or gives another shape.
         """
-        self.made += [weakref.ref(one) for one in tree_flatten(output)[0] if isinstance(one, Ghost)]
         given, operation = spelled(*arguments), name_of(func)
+        # What changes nothing gives what it was given: the samples, which their loop keeps.
+        known = {id(one) for one in given}
+        ghosts = [one for one in tree_flatten(output)[0] if isinstance(one, Ghost) and id(one) not in known]
+        self.made += map(weakref.ref, ghosts)
         if self._inside:
             self._follower.write(func, given, output, note=None)
             return output
         self._catch_up()
         makes = self._makes(operation, given)
-        known = self._frontier.steps_seen.find(self._step(operation, given, makes=makes))
-        if known is None:
+        step = self._frontier.steps_seen.find(self._step(operation, given, makes=makes))
+        if step is None:
             raise Refusal(f"{operation} was not done to what is held in the probe, or not in this way")
-        done = Done(operation, writes, followed=known.parent is not None)
+        done = Done(operation, writes, followed=step.parent is not None)
         output = self._named(given, output, done=done, makes=makes)
         self._follower.write(func, given, output, note=done)
         return output

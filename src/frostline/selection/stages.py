@@ -117,7 +117,7 @@ def _seen(trunk: Units, said: Regions) -> tuple[list[Unit], dict[str, list[Unit]
     begin = _end_of_stem(trunk)
     stem, rest = list(trunk[:begin]), trunk[begin:]
     groups = [list(rest)] if said.mixed else by_resolution(rest)
-    if len(groups) == 1 and sum(unit.is_block for unit in rest) > 1:
+    if len(groups) == 1 and sum(unit.is_block and unit.ran for unit in rest) > 1:
         return stem, {f"block{number}": group for number, group in enumerate(_grouped(rest, _is_next_block), 1)}
     return stem, {f"stage{number}": group for number, group in enumerate(groups, 1)}
 
@@ -131,7 +131,8 @@ def _end_of_stem(trunk: Units) -> int:
     weighted = [index for index, unit in enumerate(trunk) if unit.weight_layers and unit.ran]
     # A block of fewer layers than its like is one too (EfficientNetV2 begins with blocks of a single convolution).
     block_kinds = {unit.kind for unit in trunk if unit.is_block and unit.kind not in GENERIC}
-    blocks = [index for index, unit in enumerate(trunk) if unit.is_block or unit.kind in block_kinds]
+    # What did not run, as one of two towers, begins nothing.
+    blocks = [index for index, unit in enumerate(trunk) if unit.ran and (unit.is_block or unit.kind in block_kinds)]
     kinds = [trunk[index].kind for index in blocks]
     if len(blocks) > 1 and weighted[0] == blocks[0] and kinds.count(kinds[0]) == 1:
         return blocks[1]  # what comes first and has no like is a stem of several layers
@@ -166,7 +167,7 @@ def _halves(earlier: Units, unit: Unit) -> bool:
 
 
 def _is_next_block(earlier: Units, unit: Unit) -> bool:
-    return unit.is_block and any(other.is_block for other in earlier)
+    return unit.is_block and unit.ran and any(other.is_block and other.ran for other in earlier)
 
 
 def layers(units: Units) -> tuple[Layer, ...]:

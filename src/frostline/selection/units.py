@@ -144,8 +144,10 @@ def _is_channels_first(module: nn.Module, shape: tuple[int, ...]) -> bool:
         return True
     inner = list(module.modules())
     if len(shape) == 3:
-        return any(isinstance(part, nn.Conv1d) for part in inner)
-    if not shape[-3] == shape[-2] != shape[-1]:
+        # A block of tokens may convolve on its way, too, as layers with a state do.
+        if not any(isinstance(part, nn.Conv1d) for part in inner):
+            return False
+    elif not shape[-3] == shape[-2] != shape[-1]:
         return True
     # 32 channels of 32×100 have the shape of 100 channels of 32×32.
     widths = {width for part in inner if (width := _channels(part))}

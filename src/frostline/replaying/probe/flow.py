@@ -21,7 +21,7 @@ from frostline.replaying.operations import (
 )
 from frostline.replaying.probe.checkpoints import Checkpoints
 from frostline.replaying.probe.lineage import Lineage, parts
-from frostline.replaying.probe.steps import Given, Step, registered, step_of
+from frostline.replaying.probe.steps import Given, Registered, Step, step_of
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Shape, Slot
 from frostline.replaying.watcher import Watcher
@@ -141,7 +141,7 @@ class Flow(Watcher):
     ) -> None:
         super().__init__()
         self._count = count
-        self._registered = registered(modules[""])
+        self._registered = Registered(modules[""])
         self._arguments: dict[int, Slot] = {}
         self.seen = Seen()
         self._entered = False
@@ -370,7 +370,7 @@ class Flow(Watcher):
     def _given_as(self, tensor: Tensor) -> Given:
         if any(isinstance(origin, Slot) for origin in self.origins(tensor)):
             return self._lineage.of(tensor) or self._arguments.get(id(tensor))
-        return self._registered.get(id(tensor), tensor)
+        return self._registered.name(tensor) or tensor
 
 
 def made_of(slot: Slot) -> Slot:

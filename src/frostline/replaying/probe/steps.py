@@ -1,5 +1,6 @@
 """Steps: what is done to held tensors on their way, and whether it is done in the same way again."""
 
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,7 +43,7 @@ class Step:
     makes: Slot | None = None
 
     def kept(self) -> "Step":
-        """Give the step with constants of its own, as they are for one sample.
+        """Give the step with constants of its own.
 
         Raises:
             Refusal: a constant is too large to be kept.
@@ -52,10 +53,14 @@ class Step:
     def _own(self, one: Given) -> Given:
         if not isinstance(one, Tensor):
             return one
-        constant = _of_one_sample(one.detach(), self.count).clone()
+        constant, whole = one.detach(), one.shape
+        # What is the same for every sample takes the room of one.
+        for dim in range(constant.ndim):
+            if constant.shape[dim] == self.count and _is_stretched(constant, dim):
+                constant = constant.narrow(dim, 0, 1)
         if constant.nbytes > MOST_BYTES:
             raise Refusal(f"{self.name} works on what is held together with a large tensor that is made in every step")
-        return constant
+        return constant.clone().expand(whole)
 
     @property
     def counts(self) -> bool:
@@ -97,10 +102,23 @@ def step_of(
     return replace(step, makes=makes) if named else step
 
 
-def registered(model: nn.Module) -> dict[int, str]:
-    """Name parameters and buffers by identity."""
-    parameters = model.named_parameters(remove_duplicate=False)
-    return {id(tensor): name for name, tensor in (*parameters, *model.named_buffers(remove_duplicate=False))}
+class Registered:
+    """The names of a network's parameters and buffers, by identity.
+
+    Args:
+        model: the network, as it is now: what it puts in the place of a buffer later has no name.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        parameters = model.named_parameters(remove_duplicate=False)
+        named = (*parameters, *model.named_buffers(remove_duplicate=False))
+        self._names = {id(tensor): (weakref.ref(tensor), name) for name, tensor in named}
+
+    def name(self, tensor: Tensor) -> str | None:
+        """Give the name of a tensor, or None."""
+        # Where a buffer was replaced, another tensor may have come to lie in its place.
+        known = self._names.get(id(tensor))
+        return known[1] if known is not None and known[0]() is tensor else None
 
 
 def _plain(leaf: Any) -> list[int | str]:
@@ -119,11 +137,25 @@ def _plain(leaf: Any) -> list[int | str]:
     return [repr(leaf) if kind.__module__ == "torch" else f"{kind.__module__}.{kind.__qualname__}"]
 
 
-def _of_one_sample(tensor: Tensor, count: int) -> Tensor:
-    """Give what a tensor is for each sample, where it is the same for all: networks stretch constants over a batch."""
-    if tensor.ndim == 0 or tensor.shape[0] != count:
-        return tensor
-    return tensor[0] if tensor.stride(0) == 0 or torch.equal(tensor[1:], tensor[:-1]) else tensor
+def _is_stretched(tensor: Tensor, dim: int) -> bool:
+    """Whether a tensor is the same everywhere along a dimension: networks stretch constants over a batch."""
+    size = tensor.shape[dim]
+    return tensor.stride(dim) == 0 or torch.equal(tensor.narrow(dim, 1, size - 1), tensor.narrow(dim, 0, size - 1))
+
+
+def _is_same_for_each(one: Tensor, other: Tensor, *, counts: tuple[int, int]) -> bool:
+    """Whether two constants are the same, or the same for each sample of batches with so many."""
+    if _equal(one, other):
+        return True
+    grown = [dim for dim in range(one.ndim) if one.ndim == other.ndim and one.shape[dim] != other.shape[dim]]
+    if len(grown) != 1:
+        return False
+    (dim,) = grown
+    if one.shape[dim] * counts[1] != other.shape[dim] * counts[0] or not one.numel() or not other.numel():
+        return False
+    return (
+        _is_stretched(one, dim) and _is_stretched(other, dim) and _equal(one.narrow(dim, 0, 1), other.narrow(dim, 0, 1))
+    )
 
 
 @dataclass
@@ -185,13 +217,12 @@ class Steps:
         named = known.makes is not None and step.makes is not None
         if (named and known.makes != step.makes) or len(known.given) != len(step.given):
             return False
-        return all(self._same(one, other, step.count) for one, other in zip(known.given, step.given, strict=True))
+        counts = (known.count, step.count)
+        return all(self._same(one, other, counts) for one, other in zip(known.given, step.given, strict=True))
 
-    def _same(self, known: Given, now: Given, count: int) -> bool:
+    def _same(self, known: Given, now: Given, counts: tuple[int, int]) -> bool:
         if isinstance(known, Tensor):
-            if not isinstance(now, Tensor):
-                return False
-            return _equal(known, now.detach()) or _equal(known, _of_one_sample(now.detach(), count))
+            return isinstance(now, Tensor) and _is_same_for_each(known, now.detach(), counts=counts)
         if isinstance(now, Tensor):
             # Made of something real: the arguments of the network, or what is handed out.
             return known is None or (isinstance(known, Slot) and not self.handed_out.isdisjoint(known.line))

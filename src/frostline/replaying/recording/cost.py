@@ -37,7 +37,7 @@ class Cost:
         ahead_bytes: bytes of one that are recorded in the same pass for later.
         compute_seconds: that the prefix takes for a sample, reading it included, beside the loader's processes.
         beyond_seconds: that it takes for a sample that is not kept.
-        read_seconds: that looking it up takes.
+        read_seconds: that looking it up takes, reading the sample included where that is done again.
         epochs: that are to come, if anybody said.
     """
 
@@ -125,6 +125,7 @@ def estimate(
     epochs: int | None,
     ahead_bytes: int = 0,
     alone: bool = False,
+    read_again: bool = False,
 ) -> Cost:
     """Measure what a few samples cost.
 
@@ -144,6 +145,7 @@ def estimate(
         ahead_bytes: bytes of one that are recorded in the same pass for later.
         epochs: that are to come, if anybody said.
         alone: one process reads what is not kept, and does all else.
+        read_again: samples are read in every epoch all the same.
     """
     count = min(MEASURED, max(batch_samples, len(samples)))
     if count * network_seconds < LONG_SECONDS:
@@ -166,7 +168,9 @@ def estimate(
         sample_bytes=sample_bytes,
         compute_seconds=compute_seconds,
         beyond_seconds=alone_seconds if alone else compute_seconds,
-        read_seconds=sample_bytes / READ_BYTES_PER_SECOND + STEP_SECONDS_A_SAMPLE,
+        read_seconds=sample_bytes / READ_BYTES_PER_SECOND
+        + STEP_SECONDS_A_SAMPLE
+        + (sample_seconds if read_again else 0.0),
         epochs=epochs,
         ahead_bytes=ahead_bytes,
     )
