@@ -12,10 +12,10 @@ from frostline.data import Samples, Texts, counted, unlabelled
 from frostline.errors import RunError
 from frostline.recipe.assembly import assemble
 from frostline.recipe.folder import found
+from frostline.recipe.machine import runtime_of
 from frostline.recipe.masked import PRETRAINED, TEXTS, masked_recipe
 from frostline.recipe.schema import Recipe
 from frostline.record import PRETRAINING, Json, RunRecord, read_record, write_atomically
-from frostline.training import Runtime
 
 # What lies in the folder of a run before it begins.
 OURS, OURS_OF_WORDS = (PRETRAINING,), (TEXTS,)
@@ -68,7 +68,7 @@ def plan_pretraining(recipe: Recipe, out: Path, *, resume: bool) -> Pretraining:
 
     Raises:
         UserError: as `assemble`, for either of them; or in the folder is something else, or a pretraining with another
-            recipe or on other texts is finished there.
+            recipe or on other texts is finished there; or a process does not see the folder of the main one.
     """
     if recipe.pretrain is None:
         raise ValueError("the recipe asks for no pretraining")
@@ -76,8 +76,9 @@ def plan_pretraining(recipe: Recipe, out: Path, *, resume: bool) -> Pretraining:
     alone = recipe.model_copy(update={"pretrain": None})
     weights = recipe.model.model_copy(update={"weights": str((folder / PRETRAINED).absolute())})
     then, masked = alone.model_copy(update={"model": weights}), masked_recipe(recipe, folder.absolute())
-    runtime = Runtime(precision=recipe.precision, device=recipe.device, seed=recipe.seed, shards=recipe.shard)
+    runtime = runtime_of(recipe)
     if runtime.on_main(lambda: found(out, then, resume=resume, ours=OURS)) is not None:
+        runtime.on_main(lambda: found(folder, masked, resume=resume, ours=OURS_OF_WORDS))
         return Pretraining(folder=folder, recipe=masked, then=then, is_done=True)
     tuned = runtime.together(lambda: assemble(alone, processes=runtime.count)).data
     texts = None if recipe.pretrain.texts is not None else _as_written(tuned.train, folder / TEXTS)
@@ -85,6 +86,7 @@ def plan_pretraining(recipe: Recipe, out: Path, *, resume: bool) -> Pretraining:
     judged = [samples for samples in (tuned.val, tuned.test) if samples is not None]
     every = [learned.train, *([] if learned.val is None else [learned.val])]
     is_done = runtime.on_main(lambda: _look(folder, masked, texts, resume=resume))
+    runtime.together(lambda: _check_shared(folder))
     remarks = () if texts is not None else tuple(_of_copies(every, judged, recipe.pretrain.texts or ""))
     return Pretraining(folder=folder, recipe=masked, then=then, is_done=is_done, remarks=remarks)
 
@@ -102,11 +104,9 @@ def _look(folder: Path, masked: Recipe, texts: Samples | None, *, resume: bool) 
         RunError: it is, with another recipe or on other texts; or they cannot be written.
     """
     record: RunRecord | None = found(folder, masked, resume=resume, ours=OURS_OF_WORDS)
-    if texts is None or texts.texts is None:
-        return record is not None
-    file = folder / TEXTS
-    content = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts.texts.content)
-    same = file.is_file() and file.read_bytes() == content.encode()
+    every = () if texts is None or texts.texts is None else texts.texts.content
+    file, content = folder / TEXTS, "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in every)
+    same = texts is None or (file.is_file() and file.read_bytes() == content.encode())
     if record is not None and not same:
         raise RunError(
             f"resume {folder.parent}",
@@ -114,14 +114,26 @@ def _look(folder: Path, masked: Recipe, texts: Samples | None, *, resume: bool) 
             do="choose another name with --out",
         )
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         if not same:
-            folder.mkdir(parents=True, exist_ok=True)
             write_atomically(file, content)
     except OSError as error:
         raise RunError(
             f"run {folder}", found=f"it cannot be written ({error.strerror})", do="choose another folder"
         ) from None
     return record is not None
+
+
+def _check_shared(folder: Path) -> None:
+    """See that this process has the folder in which the main one writes what the fine-tuning begins with.
+
+    Raises:
+        RunError: it has not, being on another machine.
+    """
+    if not folder.is_dir():
+        raise RunError(
+            f"run {folder}", found="a process does not see it", do="name a folder with --out that all machines share"
+        )
 
 
 def _of_copies(learned: Sequence[Samples], judged: Sequence[Samples], place: str) -> list[str]:
