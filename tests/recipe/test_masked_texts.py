@@ -239,6 +239,14 @@ def test_what_the_run_is_put_to(
     assert told.code == 0
     assert f"20 texts in {tmp_path / 'new.txt'}: accuracy" in told.out
     assert f"(perplexity {math.exp(evaluation.loss):.4g})" in told.out
+    (tmp_path / "new.csv").write_text("body,kind\nthe card,x\n")
+    told = caller(monkeypatch, capsys)("evaluate", tmp_path / "run", tmp_path / "new.csv", "--columns", "body")
+    assert (told.code, told.out.startswith("one text in ")) == (0, True)
+    for words, says in ((["--columns", "body,kind"], "write --columns TEXT"), ([], "name it: `--columns TEXT`")):
+        told = caller(monkeypatch, capsys)("evaluate", tmp_path / "run", tmp_path / "new.csv", *words)
+        assert told.code == 2
+        assert says in told.err
+        assert told.err.count("\n") == 1
     with pytest.raises(RunError, match="it has learned masked words, and no classes"):
         predict_texts(trained, tmp_path / "new.txt")
     exported = export_run(tmp_path / "run", form="weights")
@@ -253,7 +261,7 @@ def test_what_the_run_is_put_to(
     page = (tmp_path / "run/report.html").read_text()
     assert 'id="confusion"' not in page
     assert 'href="#mistakes"' not in page
-    assert "accuracy" in page
+    assert "Perplexity (test)" in page
     assert record.classes == ()
     assert record.augmentation == ("0.15 of the words: 0.8 of them masked, 0.1 other words, 0.1 as they are",)
 

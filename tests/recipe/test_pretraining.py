@@ -142,6 +142,9 @@ def test_an_interrupted_one_goes_on_to_the_same_bits_and_nothing_is_done_twice(
             mine, theirs = (load_file(run / part / name) for run in (tmp_path / "stopped", whole / "run"))
             assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
     assert read_record(tmp_path / "stopped").pretraining == read_record(whole / "run").pretraining
+    changed = load_recipe(str(whole / "texts.yaml"), overrides=["pretrain.mask=0.2"])
+    with pytest.raises(RunError, match=r"pretraining: another run is finished there: mask"):
+        finetune(changed, out=tmp_path / "stopped", resume=True)
     again = content(tmp_path / "stopped")
     finetune(recipe, out=tmp_path / "stopped", resume=True)
     assert content(tmp_path / "stopped") == again

@@ -1,9 +1,12 @@
 """`frostline evaluate`: judge a finished run on labelled samples."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from frostline.deployment import Trained
 
 RUN = typer.Argument(metavar="RUN", help="The folder of a run.")
 FOLDER = typer.Argument(
@@ -15,7 +18,7 @@ LINKS = typer.Option("--follow-links", help="Follow links that lead out of the f
 COLUMNS = typer.Option(
     "--columns",
     metavar="PATH,LABEL",
-    help="Columns of a table or data set, of texts TEXT,LABEL; by their usual names without it.",
+    help="Columns of a table or data set, of texts TEXT,LABEL, of masked ones TEXT; by their usual names without it.",
 )
 JSON = typer.Option("--json", help="Print the evaluation as JSON.")
 
@@ -36,17 +39,9 @@ def evaluate(
 
     from frostline.cli import show
     from frostline.deployment import evaluate_run, load_run
-    from frostline.errors import DataError
 
-    if columns is not None:
-        first, comma, label = columns.partition(",")
-        if not (first and comma and label):
-            raise DataError(
-                f"--columns {columns}", found="no two names", do="write --columns PATH,LABEL, of texts TEXT,LABEL"
-            )
     trained = load_run(run)
-    of_samples = "text" if trained.what == "text" else "path"
-    named = None if columns is None else {of_samples: first, "label": label}
+    named = None if columns is None else _named(columns, trained)
     show.warn(trained.cautions)
     evaluation, skipped, notes = evaluate_run(
         trained, folder, on_bad="skip" if skip_bad else None, follow_links=follow_links, columns=named
@@ -65,3 +60,20 @@ def evaluate(
     show.show_evaluation(evaluation, trained.classes, what=trained.what)
     show.warn(notes)
     show.warn(f"{one.name} was left out: {one.reason}" for one in skipped)
+
+
+def _named(columns: str, trained: "Trained") -> dict[str, str]:
+    """Read names of columns: of the samples, and of their labels where the run has learned classes."""
+    from frostline.errors import DataError
+
+    first, _, label = columns.partition(",")
+    of_samples = "text" if trained.what == "text" else "path"
+    if not trained.classes:
+        if not first or label:
+            raise DataError(f"--columns {columns}", found="not one name", do="write --columns TEXT: no label is read")
+        return {of_samples: first}
+    if not (first and label):
+        raise DataError(
+            f"--columns {columns}", found="no two names", do="write --columns PATH,LABEL, of texts TEXT,LABEL"
+        )
+    return {of_samples: first, "label": label}

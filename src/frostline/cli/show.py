@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +121,9 @@ def show_run(record: "RunRecord", out: Path) -> None:
 def show_evaluation(evaluation: "Evaluation", classes: Sequence[str], *, what: str = "picture") -> None:
     """Print how a network was judged: the metrics, and for each class how many of its samples were told right."""
     from frostline.data import counted
+    from frostline.report.numbers import perplexity
 
-    loss = "" if classes else f", loss {evaluation.loss:.4f} (perplexity {exp(evaluation.loss):.4g})"
+    loss = "" if classes else f", loss {evaluation.loss:.4f} (perplexity {perplexity(evaluation.loss):.4g})"
     print(f"{counted(evaluation.samples, what)} in {evaluation.split}: {_metrics(evaluation.metrics)}{loss}")
     if not classes:
         return

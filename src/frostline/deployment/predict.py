@@ -34,6 +34,7 @@ BATCH_SIZE = 32
 TEXTS_AT_ONCE = 1024
 # There is no recipe to write into here: in place of advice that names one of its keys.
 _HERE = {
+    "{text: …}": "name it: `--columns TEXT` (columns={'text': …})",
     "{text: …, label: …}": "name both: `--columns TEXT,LABEL` (columns={'text': …, 'label': …})",
     "data.columns": "name both: `--columns PATH,LABEL` (columns={'path': …, 'label': …})",
     "data.on_bad": "mend or take out what is listed, or leave it out with `--skip-bad` (on_bad='skip')",

@@ -14,7 +14,7 @@ from frostline.errors import NetworkError
 from frostline.freezing import FreezePlan, make_plan
 from frostline.lora import adapt_layers
 from frostline.recipe.adapters import put_in_adapters, settings_of
-from frostline.recipe.data import gather
+from frostline.recipe.data import Gathered, gather
 from frostline.recipe.head import with_head, with_new_head
 from frostline.recipe.kinds import KINDS
 from frostline.recipe.rates import rate_factors, rate_schedule
@@ -58,13 +58,13 @@ class Assembly:
     rebuild: Callable[[], nn.Module]
 
 
-def assemble(recipe: Recipe, *, processes: int = 1, train: Samples | None = None) -> Assembly:
+def assemble(recipe: Recipe, *, processes: int = 1, gathered: Gathered | None = None) -> Assembly:
     """Read the data, build the network and make the plans of a recipe.
 
     Args:
         recipe: what was asked.
         processes: that train together, each with batches of its own.
-        train: as for `gather`.
+        gathered: the samples, where they are known already; None: they are read.
 
     Raises:
         DataError: folders, classes or pictures that cannot be trained on.
@@ -75,7 +75,7 @@ def assemble(recipe: Recipe, *, processes: int = 1, train: Samples | None = None
         UserError: an augmentation that cannot be done.
     """
     asked, recipe = recipe, expanded(recipe, lambda: stage_names(recipe))
-    gathered = gather(recipe, train=train)
+    gathered = gather(recipe) if gathered is None else gathered
     data = gathered.parts
     torch.manual_seed(recipe.seed)
     backbone = _built(recipe, weights=recipe.model.weights)

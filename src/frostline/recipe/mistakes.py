@@ -36,6 +36,7 @@ _ALSO_CALLED = {
     "early_stopping": "patience",
     "scheduler": "schedule",
     "amp": "precision",
+    "mlm_probability": "mask",
 }
 _WANTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "bool_type": lambda _: "true or false",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from frostline.errors import FrostlineError, ProofError, RunFailure, UserError
+from frostline.errors import FrostlineError, ProofError, RunFailure
 from frostline.freezing import across, confirm, digests, forget_cached, merge
 from frostline.optimization import stage_rates
 from frostline.processes import is_main, is_one_of_several
@@ -19,6 +19,7 @@ from frostline.recipe.folder import forget_life_before, found, write_recipe
 from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.journal import Journal
 from frostline.recipe.load import load_recipe
+from frostline.recipe.machine import runtime_of
 from frostline.recipe.pretraining import OURS, OURS_OF_WORDS, Pretraining, plan_pretraining
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
@@ -105,18 +106,14 @@ def finetune(
     if asked.pretrain is None:
         return run(asked, folder)
     first = plan_pretraining(asked, folder, resume=resume)
-    tell = show.say if show is not None and is_main() else _silently
-    if not first.is_done:
-        tell(f"pretraining on masked words, in {first.folder}")
-        run(first.recipe, first.folder, ours=OURS_OF_WORDS)
-        tell(f"fine-tuning, from what was learned in {first.folder}")
+    tell = show if show is not None and is_main() else Silent()
     if warn is not None and first.remarks and is_main():
         warn(first.remarks)
+    if not first.is_done:
+        tell.say(f"pretraining on masked words, in {first.folder}")
+        run(first.recipe, first.folder, ours=OURS_OF_WORDS)
+        tell.say(f"fine-tuning, from what was learned in {first.folder}")
     return run(first.then, folder, ours=OURS, first=first)
-
-
-def _silently(_: str) -> None:
-    """Tell nobody."""
 
 
 def _finetune(
@@ -135,10 +132,7 @@ def _finetune(
     if alone and (finished := found(folder, asked, resume=resume, ours=ours)) is not None:
         return _as_it_is(finished, folder, warn)
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    runtime = Runtime(precision=asked.precision, device=asked.device, seed=asked.seed, shards=asked.shard)
-    if runtime.shards and asked.amp == "O2":
-        cast = UserError("amp: O2", found="sharded weights, which are not cast for a whole phase", do="write `amp: O1`")
-        runtime.agree(cast)
+    runtime = runtime_of(asked)
     if not alone and (finished := runtime.on_main(lambda: found(folder, asked, resume=resume, ours=ours))) is not None:
         return _as_it_is(finished, folder, warn if runtime.is_main else None)
     snapshot = runtime.on_main(lambda: read_snapshot(folder) if resume else None)

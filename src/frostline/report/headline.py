@@ -1,11 +1,12 @@
 """The first lines of the page: the main figures of a run as tiles."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from frostline.record import EpochRecord, RunRecord
 from frostline.report.frost import Bar, frost_map, phase_numbers
-from frostline.report.numbers import NONE, count, duration, loss, memory, percent, share
+from frostline.report.numbers import NONE, count, duration, loss, memory, percent, perplexity, share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,21 @@ def tiles(record: RunRecord) -> tuple[Tile, ...]:
             _main(f"Test {{}}{f' ({number})' * (len(tests) > 1)}", test.metrics, test.loss, f"{test.samples:,} samples")
             for number, test in enumerate(tests, start=1)
         ),
+        *_perplexity(record),
         _parameters("Trained parameters", [bar.trained for bar in bars], bars, kind="trained"),
         _parameters("Held parameters", [bar.held for bar in bars], bars, kind="held"),
         Tile(label="Time", value=duration(total), below=f"{epochs} epoch{'s' * (epochs != 1)}{each}"),
         Tile(label="Peak memory", value=memory(record.peak_rss_mb), below="of the process"),
+    )
+
+
+def _perplexity(record: RunRecord) -> tuple[Tile, ...]:
+    """Say among how many words the network was in doubt, where it has learned words and no classes."""
+    judged = next((one for one in reversed(record.evaluations) if math.isfinite(one.loss)), None)
+    if record.classes or judged is None:
+        return ()
+    return (
+        Tile(label=f"Perplexity ({judged.split})", value=loss(perplexity(judged.loss)), below="of the masked words"),
     )
 
 

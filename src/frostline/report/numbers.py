@@ -79,6 +79,18 @@ def loss(value: float | None) -> str:
     return odd(value) if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
+def perplexity(value: float) -> float:
+    """Say among how many words a network is in doubt whose mean loss a word is this.
+
+    >>> round(perplexity(math.log(50))), perplexity(1e4)
+    (50, inf)
+    """
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
+
+
 def odd(value: float | None) -> str:
     """Say what is no number.
 

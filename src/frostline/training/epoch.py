@@ -174,7 +174,8 @@ def _shares(weights: Sequence[float], runtime: Runtime) -> list[float | None]:
     total = runtime.summed(sum(weights)) / runtime.count
     if math.isnan(total):
         runtime.agree(None)  # one of them could not read its batches, and raises its error here in all
-    return [weight / total for weight in weights]
+    # Of a step of texts in which nothing could be masked there is nothing to learn.
+    return [weight / total if total else 0.0 for weight in weights]
 
 
 def judge_epoch(gear: Gear, trained: Trained, *, number: int, phase: int) -> EpochRecord:
