@@ -32,8 +32,8 @@ SURFACE = {
     "stage_names starter text_starter verify_recipe verify_run",
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
-    "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor guesses outline "
-    "parents_of parse parse_call pick role_of tied_at_first undisturbed",
+    "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor guesses "
+    "outline parents_of parse parse_call pick role_of tied_at_first undisturbed",
     "frostline.tasks": "Batch Classification ImageTask Inputs Loader MaskedTextTask Rows Task Teacher TextTask moved "
     "scores shape_of worst_mistakes",
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
