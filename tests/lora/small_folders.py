@@ -60,6 +60,7 @@ def trocr(folder: Path) -> Path:
     roles = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "cls_token": "<s>"}
     tokenizer = tokenizer_of(special, around=("<s>", "</s>"), **roles)
     pictures = hf.ViTImageProcessor(size={"height": 32, "width": 32})
+    torch.manual_seed(0)
     model = small.trocr(dropout=0.1, num_words=len(tokenizer))
     model.config.pad_token_id = model.config.decoder_start_token_id = model.config.eos_token_id = None
     return _saved(folder, model, hf.TrOCRProcessor(image_processor=pictures, tokenizer=tokenizer))
@@ -71,6 +72,7 @@ def deepseek_ocr2(folder: Path) -> Path:
     tokenizer = tokenizer_of(special, bos_token="<begin>", eos_token="<end>", pad_token="<pad>")
     side = {"height": 768, "width": 768}
     pictures = hf.DeepseekOcr2ImageProcessor(size=side)
+    torch.manual_seed(0)
     model = small.deepseek_ocr2(image_size=768, image_token=special.index("<image>"), num_words=len(tokenizer))
     return _saved(folder, model, hf.DeepseekOcr2Processor(image_processor=pictures, tokenizer=tokenizer))
 
@@ -80,12 +82,12 @@ def got_ocr2(folder: Path) -> Path:
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<imgpad>"]
     tokenizer = tokenizer_of(special, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     pictures = hf.GotOcr2ImageProcessor(size={"height": 1024, "width": 1024})
+    torch.manual_seed(0)
     model = small.got_ocr2(image_size=1024, image_token=special.index("<imgpad>"), num_words=len(tokenizer))
     return _saved(folder, model, hf.GotOcr2Processor(image_processor=pictures, tokenizer=tokenizer))
 
 
 def _saved(folder: Path, model: nn.Module, processor: Any) -> Path:
-    torch.manual_seed(0)
     for parameter in model.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02)
