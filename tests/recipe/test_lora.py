@@ -9,7 +9,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from frostline.deployment import evaluate_run, export_run, load_run
-from frostline.errors import RecipeError, RunError, SelectorError
+from frostline.errors import RecipeError, RunError, SelectorError, WeightsError
 from frostline.recipe import Recipe, assemble, finetune, verify_recipe, verify_run
 from training.tiny import Twin, tiny_recipe, twin_at_start
 
@@ -162,3 +162,12 @@ def test_targets_that_are_not_there_are_told_before_anything_is_written(tmp_path
     with pytest.raises(SelectorError, match=r"adapters in match: \[conv3\].*the nearest"):
         finetune(recipe, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_with_adapters_begin_nothing_and_merged_ones_do(run: Path, tmp_path: Path) -> None:
+    weights = run / "checkpoints" / "best.safetensors"
+    with pytest.raises(WeightsError, match=r"they have adapters in them \(such as around conv1\).*frostline export"):
+        finetune(tiny_recipe(tmp_path, f"model.weights={weights}"), out=tmp_path / "run")
+    (merged,) = export_run(run, form="weights", to=tmp_path / "merged").files
+    record = finetune(tiny_recipe(tmp_path, f"model.weights={merged.path}", "norm=eval"), out=tmp_path / "run")
+    assert record.status == "finished"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.errors import WeightsError
+from frostline.selection import INSIDE
 
 # Checkpoints of other tools keep the state dict under one of these, and wrappers put one of these before each name.
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "net", "weights", "params")
@@ -86,6 +87,13 @@ def load_weights(
     named = unwrapped(state, own)
     # A counter that older checkpoints lack; BatchNorm uses it only without a momentum.
     counters = {name for name in own if name.endswith("num_batches_tracked")}
+    adapted = [name for name in named if f".{INSIDE}." in name and name not in own]
+    if adapted:
+        raise WeightsError(
+            f"weights {path}",
+            found=f"they have adapters in them (such as around {adapted[0].partition(f'.{INSIDE}.')[0]})",
+            do="name merged ones: `frostline export RUN --format weights` writes them",
+        )
     missing = [name for name in own if name not in named and name not in counters and name not in free]
     layers = tuple(f"{name.rpartition('.')[0]}." for name in free)  # where another tool's head may have several layers
     strange = [name for name in named if name not in own and name not in free and not name.startswith(layers)]
