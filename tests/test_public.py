@@ -29,7 +29,7 @@ SURFACE = {
     "frostline.prepare": "Glyphs render_glyphs",
     "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe Schedule Technique "
     "assemble check_free dump_recipe expanded finetune library_names library_text load_recipe masked_recipe "
-    "stage_names starter text_starter verify_recipe verify_run",
+    "masked_starter stage_names starter text_starter verify_recipe verify_run",
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
     "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor guesses "

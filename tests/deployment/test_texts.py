@@ -14,7 +14,7 @@ from sklearn import metrics as sklearn
 from cli.commands import Call, caller
 from frostline.deployment import Trained, evaluate_run, export_run, load_run, predict_folder, predict_texts
 from frostline.errors import DataError, RunError
-from frostline.recipe import finetune
+from frostline.recipe import finetune, load_recipe
 from training.tiny_texts import save_network, text_recipe, text_rows, write_texts
 
 pytestmark = pytest.mark.recipe
@@ -143,6 +143,10 @@ def test_a_new_recipe_for_texts(frostline: Call, tmp_path: Path) -> None:
     assert "task: text" in (tmp_path / "b.yaml").read_text()
     assert frostline("recipe", "new", table, "--to", tmp_path / "c.yaml", "--task", "sound").code == 2
     assert "task: text" in (tmp_path / "a.yaml").read_text()
+    (tmp_path / "lines.txt").write_text("hello\nwell\n")
+    done = frostline("recipe", "new", tmp_path / "lines.txt", "--to", tmp_path / "d.yaml")
+    assert (done.code, "taken for masked_text" in done.out) == (0, True)
+    assert load_recipe(str(tmp_path / "d.yaml")).task == "masked_text"
     shown = frostline("recipe", "show", tmp_path / "a.yaml")
     assert (shown.code, "task: text" in shown.out) == (0, True)
 

@@ -1,6 +1,6 @@
 """`frostline recipe`: list, show, begin and describe recipes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
 from textwrap import fill
@@ -15,7 +15,7 @@ app = typer.Typer(help="List, show, begin and describe recipes.", no_args_is_hel
 
 NAME = typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in the library.")
 CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
-TASK = typer.Option("--task", metavar="TASK", help="images or text; without it, by what is there.")
+TASK = typer.Option("--task", metavar="TASK", help="images, text or masked_text; without it, by what is there.")
 FOLDER = typer.Argument(
     metavar="SAMPLES", help="Your pictures: one folder a class, or a table of paths. Your texts: a table of them."
 )
@@ -95,7 +95,7 @@ def new_recipe(
     Example: frostline recipe new photos/ --to photos.yaml
     """
     from frostline.errors import DataError, RecipeError, RunError
-    from frostline.recipe import starter, text_starter
+    from frostline.recipe import masked_starter, starter, text_starter
     from frostline.record import write_atomically
 
     if not Path(folder).exists():
@@ -104,13 +104,14 @@ def new_recipe(
             found="no such folder or file",
             do="name a folder with one folder of pictures a class, or a table of paths or texts",
         )
-    if task not in (None, "images", "text"):
-        raise RecipeError("recipe new", mistakes=[f"--task {task}: wanted images or text"])
-    asked, task = task, task or ("text" if _holds_texts(Path(folder)) else "images")
+    starters: dict[str, Callable[[str], str]] = {"images": starter, "text": text_starter, "masked_text": masked_starter}
+    if task is not None and task not in starters:
+        raise RecipeError("recipe new", mistakes=[f"--task {task}: wanted images, text or masked_text"])
+    asked, task = task, task or _task_of(Path(folder))
     if to.exists():
         raise RunError(f"recipe {to}", found="a file of that name", do="choose another with --to")
     try:
-        write_atomically(to, text_starter(folder) if task == "text" else starter(folder))
+        write_atomically(to, starters[task](folder))
     except OSError as error:
         raise RunError(
             f"recipe {to}", found=f"it cannot be written ({error.strerror})", do="choose another with --to"
@@ -120,11 +121,13 @@ def new_recipe(
     print(f"{to}{taken}: look it over, then `frostline train {to}`")
 
 
-def _holds_texts(place: Path) -> bool:
-    """Whether a file is a table of texts, by its columns, or a folder a data set without pictures."""
+def _task_of(place: Path) -> str:
+    """Say what can be learned there: lines have no labels; a table has texts or paths, by its columns."""
     from frostline.data import holds_texts
 
-    return holds_texts(place)
+    if place.suffix.lower() == ".txt":
+        return "masked_text"
+    return "text" if holds_texts(place) else "images"
 
 
 @app.command("keys")

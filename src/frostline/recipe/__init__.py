@@ -5,7 +5,7 @@ Importing it imports no torch; what runs a recipe does, when it is first used.
 
 from typing import TYPE_CHECKING, Any
 
-from frostline.recipe.library import library_names, library_text, starter, text_starter
+from frostline.recipe.library import library_names, library_text, masked_starter, starter, text_starter
 from frostline.recipe.load import dump_recipe, load_recipe
 from frostline.recipe.masked import masked_recipe
 from frostline.recipe.schema import Data, Model, Normalize, Phase, Recipe, Technique
@@ -47,6 +47,7 @@ __all__ = [
     "library_text",
     "load_recipe",
     "masked_recipe",
+    "masked_starter",
     "stage_names",
     "starter",
     "text_starter",

@@ -1,4 +1,4 @@
-"""Recipes that come with frostline, as text with its comments; and those to start from, for images and for texts."""
+"""Recipes that come with frostline, as text with its comments; and those to start from, one for each task."""
 
 from importlib import resources
 from io import StringIO
@@ -55,6 +55,26 @@ phases:
 seed: 0
 """
 
+_MASKED_STARTER = """\
+# A recipe of frostline. `frostline recipe keys` explains every key; what is left out has a sensible default.
+# What it learns are the masked words of texts without labels. A recipe of `task: text` goes on from there, with
+# `weights: runs/…/checkpoints/best.safetensors`; or it does both, with `pretrain`.
+task: masked_text
+data:
+  train: {texts}   # a .txt file with a text a line, or a table with a column of texts
+  val: 0.1   # a tenth of the texts judges the epochs; or name another file
+model:
+  name: {network}   # or hf/ and a folder with config.json, weights and a tokenizer
+  weights: pretrained   # or none, or the path of a file of weights
+phases:
+  - epochs: 10
+    freeze: none
+    lr: 5e-5
+mask: 0.15   # of the words
+metric: loss
+seed: 0
+"""
+
 
 def library_names() -> tuple[str, ...]:
     """Name the recipes of the library, sorted."""
@@ -99,6 +119,19 @@ def text_starter(table: str, *, network: str = "hf/distilbert/distilbert-base-un
       train: intents.csv   # a CSV, TSV or JSON lines file with a column of texts and one of labels
     """
     return _TEXT_STARTER.format(table=_scalar(table), network=_scalar(network), through=_scalar(through, in_flow=True))
+
+
+def masked_starter(texts: str, *, network: str = "hf/distilbert/distilbert-base-uncased") -> str:
+    """Write a recipe for texts without labels to start from.
+
+    Args:
+        texts: the file of texts; it need not exist yet.
+        network: the name of the network, as a recipe writes it.
+
+    >>> print(masked_starter("all.txt").splitlines()[5])
+      train: all.txt   # a .txt file with a text a line, or a table with a column of texts
+    """
+    return _MASKED_STARTER.format(texts=_scalar(texts), network=_scalar(network))
 
 
 def _scalar(text: str, *, in_flow: bool = False) -> str:
