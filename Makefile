@@ -8,7 +8,7 @@ BENCH := .venv-bench
 BENCH_ENV := $(BENCH)/.made-from-requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-huggingface-architectures table-predict-speed table-techniques table-text-replay table-distillation table-banking77 sheet-odd-pictures bench bench-env clean
+.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-huggingface-architectures table-predict-speed table-techniques table-text-replay table-distillation sheet-odd-pictures bench bench-env clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -80,9 +80,6 @@ table-huggingface-architectures: $(ENV)  ## Make the table of docs/studies/huggi
 
 table-predict-speed: $(ENV)  ## Make the table of docs/studies/predict_speed.md again (minutes)
 	$(BIN)/python studies/predict_speed.py
-
-table-banking77: $(ENV)  ## Make the table of docs/studies/banking77.md again (an hour; needs ../shared/data)
-	$(BIN)/python studies/banking77.py
 
 table-distillation: $(ENV)  ## Make the table of docs/studies/distillation.md again (half an hour; needs ../shared/data)
 	$(BIN)/python studies/distillation.py

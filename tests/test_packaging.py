@@ -29,6 +29,8 @@ TOP = {".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "PKG-INFO", "README.
 TOP |= {"requirements", "src", "studies", "tests"}
 # Public names that a recipe needs; every other one is a verb, and works beside torch alone.
 NEEDS_MORE = {"finetune", "load_recipe"}
+# Imported beside torch alone, and told of when they are called.
+NEEDS_PEFT = {"adapt", "merge_adapters"}
 NEVER = {"PIL", "accelerate", "numpy", "pydantic", "rich", "ruamel", "safetensors", "timm", "torchvision", "typer"}
 # Imported where its user imports it too: pydantic's own documents take errors from pydantic_core.
 BROUGHT = {"pydantic_core"}
@@ -237,7 +239,7 @@ def test_beside_torch_alone_nothing_else_can_be_imported(alone: Place) -> None:
 def test_the_verbs_work_beside_torch_alone(alone: Place) -> None:
     loop = Path(__file__).with_name("own_loop.py")
     code = loop.read_text(encoding="utf-8")
-    verbs = set(frostline.__all__) - NEEDS_MORE
+    verbs = set(frostline.__all__) - NEEDS_MORE - NEEDS_PEFT
     assert {verb for verb in verbs if f"frostline.{verb}(" not in code} == set(), "tests/own_loop.py calls every verb"
     # Warnings are errors; torch's own, that it has no numpy, is not ours.
     strict = ["-P", "-W", "error", "-W", "ignore:Failed to initialize NumPy"]
@@ -265,6 +267,12 @@ def test_what_needs_more_says_so_in_one_line(name: str, alone: Place) -> None:
     done = call(alone.python, "-c", f"from frostline import {name}", cwd=alone.work, code=1)
     last = done.stderr.splitlines()[-1]
     assert re.fullmatch(rf"ImportError: frostline\.{name}: \w+ is not installed\. .*`pip install frostline`.*", last)
+
+
+def test_adapters_beside_torch_alone_say_what_they_need(alone: Place) -> None:
+    code = "import frostline; from torch import nn; frostline.adapt(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))"
+    last = call(alone.python, "-c", code, cwd=alone.work, code=1).stderr.splitlines()[-1]
+    assert re.fullmatch(r"ImportError: adapters: peft is not installed\. .*`pip install frostline`.*", last)
 
 
 def test_the_command_line_beside_torch_alone_is_one_line(alone: Place) -> None:

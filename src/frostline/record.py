@@ -171,7 +171,8 @@ class RunRecord:
 
     Losses are means over samples, metrics shares of 1, times seconds, memory mebibytes (the peak of the process).
     `status` is "finished", or "failed" with the reason in `failure`. `digests` has the SHA-256 of tensors by name:
-    under `start` of what every phase held, before the first; under `final` of the whole network as the run ended.
+    under `start` of what every phase held, before the first; under `beside` of buffers that were held in part; under
+    `final` of the whole network as the run ended.
     `augmentation` has the random changes to training pictures with all their arguments. `input` is what the network
     was given (as in `InputSpec`), and `code` the SHA-256 of a user's own file with the network. `pretraining` says from
     which run on masked words the network came, if from one: its folder, the digest of its weights, how good it was.

@@ -9,10 +9,11 @@ from timm.layers import Conv2dSame, StdConv2d
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
+from transformers.pytorch_utils import Conv1D
 
 from frostline.errors import PlanError, SelectorError, UserError
 from frostline.freezing import freeze, verify
-from frostline.lora import adapt, lay_out_adapters
+from frostline.lora import adapt, lay_out_adapters, merged
 from frostline.optimization import param_groups
 from networks import SmallResNet, TiedLanguageModel, cross_entropy, image_batch, mlp, small_bert, vector_batch
 
@@ -178,6 +179,13 @@ class Reads(nn.Module):
         return self.fc(F.linear(self.first(x), self.second.weight))
 
 
+class Own(nn.Conv2d):
+    """A convolution that is made in another way than torch's."""
+
+    def __init__(self, channels_in, channels) -> None:
+        super().__init__(channels_in, channels, 3, padding=1)
+
+
 def image_network(layer):
     return nn.Sequential(nn.Conv2d(3, 4, 1), layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
 
@@ -185,15 +193,31 @@ def image_network(layer):
 @pytest.mark.parametrize(
     ("network", "adapted", "why"),
     [
-        (Reads(), ("first",), "never called"),
+        (Reads(), ("first",), "not called in one forward pass"),
         (image_network(nn.Conv2d(4, 4, 3, groups=4)), ("0",), "convolutions in groups"),
         (image_network(nn.Conv2d(4, 4, 3, groups=2)), ("0",), "convolutions in groups"),
-        (image_network(Conv2dSame(4, 4, 3)), ("0",), "more than a linear layer"),
-        (image_network(StdConv2d(4, 4, 3)), ("0",), "more than a linear layer"),
-        (image_network(nn.ConvTranspose2d(4, 4, 3)), ("0",), "more than a linear layer"),
+        (image_network(Conv2dSame(4, 4, 3)), ("0",), "Conv2dSame computes something else"),
+        (image_network(StdConv2d(4, 4, 3)), ("0",), "StdConv2d computes something else"),
+        (image_network(nn.ConvTranspose2d(4, 4, 3)), ("0",), "ConvTranspose2d computes something else"),
+        (image_network(Conv1D(8, 8)), ("0",), "Conv1D computes something else"),
+        (image_network(Own(4, 4)), ("0",), "Own is a class of its own"),
+        (image_network(nn.Conv2d(4, 4, 3, dilation=2)), ("0",), "dilated"),
+        (image_network(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), ("0",), "pad with something else"),
         (image_network(parametrizations.weight_norm(nn.Conv2d(4, 4, 3))), ("0",), "weights are computed"),
     ],
-    ids=["read, not called", "depthwise", "grouped", "pads itself", "standardises", "transposed", "computed"],
+    ids=[
+        "read, not called",
+        "depthwise",
+        "grouped",
+        "pads itself",
+        "standardises",
+        "transposed",
+        "of GPT-2",
+        "of somebody's own",
+        "dilated",
+        "reflects",
+        "computed",
+    ],
 )
 def test_layers_that_could_not_take_one_get_none_and_are_told_of(network, adapted, why):
     example = torch.zeros(2, 4) if isinstance(network, Reads) else torch.zeros(1, 3, 8, 8)
@@ -210,7 +234,7 @@ def test_the_attention_of_torch_is_told_of():
     adapters = adapt(network, example_input=torch.zeros(1, 4, 8))
     # Its fast path reads the weights of its linear layers, too, where nothing is trained.
     assert "0.self_attn.out_proj" not in adapters.layers
-    assert any("never called" in note for note in adapters.notes)
+    assert any("not called in one forward pass" in note for note in adapters.notes)
 
 
 def test_a_layer_with_two_names_gets_none():
@@ -234,6 +258,8 @@ def test_tied_weights_get_none():
         ({"match": ["layr1"]}, "adapters in match: \\[layr1\\].*the nearest are layer1"),
         ({"through": "stage9"}, "no stage stage9"),
         ({"match": ["bn1"]}, "no linear layer and no convolution"),
+        ({"train": ["conv1"]}, "would pick all else.*name layers by `match`"),
+        ({"train_first": 1}, "would pick all else"),
         ({"words": "none"}, "no linear layer and no convolution"),
         ({"words": "everything"}, "adapters in everything: `everything` is no selector"),
         ({"match": ["conv1"], "through": "stem"}, "adapters in .*2 selectors"),
@@ -283,3 +309,39 @@ def test_the_first_matrix_is_drawn_and_the_second_is_zero():
     assert float(a.detach().abs().max()) <= bound
     assert float(a.detach().std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)
     assert not b.any()
+
+
+def test_ia3_takes_what_it_only_scales():
+    network = image_network(nn.Conv2d(4, 4, 3, groups=4, dilation=2))
+    adapters = adapt(network, kind="ia3", example_input=torch.zeros(1, 3, 8, 8))
+    assert adapters.layers == ("0", "1")
+    images = torch.randn(2, 3, 8, 8)
+    wanted = drawn(network)(images)
+    torch.testing.assert_close(merged(network)(images), wanted)
+
+
+@pytest.mark.parametrize("kind", ["ia3", "dora"])
+def test_factors_and_lengths_have_no_weight_decay(kind):
+    network = SmallResNet()
+    adapt(network, kind=kind)
+    groups = param_groups(network, freeze(network, "all").plan, lr=0.1, weight_decay=0.1)
+    plain = {name for group in groups for name in group["names"] if not group["weight_decay"]}
+    own = {name for name, _ in network.named_parameters() if "ia3_l" in name or "magnitude" in name}
+    assert own
+    assert own <= plain
+
+
+def test_one_that_gives_an_object_of_its_own_is_adapted():
+    class Given:
+        def __init__(self, scores) -> None:
+            self.scores = scores
+
+    class Wraps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.fc = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return Given(self.fc(self.first(x)))
+
+    assert adapt(Wraps(), match=["first"], example_input=torch.zeros(1, 4)).layers == ("first",)

@@ -9,9 +9,9 @@ import torch
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
-from frostline.errors import UserError, WeightsError
+from frostline.errors import NetworkError, UserError, WeightsError
 from frostline.freezing import freeze
-from frostline.lora import adapt, load_adapters, save_adapters
+from frostline.lora import adapt, load_adapters, merge_adapters, save_adapters
 from frostline.optimization import param_groups
 from lora.test_adapt import KINDS
 from networks import SmallResNet, cross_entropy, image_batch
@@ -130,9 +130,11 @@ def test_folders_that_do_not_fit_are_refused_in_one_line(broken, tmp_path):
         save_file({name: tensor for name, tensor in tensors.items() if "layer1.0.conv2.lora_A" not in name}, file)
     else:
         other = SmallResNet(num_classes=5)
+    before = list(other.named_modules())
     with pytest.raises(WeightsError) as caught:
         load_adapters(other, folder)
     assert "\n" not in str(caught.value)
+    assert list(other.named_modules()) == before
 
 
 def test_adapters_upon_adapters_are_refused(tmp_path):
@@ -141,3 +143,34 @@ def test_adapters_upon_adapters_are_refused(tmp_path):
     save_adapters(network, tmp_path, held=trained(network))
     with pytest.raises(UserError, match="has adapters already"):
         load_adapters(network, tmp_path)
+
+
+def test_buffers_that_did_not_move_need_not_be_kept(tmp_path):
+    network = SmallResNet()
+    network.register_buffer("mean", torch.ones(3))
+    adapt(network, rank=2)
+    with freeze(network, "all") as handle:
+        assert "mean" not in handle.plan.held_everywhere
+        held = handle.unmoved()
+    assert save_adapters(network, tmp_path, held=held) == ("fc",)
+
+
+def test_what_peft_wrapped_it_keeps_itself(tmp_path):
+    network = peft.get_peft_model(SmallResNet(), LoraConfig(target_modules=["conv1"]))
+    with pytest.raises(UserError, match=r"PEFT has wrapped the network.*save_pretrained"):
+        save_adapters(network, tmp_path, held=())
+    with pytest.raises(NetworkError, match=r"PEFT has wrapped the network.*merge_and_unload"):
+        merge_adapters(network)
+
+
+def test_a_folder_of_peft_with_modules_of_its_own_is_loaded(tmp_path):
+    base, images = SmallResNet().eval(), image_batch()[0]
+    config = LoraConfig(target_modules=r".*(conv1|fc)", modules_to_save=["fc"], r=2)
+    network = peft.get_peft_model(copy.deepcopy(base), config)
+    for name, parameter in network.named_parameters():
+        if "lora_B" in name or "modules_to_save" in name:
+            parameter.data.normal_()
+    network.save_pretrained(tmp_path)
+    other = copy.deepcopy(base)
+    load_adapters(other, tmp_path)
+    assert torch.equal(other(images), network.eval()(images))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from frostline.errors import ProofError, RecipeError, RunError, UserError
-from frostline.recipe import Recipe, finetune, verify_recipe
+from frostline.recipe import Recipe, finetune, verify_recipe, verify_run
 from frostline.recipe.trained import load_run
 from frostline.record import RunRecord
 from frostline.training import Silent, teaching
@@ -26,6 +26,13 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
     finetune(tiny_recipe(folder, "seed=7", "phases.0.freeze=none", "phases.0.epochs=4"), out=folder / "run")
     return folder / "run"
+
+
+class Stops(Silent):
+    """Stops after the first epoch."""
+
+    def epoch(self, record: Any) -> None:
+        raise KeyboardInterrupt
 
 
 def student(folder: Path, teacher: Path, *changes: str, **keys: Any) -> Recipe:
@@ -127,13 +134,45 @@ def test_a_teacher_that_changes_fails_the_run(tmp_path: Path, teacher: Path, mon
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert record["status"] == "failed"
     assert not record["teacher"]["proof"]["ok"]
+    assert not verify_run(tmp_path / "run").ok
 
 
-class Stops(Silent):
-    """Stops after the first epoch."""
+def test_a_run_that_was_stopped_says_who_taught_it(tmp_path: Path, teacher: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        finetune(student(tmp_path, teacher), out=tmp_path / "run", show=Stops(), save_seconds=0)
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert (record["teacher"]["run"], record["teacher"]["proof"]) == (str(teacher), None)
 
-    def epoch(self, record: Any) -> None:
-        raise KeyboardInterrupt
+
+def test_what_a_student_does_to_its_input_its_teacher_does_not_see(tmp_path: Path, teacher: Path) -> None:
+    network = """
+def before(self): pass
+def forward(self, x):
+    x.clamp_(-0.3, 0.3)
+    x = F.relu(self.bn1(self.conv1(x)))
+    x = F.relu(self.bn2(self.conv2(x)))
+    return self.fc(x.mean((2, 3)))
+"""
+    records = [
+        finetune(student(tmp_path, teacher, network=network, use=use), out=tmp_path / use) for use in ("auto", "off")
+    ]
+    assert losses(records[0]) == pytest.approx(losses(records[1]), abs=1e-5)
+
+
+def test_a_finished_run_is_verified_without_its_teacher(tmp_path: Path, teacher: Path) -> None:
+    shutil.copytree(teacher, tmp_path / "teacher")
+    finetune(student(tmp_path, tmp_path / "teacher"), out=tmp_path / "run")
+    shutil.rmtree(tmp_path / "teacher")
+    proof = verify_run(tmp_path / "run")
+    assert proof.ok
+    assert any("the teacher is gone" in line for line in proof.warnings)
+
+
+def test_a_teacher_of_another_split_is_told_of(tmp_path: Path) -> None:
+    finetune(tiny_recipe(tmp_path, "seed=7"), out=tmp_path / "teacher")
+    told: list[str] = []
+    finetune(student(tmp_path, tmp_path / "teacher"), out=tmp_path / "run", warn=told.extend)
+    assert any("another split of the same samples" in line for line in told)
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, teacher: Path) -> None:

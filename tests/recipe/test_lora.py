@@ -171,3 +171,61 @@ def test_weights_with_adapters_begin_nothing_and_merged_ones_do(run: Path, tmp_p
     (merged,) = export_run(run, form="weights", to=tmp_path / "merged").files
     record = finetune(tiny_recipe(tmp_path, f"model.weights={merged.path}", "norm=eval"), out=tmp_path / "run")
     assert record.status == "finished"
+
+
+def test_a_head_whose_name_is_the_end_of_another_is_exported_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))\n"
+        "    return nn.Sequential(inner, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Identity(), nn.Linear(4, 5))\n"
+    )
+    recipe = recipe_of(tmp_path, model={"name": f"{tmp_path / 'own.py'}:net"})
+    finetune(recipe, out=tmp_path / "run")
+    (written,) = export_run(tmp_path / "run", form="adapters").files  # PEFT takes `4` for the end of `0.4`
+    assert "frostline.lora.load_adapters" in written.code[1]
+    assert written.apart == 0
+
+
+def test_a_module_that_is_called_as_peft_calls_its_own_is_no_adapted_one(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n"
+        "class Body(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.base_layer, self.more = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)\n"
+        "    def forward(self, x): return self.more(self.base_layer(x).relu())\n"
+        "def net(): return nn.Sequential(Body(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))\n"
+    )
+    recipe = recipe_of(tmp_path, model={"name": f"{tmp_path / 'own.py'}:net"})
+    finetune(recipe, out=tmp_path / "run")
+    images = torch.randn(2, 3, 16, 16)
+    assert load_run(tmp_path / "run").model(images).shape == (2, 3)
+    (written,) = export_run(tmp_path / "run", form="adapters").files
+    assert written.apart == 0
+    assert export_run(tmp_path / "run", form="weights").files
+
+
+def test_a_new_head_that_is_held_belongs_to_the_adapters(tmp_path: Path) -> None:
+    phases = [{"epochs": 1, "freeze": {"match": ["*"]}, "lr": 0.05}]
+    finetune(recipe_of(tmp_path, phases=phases), out=tmp_path / "run")
+    (written,) = export_run(tmp_path / "run", form="adapters").files
+    tensors = load_file(written.path / "adapter_model.safetensors")
+    assert "base_model.model.fc.weight" in tensors
+    assert written.apart == 0
+
+
+def test_a_buffer_of_the_networks_own_is_no_reason_to_leave_adapters_out(tmp_path: Path) -> None:
+    network = """
+def begin(self):
+    self.register_buffer("scale", torch.ones(3, 1, 1))
+"""
+    finetune(recipe_of(tmp_path, network=network), out=tmp_path / "run")
+    (written,) = export_run(tmp_path / "run", form="adapters").files
+    assert written.apart == 0
+
+
+@pytest.mark.parametrize(("key", "value"), [("rank", 64), ("alpha", 9), ("dropout", 0.5)])
+def test_settings_that_ia3_has_not_are_refused(key: str, value: float, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=rf"lora\.{key}: {value:g}.*, and ia3 has none"):
+        recipe_of(tmp_path, lora={"kind": "ia3", key: value})

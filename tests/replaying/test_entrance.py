@@ -72,6 +72,75 @@ def test_several_lengths_in_turns(words, tmp_path) -> None:
     assert "forward" not in vars(model)
 
 
+class Learns(Reader):
+    """All that it is given something trained works on: ids, mask and labels, of which it makes a loss itself."""
+
+    def __init__(self, write: bool = False) -> None:
+        super().__init__()
+        self.write = write
+
+    def forward(self, ids, mask, labels):
+        states = self.embed(ids) * mask[..., None] / 1e4
+        if self.write:
+            mask[:, 0] = 0
+        scores = self.head(self.mix(states).sum(1) + (ids > 3).sum(1, keepdim=True) * mask.sum(1, keepdim=True) / 1e5)
+        return torch.nn.functional.cross_entropy(scores, labels), scores
+
+
+class Labelled(Words):
+    """Mappings with all of it; the mask is what a product makes of the words, in whatever numbers that is done."""
+
+    def __getitem__(self, place: int):
+        inputs, label = super().__getitem__(place)
+        near = torch.rand(1, 16, generator=torch.Generator().manual_seed(place)) @ torch.ones(16, 1)
+        return {**inputs, "mask": inputs["mask"] * (near.flatten() * 1e4).long(), "labels": torch.tensor(label)}
+
+
+def labelled(model, tmp_path):
+    example = {name: one[None] for name, one in Labelled(6)[0].items()}
+    handle = freeze(model, match=["embed"], example_input=example, head="head")
+    loader = DataLoader(Labelled(6), batch_size=4)
+    replayed = replay(handle, loader, dir=tmp_path, insist=True)
+    assert replayed.refused is None
+    return handle, loader, replayed
+
+
+def test_labels_are_looked_at_when_a_network_has_had_them(tmp_path) -> None:
+    model, twin = Learns(), Learns()
+    handle, loader, replayed = labelled(model, tmp_path)
+    for ghosts, real in zip(replayed, loader, strict=True):
+        assert type(ghosts["labels"]).__name__ == "Ghost"
+        loss, scores = model(**ghosts)
+        assert torch.equal(loss, twin(**real)[0])
+        assert torch.equal((scores.argmax(1) == ghosts["labels"]), scores.argmax(1) == real["labels"])
+        # It is a tensor as any from then on, and may enter once more.
+        assert torch.equal(model(**ghosts)[0], loss)
+    assert "computed 0" in replayed.closing
+    handle.lift()
+
+
+def test_what_a_network_writes_into_what_was_read_again_its_loop_sees(tmp_path) -> None:
+    model, twin = Learns(write=True), Learns(write=True)
+    example = {name: one[None] for name, one in Labelled(6)[0].items()}
+    handle = freeze(model, match=["embed"], example_input=example, head="head")
+    loader = DataLoader(Labelled(6), batch_size=4)
+    for ghosts, real in zip(replay(handle, loader, dir=tmp_path, insist=True), loader, strict=True):
+        assert torch.equal(model(**ghosts)[0], twin(**real)[0])
+        assert torch.equal(ghosts["mask"] + 0, real["mask"])
+    handle.lift()
+
+
+def test_samples_are_read_as_before_where_a_loop_computes_in_half_precision(tmp_path) -> None:
+    model, twin = Learns(), Learns()
+    handle, loader, replayed = labelled(model, tmp_path)
+    for ghosts, real in zip(replayed, loader, strict=True):
+        with torch.autocast("cpu", torch.bfloat16):
+            wanted, found = twin(**real)[0], model(**ghosts)[0]
+        assert torch.equal(found, wanted)
+        assert torch.equal(ghosts["mask"] + 0, real["mask"])
+    handle.lift()
+
+
 def test_what_one_is_refused_leaves_the_others(tmp_path) -> None:
     model, twin = Reader(), Reader()
     handle = frozen(model)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset, default_collate
 
 import frostline
-from frostline.replaying.ghosts.ghost import Ticket
+from frostline.replaying.ghosts.ghost import READ_AGAIN, Ticket
 from frostline.replaying.keeping import tensors_of
 from frostline.replaying.probe.capture import capture
 from frostline.replaying.probe.cut import Room
@@ -70,7 +70,7 @@ class Trial:
     # -- a source of samples
 
     def real(self, ticket: Ticket, why: str) -> Tensor:
-        self.reals += 1
+        self.reals += why != READ_AGAIN
         found = [tensors_of(self.dataset[entry])[ticket.leaf] for entry in ticket.entries]
         return torch.stack(found) if ticket.batched else found[0]
 

@@ -72,7 +72,11 @@ def test_the_layer_within_two_adapters_is_found():
     ((name, (module, depth)),) = adapted_layers(network).items()
     assert (name, depth) == ("0", 2)
     assert bare(module) is inner
-    assert "0.base_layer.base_layer.weight" in outline(network).stage_by_parameter
+    read = outline(network)
+    assert "0.base_layer.base_layer.weight" in read.stage_by_parameter
+    plan = freeze(network, "all").plan
+    assert plan.held_names == {"0.base_layer.base_layer.weight", "0.base_layer.base_layer.bias"}
+    assert {"0.lora_A.other.weight", "0.base_layer.lora_A.default.weight"} <= plan.trained_names
 
 
 @pytest.mark.parametrize("words", ["all", {"through": "stage1"}, {"first": 3}, {"match": ["layer1", "conv1"]}])
@@ -164,3 +168,36 @@ def test_trained_norms_run_in_train_mode():
         before = network.bn1.running_mean.clone()
         network(image_batch()[0])
         assert not torch.equal(network.bn1.running_mean, before)
+
+
+def test_to_freeze_adapters_alone_is_refused_and_not_ignored():
+    network = SmallResNet()
+    adapt(network, rank=2)
+    with pytest.raises(SelectorError, match=r"`\*\.lora_A` names adapters alone.*requires_grad"):
+        freeze(network, match=["*.lora_A"])
+
+
+def test_adapters_that_were_frozen_beforehand_count_as_held():
+    network = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 4), mlp())
+    adapt(network, match=["2"], rank=2, dropout=0.1)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_("lora_" not in name)
+    with freeze(network, "all"):
+        network.train()
+        assert not network[1].training
+        assert not any(module.training for module in network[2].modules())
+
+
+def test_a_norm_without_weights_behind_an_adapter_stays_in_eval():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Flatten(), nn.Linear(144, 2))
+    adapt(network, match=["0"], rank=2, example_input=torch.zeros(1, 3, 8, 8))
+    with freeze(network, "all", example_input=torch.zeros(1, 3, 8, 8)):
+        network.train()
+        network(image_batch()[0])
+    assert not network[1].running_mean.any()
+
+
+def test_biases_are_those_of_attention_too():
+    network = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Flatten(), nn.Linear(32, 2))
+    plan = make_plan(outline(network, example_input=torch.zeros(1, 4, 8)), parse({"train": ["biases"]}))
+    assert {"0.self_attn.in_proj_bias", "0.self_attn.out_proj.bias"} <= plan.trained_names

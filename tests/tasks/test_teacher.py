@@ -39,6 +39,10 @@ def batch_of(task: ImageTask, places: list[int]) -> tuple[Tensor, Tensor, Tensor
     return torch.stack(images), torch.tensor(labels), torch.tensor(found)
 
 
+def cost(task: ImageTask, logits: Tensor, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    return task.cost(logits, batch, task.beside(batch))
+
+
 def softened(scores: np.ndarray, temperature: float) -> np.ndarray:
     powers = np.exp(scores / temperature)
     return powers / powers.sum(1, keepdims=True)
@@ -55,14 +59,14 @@ def test_the_cost_is_the_formula(alpha: float, temperature: float) -> None:
     hard = -np.log(softened(ours, 1.0)[range(3), labels]).mean()
     p, q = softened(theirs, temperature), softened(ours, temperature)
     soft = temperature**2 * (p * np.log(p / q)).sum() / 3
-    assert float(task.cost(logits, batch)) == pytest.approx(alpha * hard + (1 - alpha) * soft, rel=1e-5)
+    assert float(cost(task, logits, batch)) == pytest.approx(alpha * hard + (1 - alpha) * soft, rel=1e-5)
 
 
 def test_without_a_teacher_it_is_the_loss_of_the_labels() -> None:
     task = taught()
     batch, logits = batch_of(task, [1, 2, 3]), torch.randn(3, 3)
     plain = replace(task, teacher=None)
-    assert torch.equal(plain.cost(logits, batch), plain.loss(logits, batch[1]))
+    assert torch.equal(cost(plain, logits, batch), plain.loss(logits, batch[1]))
 
 
 def test_samples_count_by_their_class_in_both_parts() -> None:
@@ -72,10 +76,10 @@ def test_samples_count_by_their_class_in_both_parts() -> None:
     every = []
     for place in range(4):
         alone = (batch[0][place : place + 1], batch[1][place : place + 1], batch[2][place : place + 1])
-        every.append(float(task.cost(logits[place : place + 1], alone)))
+        every.append(float(cost(task, logits[place : place + 1], alone)))
     mine = weights[batch[1]]
     wanted = float((torch.tensor(every) * mine).sum() / mine.sum())
-    assert float(task.cost(logits, batch)) == pytest.approx(wanted, rel=1e-5)
+    assert float(cost(task, logits, batch)) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_stored_scores_are_those_of_each_sample() -> None:
@@ -103,6 +107,6 @@ def test_no_gradient_reaches_it() -> None:
     task = taught(alpha=0.0)
     assert task.teacher is not None
     batch, student = batch_of(task, [0, 1]), nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-    task.cost(student(batch[0]), batch).backward()
+    cost(task, student(batch[0]), batch).backward()
     assert all(parameter.grad is None for parameter in task.teacher.network.parameters())
     assert all(parameter.grad is not None for parameter in student.parameters())

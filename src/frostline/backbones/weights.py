@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from frostline.errors import WeightsError
-from frostline.selection import INSIDE
 
 # Checkpoints of other tools keep the state dict under one of these, and wrappers put one of these before each name.
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "net", "weights", "params")
@@ -87,11 +86,11 @@ def load_weights(
     named = unwrapped(state, own)
     # A counter that older checkpoints lack; BatchNorm uses it only without a momentum.
     counters = {name for name in own if name.endswith("num_batches_tracked")}
-    adapted = [name for name in named if f".{INSIDE}." in name and name not in own]
+    adapted = [found for name in named if name not in own and (found := re.match(r"(.+)\.(?:lora_|ia3_)", name))]
     if adapted:
         raise WeightsError(
             f"weights {path}",
-            found=f"they have adapters in them (such as around {adapted[0].partition(f'.{INSIDE}.')[0]})",
+            found=f"they have adapters in them (such as around {adapted[0].group(1)})",
             do="name merged ones: `frostline export RUN --format weights` writes them",
         )
     missing = [name for name in own if name not in named and name not in counters and name not in free]

@@ -86,7 +86,7 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
             stage = Path(place)
             files: list[Exported] = []
             notes: list[str] = []
-            plain = merged(finished.model)
+            plain = finished.model if form == "adapters" else merged(finished.model)
             if form in ("weights", "all") and refusal is None:
                 written, told = _write_weights(finished, plain, stage)
                 files.append(written)
@@ -96,7 +96,7 @@ def export_run(run: Path, *, to: Path | None = None, form: Format = "all", opset
             if form in ("adapters", "all") and finished.recipe.lora is not None:
                 try:
                     files.append(write_adapters(finished, stage / ADAPTERS))
-                except UserError as error:
+                except (UserError, RunFailure) as error:
                     if form == "adapters":
                         raise
                     notes.append(f"adapters were left out: {error.found}")
@@ -172,7 +172,7 @@ def _write_weights(finished: Trained, plain: nn.Module, stage: Path) -> tuple[Ex
     path = stage / WEIGHTS
     path.write_bytes(checkpoint_bytes(plain))
     there = elsewhere(name, num_classes=len(classes), like=plain)
-    network = there.model if there is not None else rebuilt(finished.recipe, num_classes=len(classes))[0]
+    network = there.model if there is not None else merged(rebuilt(finished.recipe, num_classes=len(classes))[0])
     load = f'model.load_state_dict(safetensors.torch.load_file("{path}"))'
     code = (f"model = {there.code}", load) if there is not None else (load,)
     load_strictly(network, path, name)

@@ -46,6 +46,11 @@ class PlanHandle:
         """Have something done when the plan is lifted, before anything else."""
         self._then.append(act)
 
+    def unmoved(self) -> frozenset[str]:
+        """Name all that has not moved under the plan: what it holds, and buffers beside that which are as they were."""
+        now = digests(self.model, self.beside)
+        return self.plan.held_everywhere | {name for name in now if now[name] == self.beside[name]}
+
     def lift(self) -> None:
         """Give back exactly the state before the plan, also what was frozen beforehand. Lifting twice is harmless.
 

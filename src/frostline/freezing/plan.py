@@ -54,6 +54,7 @@ class FreezePlan:
         parameters: every parameter tensor once.
         modules: every module once, in the order of `named_modules`.
         notes: what a person should be told about how the words were read.
+        adapted: names of the layers with adapters around them.
     """
 
     selector: Selector
@@ -63,6 +64,7 @@ class FreezePlan:
     parameters: tuple[PlannedParameter, ...]
     modules: tuple[PlannedModule, ...]
     notes: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
 
     @cached_property
     def held_names(self) -> frozenset[str]:
@@ -230,6 +232,7 @@ def make_plan(
         parameters=parameters,
         modules=_plan_modules(outline, held, norm),
         notes=tuple(notes),
+        adapted=outline.adapted,
     )
 
 
@@ -254,16 +257,17 @@ def _plan_modules(outline: Outline, held: set[str], norm: NormMode) -> tuple[Pla
         for name in entry.names:
             for parent in parents_of(name):
                 states[parent].add(entry.name in held)
-    # Modules with parameters of their own, in the order they run: what a module without any is judged by. A layer with
-    # an adapter is trained in that.
-    within = {f"{name}.{INSIDE}" for name in outline.adapted}
+    # Modules with parameters of their own, in the order they run: what a module without any is judged by. A layer whose
+    # adapter is trained counts as trained for the dropout in front of it.
+    adapted = [name for name in outline.adapted if any(one.startswith(f"{name}.") for one in outline.adapters - held)]
+    within = {f"{name}.{INSIDE}" for name in adapted}
     owners = sorted(
-        (module.order, module.name not in within and all(name in held for name in module.parameters))
+        (module.order, all(name in held for name in module.parameters), module.name in within)
         for module in outline.modules
         if module.parameters
     )
     state_of: dict[str, State] = {
-        module.name: "trained"
+        module.name: ("trained" if set(parents_of(module.name)) & set(adapted) else "held")
         if module.name not in states and outline.is_of_adapter(module.name)
         else _state(module, states, owners)
         for module in outline.modules
@@ -297,16 +301,17 @@ def _evaluates(module: ModuleEntry, state: State, held: set[str], norm: NormMode
     return state == "held"
 
 
-def _state(module: ModuleEntry, states: dict[str, set[bool]], owners: list[tuple[int, bool]]) -> State:
+def _state(module: ModuleEntry, states: dict[str, set[bool]], owners: list[tuple[int, bool, bool]]) -> State:
     if module.name in states:
         return _STATES[frozenset(states[module.name])]
     parent = next(parent for parent in reversed(parents_of(module.name)) if parent in states)
     if len(states[parent]) == 1:
         return _STATES[frozenset(states[parent])]
     # A norm or activation belongs to the layer it follows; a dropout is there for the layer that it feeds.
-    before = [held for order, held in owners if order < module.order]
-    after = [held for order, held in owners if order > module.order]
-    around = (after[:1] or before[-1:]) if module.role == "dropout" else (before[-1:] or after[:1])
+    drops = module.role == "dropout"
+    before = [held and not (drops and adapted) for order, held, adapted in owners if order < module.order]
+    after = [held and not (drops and adapted) for order, held, adapted in owners if order > module.order]
+    around = (after[:1] or before[-1:]) if drops else (before[-1:] or after[:1])
     return "held" if around and around[0] else "trained"
 
 

@@ -1,7 +1,7 @@
 """Adapters (LoRA and its kin) in selected layers, on PEFT: put in, merged, and kept in a folder of their own."""
 
 from frostline.lora.adapt import Adapters, adapt, adapt_layers, lay_out_adapters
-from frostline.lora.folder import layers_with, load_adapters, save_adapters
+from frostline.lora.folder import layers_with, load_adapters, save_adapters, without_adapters
 from frostline.lora.kinds import KINDS, Kind
 from frostline.lora.merge import merge_adapters, merged
 
@@ -17,4 +17,5 @@ __all__ = [
     "merge_adapters",
     "merged",
     "save_adapters",
+    "without_adapters",
 ]

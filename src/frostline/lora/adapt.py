@@ -1,12 +1,12 @@
 """Put adapters into the layers that a selector picks; the network computes what it did until they are trained."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frostline.errors import SelectorError, UserError
 from frostline.freezing import check_free
@@ -73,9 +73,9 @@ def adapt(
         model: any network, changed in place. It computes what it did before: one of the two matrices is zero at first.
             Adapters are in float32 where it is in half precision.
         words: where: `all` (everything but the head), `backbone`, or one of the keywords below; as in `freeze`. All
-            linear layers and convolutions over images there get an adapter, but for convolutions in groups, layers
-            that share their weights with others, and those from which nothing comes that the network gives; the notes
-            say so.
+            linear layers and convolutions over images there get an adapter, but for convolutions in groups, dilated
+            ones and those that pad with other numbers than zero, layers that share their weights with others, and
+            those from which nothing comes that the network gives; the notes say so.
         rank: of the two matrices; the smaller, the fewer parameters.
         alpha: what they give is multiplied by alpha / rank; None: twice the rank.
         dropout: of what goes into them, a share of 1.
@@ -83,8 +83,8 @@ def adapt(
             output and no matrices, Liu et al. 2022).
         example_input: what the network's forward takes, where its first layer does not tell.
         head: dotted name of the module that classifies, where it is more than the last layer, or of several.
-        **selector: one of `through`, `first`, `train_first`, `match`, `train`, `frozen_stages`: `match` names the
-            layers themselves, as in `match=["*.q_proj", "*.v_proj"]`.
+        **selector: one of `through`, `first`, `match`, `frozen_stages`: `match` names the layers themselves, as in
+            `match=["*.q_proj", "*.v_proj"]`.
 
     Returns:
         What was put where.
@@ -113,7 +113,7 @@ def adapt(
             f"adapters in {asked}", found=f"{len(found)} layers have adapters already", do="merge them first"
         )
     read = outline(model, example_input=example_input, head=head)
-    layers, notes = targets(model, read, asked, example_input=example_input)
+    layers, notes = targets(model, read, asked, kind=kind, example_input=example_input)
     return replace(adapt_layers(model, layers, rank=rank, alpha=alpha, dropout=dropout, kind=kind), notes=tuple(notes))
 
 
@@ -148,6 +148,14 @@ def adapt_layers(
     )
 
 
+def take_out(model: nn.Module) -> None:
+    """Take the adapters out of a network, with all that they have learned."""
+    for name, (layer, _) in adapted_layers(model).items():
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, bare(layer))
+    model.__dict__.pop("peft_config", None)
+
+
 def lay_out_adapters(model: nn.Module) -> None:
     """Let the matrices of adapters lie in memory as they are written, where a network was laid out channels last.
 
@@ -171,12 +179,24 @@ def _check(*, kind: str, rank: int, alpha: float | None, dropout: float) -> None
         raise UserError(f"adapters with dropout {dropout:g}", found="it is a share", do="write 0 or more, below 1")
 
 
-def put_in(model: nn.Module, config: Any) -> None:
-    """Let PEFT put adapters in; what the user had frozen, and what not, stays so: a plan decides that."""
+def put_in(model: nn.Module, config: Any, *, like: Mapping[str, Tensor] | None = None) -> None:
+    """Let PEFT put adapters in; what the user had frozen, and what not, stays so: a plan decides that.
+
+    Args:
+        model: changed in place, or left as it was where that fails.
+        config: PEFT's.
+        like: adapters by name, of the layers that get one; None: as the configuration says.
+    """
     before = {id(parameter): parameter.requires_grad for parameter in model.parameters()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about names of classes
-        library().inject_adapter_in_model(config, model, adapter_name=NAME)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about names of classes
+            library().inject_adapter_in_model(config, model, adapter_name=NAME, state_dict=like)
+    except Exception:
+        take_out(model)
+        for parameter in model.parameters():
+            parameter.requires_grad_(before.get(id(parameter), True))
+        raise
     for parameter in model.parameters():
         if id(parameter) not in before and parameter.dtype in _HALVES:
             # Steps of a usual size are lost in their rounding; PEFT's own networks have it so, too.

@@ -1,6 +1,7 @@
 """Adapters in a folder of their own, as PEFT writes them: small, and for one network alone."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from frostline.errors import UserError, WeightsError, first_of
 from frostline.freezing import check_free
-from frostline.lora.kinds import NAME, library
+from frostline.lora.kinds import NAME, is_wrapped, library
 from frostline.selection import INSIDE, adapted_layers, parents_of
 
 CONFIG = "adapter_config.json"
@@ -21,31 +22,35 @@ _WITHIN = "base_model.model."
 def save_adapters(model: nn.Module, folder: Path | str, *, held: Collection[str], base: str = "") -> tuple[str, ...]:
     """Write the adapters of a network, with all else that was trained or moved beside them.
 
-    PEFT loads the folder (`PeftModel.from_pretrained(network, folder)`), and so does `load_adapters`. What was trained
+    PEFT loads the folder (`PeftModel.from_pretrained(network, folder)`), unless it takes a name for the end of another,
+    and so does `load_adapters`. What was trained
     beside adapters (a new head), and the statistics of norm layers that were not held, belong to it: without them the
     network would compute something else.
 
     Args:
         model: with adapters.
         folder: it is made.
-        held: names of all that did not move, such as `handle.plan.held_everywhere`; nothing of it is written.
+        held: names of all that did not move, as `handle.unmoved()` gives them; nothing of it is written.
         base: what the network is called, or where it came from.
 
     Returns:
         Names of the modules that were written whole.
 
     Raises:
-        UserError: the network has no adapters; or layers with adapters were trained themselves, or tensors that hang
-            on a module with others in it: then it is no small thing beside the network any more.
+        UserError: the network has no adapters, or PEFT has wrapped it; or layers with adapters were trained
+            themselves, or tensors that hang on a module with others in it: then it is no small thing beside the
+            network any more.
     """
     from safetensors.torch import save_file
 
     config, asked = _config(model), "save adapters"
+    if is_wrapped(model):
+        raise UserError(asked, found="PEFT has wrapped the network", do="use its own `save_pretrained`")
     state, layers = model.state_dict(), adapted_layers(model)
     if config is None or not layers:
         raise UserError(asked, found="the network has none", do="put them in with `adapt`")
     adapters = {name for name in state if _is_of(name, layers)}
-    others = [name for name in state if name not in adapters and name not in held]
+    others = [name for name in state if name not in adapters and name not in _unmoved(model, held)]
     whole = {name.rpartition(".")[0] for name in others}
     odd = sorted(name for name in whole if not name or any("." in own for own in _own(model, name)))
     inside = sorted(name for name in others if set(parents_of(name)) & layers.keys())
@@ -81,12 +86,14 @@ def load_adapters(model: nn.Module, folder: Path | str) -> None:
     """
     from safetensors.torch import load_file
 
-    from frostline.lora.adapt import put_in
+    from frostline.lora.adapt import put_in, take_out
 
     place, asked = Path(folder), f"adapters {folder}"
     check_free(model, asked)
     if adapted_layers(model):
         raise UserError(asked, found="the network has adapters already", do="merge them first")
+    if not place.is_dir():
+        raise WeightsError(asked, found="no such folder", do="name the folder that save_adapters or PEFT wrote")
     try:
         config = _read(place)
         tensors = load_file(place / TENSORS)
@@ -94,7 +101,8 @@ def load_adapters(model: nn.Module, folder: Path | str) -> None:
         found = f"they cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
         raise WeightsError(asked, found=found, do="name the folder that save_adapters or PEFT wrote") from None
     try:
-        put_in(model, config)
+        # By the names of the adapters: by its configuration PEFT takes names for the ends of others.
+        put_in(model, config, like={name.removeprefix(_WITHIN): tensor for name, tensor in tensors.items()})
     except ValueError as error:  # PEFT's, where no layer is found
         found = f"no layer of theirs is there ({' '.join(str(error).split())[:160]})"
         raise WeightsError(asked, found=found, do="name the network that they are for") from None
@@ -104,14 +112,36 @@ def load_adapters(model: nn.Module, folder: Path | str) -> None:
     left = sorted(name for name in own if name not in state or state[name].shape != own[name].shape)
     without = sorted(name for name in state if _is_of(name, layers) and name not in own)
     if left or without:
+        take_out(model)
         found = f"{len(left) + len(without)} tensors do not fit, such as {(left or without)[0]}"
         raise WeightsError(asked, found=found, do="name the network that they are for")
     model.load_state_dict(own, strict=False)
 
 
 def layers_with(names: Iterable[str]) -> tuple[str, ...]:
-    """Name the layers that have adapters, by the names of a network's tensors."""
-    return tuple(dict.fromkeys(name.partition(f".{INSIDE}.")[0] for name in names if f".{INSIDE}." in name))
+    """Name the layers that have adapters, by the names of a network's tensors.
+
+    >>> layers_with(["body.base_layer.weight", "fc.base_layer.weight", "fc.lora_A.default.weight"])
+    ('fc',)
+    """
+    every = list(names)
+    # Somebody's own module may be called as PEFT calls the layer within.
+    found = (re.match(r"(.+)\.(?:lora_|ia3_)", name) for name in every)
+    known = dict.fromkeys(one.group(1) for one in found if one is not None)
+    return tuple(layer for layer in known if any(name.startswith(f"{layer}.{INSIDE}.") for name in every))
+
+
+def without_adapters(name: str, layers: Collection[str]) -> str:
+    """Give the name that a tensor of an adapted layer has where there are no adapters."""
+    layer = next((layer for layer in layers if name.startswith(f"{layer}.{INSIDE}.")), None)
+    return name if layer is None else f"{layer}.{name.removeprefix(f'{layer}.{INSIDE}.')}"
+
+
+def _unmoved(model: nn.Module, held: Collection[str]) -> set[str]:
+    """Name all that is held, under every name: two names may be of one tensor."""
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    known = {id(tensor) for name, tensor in named if name in held}
+    return {name for name, tensor in named if id(tensor) in known} | set(held)
 
 
 def _config(model: nn.Module) -> Any:

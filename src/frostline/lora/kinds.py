@@ -25,6 +25,11 @@ def library() -> Any:
     return peft
 
 
+def is_wrapped(model: object) -> bool:
+    """Whether a network is one of PEFT's own, around somebody's: it has ways of its own to save and merge."""
+    return type(model).__module__.partition(".")[0] == "peft"
+
+
 def peft_config(kind: Kind, layers: Sequence[str], *, rank: int, alpha: float, dropout: float) -> Any:
     """Give PEFT's configuration of adapters in these very layers.
 

@@ -7,7 +7,9 @@ from torch import nn
 
 from frostline.errors import NetworkError
 from frostline.freezing import check_free
-from frostline.selection import adapted_layers, bare
+from frostline.lora.adapt import take_out
+from frostline.lora.kinds import is_wrapped
+from frostline.selection import adapted_layers, parents_of
 
 
 def merge_adapters(model: nn.Module) -> None:
@@ -18,10 +20,15 @@ def merge_adapters(model: nn.Module) -> None:
 
     Raises:
         PlanError: a plan is in force on the network.
-        NetworkError: an adapter cannot be merged; the network is as it was, but for rounding.
+        NetworkError: an adapter cannot be merged, or PEFT has wrapped the network; it is as it was, but for rounding.
     """
     check_free(model, "merging of adapters")
     layers = adapted_layers(model)
+    upon = (name for name, (_, depth) in layers.items() if depth > 1 or set(parents_of(name)) & layers.keys())
+    inner = next(upon, None)
+    if inner is not None or (layers and is_wrapped(model)):
+        what = f"{inner} has adapters upon adapters" if inner else "PEFT has wrapped the network"
+        raise NetworkError("merging of adapters", found=what, do="use PEFT's own `merge_and_unload`")
     done: list[Any] = []
     try:
         for name, (layer, _) in layers.items():  # noqa: B007 - the error names the last
@@ -33,11 +40,7 @@ def merge_adapters(model: nn.Module) -> None:
                 layer.unmerge()
         found = f"that of {name} cannot be merged ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
         raise NetworkError("merging of adapters", found=found, do="use the network with them") from None
-    for name, (layer, _) in layers.items():
-        parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, bare(layer))
-    if hasattr(model, "peft_config"):
-        del model.peft_config
+    take_out(model)
 
 
 def merged(model: nn.Module) -> nn.Module:

@@ -47,14 +47,17 @@ def _unreached(model: nn.Module, layers: Sequence[str], inputs: ExampleInput, *,
         # Times one: the same numbers, whatever the weights are of, in the type that they have.
         return lambda _, __, output: output * mark.to(output.device, output.dtype)
 
+    outputs: list[Tensor] = []
     hooks = [model.get_submodule(name).register_forward_hook(marked(mark)) for name, mark in marks.items()]
     try:
         with torch.enable_grad(), saved_tensors_hooks(_kept, _kept):
-            found = {id(leaf) for leaf in _leaves(all_tensors(call(model, inputs)))}
+            outputs = list(all_tensors(call(model, inputs)))
+            found = {id(leaf) for leaf in _leaves(outputs)}
     finally:
         for hook in hooks:
             hook.remove()
-    return {name for name, mark in marks.items() if id(mark) not in found}
+    # Of an object of somebody's own nothing is known.
+    return {name for name, mark in marks.items() if id(mark) not in found} if outputs else set()
 
 
 def _kept(_: Any) -> Any:

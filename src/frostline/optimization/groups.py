@@ -80,7 +80,11 @@ def _without_decay(model: nn.Module, plan: FreezePlan) -> set[str]:
     found = {
         parameter.name
         for parameter in plan.parameters
-        if parameter.name.rpartition(".")[0] in norms or parameter.name.rpartition(".")[2] == "bias"
+        if parameter.name.rpartition(".")[0] in norms
+        or parameter.name.rpartition(".")[2] == "bias"
+        # Of adapters: factors that are 1 at first, and the lengths of weights.
+        or ".ia3_l." in parameter.name
+        or ".lora_magnitude_vector." in parameter.name
     }
     ask = getattr(model, "no_weight_decay", None)
     said = [str(pattern) for pattern in ask()] if callable(ask) else []

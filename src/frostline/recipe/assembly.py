@@ -85,8 +85,8 @@ def assemble(recipe: Recipe, *, processes: int = 1, gathered: Gathered | None = 
     model, head, remarks = with_head(backbone, recipe, classes=classes)
     kind.check(model, spec, recipe.model.name)
     task, of_task = kind.task(recipe, data.train, spec, processes)
-    task = with_teacher(task, recipe, data.train)
-    remarks += of_task
+    task, of_teacher = with_teacher(task, recipe, data.train)
+    remarks += [*of_task, *of_teacher]
     adapted = put_in_adapters(model, recipe, example=spec.example(), head=backbone.head_parts or head)
     layers = () if adapted is None else adapted.layers
     read = outline(model, example_input=spec.example(), head=backbone.head_parts or head)
@@ -178,6 +178,11 @@ def always_held(assembly: Assembly) -> list[str]:
     """Name the parameters and buffers that every phase holds."""
     held = [plan.held_names | set(plan.held_buffers) for plan in assembly.plans]
     return sorted(frozenset.intersection(*map(frozenset, held)))
+
+
+def beside_held(assembly: Assembly) -> list[str]:
+    """Name the buffers on modules that a phase holds in part: they may move, and mostly do not."""
+    return sorted({name for plan in assembly.plans for name in plan.partly_held_buffers})
 
 
 def blocks(assembly: Assembly, trained: Collection[str] | None = None) -> tuple[str, ...]:

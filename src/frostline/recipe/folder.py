@@ -88,10 +88,10 @@ def check_free(out: Path, *, ours: Collection[str] = ()) -> None:
         RunError: it does, or a file is in the way.
     """
     try:
-        # A kill may have left the recipe half written.
+        # A kill may have left one of them half written.
+        half = tuple(f".{name}." for name in (RECIPE_FILE, *ours))
         taken = out.exists() and (
-            not out.is_dir()
-            or any(not path.name.startswith(f".{RECIPE_FILE}.") for path in out.iterdir() if path.name not in ours)
+            not out.is_dir() or any(not path.name.startswith(half) for path in out.iterdir() if path.name not in ours)
         )
     except OSError as error:
         raise RunError(f"run {out}", found=f"{error.strerror}", do="choose another name with --out") from None

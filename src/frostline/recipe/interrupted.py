@@ -36,6 +36,7 @@ class Interrupted:
         epochs, phases, proofs, gathered: what there was of the run; `gathered` are remarks for a person.
         started, seconds, total_seconds: of the run until then.
         start_digests: of what every phase holds, before the first.
+        beside_digests: of buffers beside that, before the first.
         since: before what they were taken.
         remarks: what of it is taken up, and what is not, where something is another.
         has_best: whether the file of its best epoch is there, and counts.
@@ -53,6 +54,7 @@ class Interrupted:
     seconds: Mapping[str, float]
     total_seconds: float
     start_digests: dict[str, str]
+    beside_digests: dict[str, str]
     since: str
     remarks: tuple[str, ...]
     has_best: bool
@@ -87,6 +89,7 @@ class Interrupted:
             seconds=words["seconds"],
             total_seconds=words["total_seconds"],
             start_digests=words["start_digests"],
+            beside_digests=words["beside_digests"],
             since=words["since"],
             remarks=_remarks(snapshot, assembly, differ) if differ else (),
             has_best=snapshot.has_best and not differ,

@@ -79,6 +79,7 @@ class Journal:
             "total_seconds": time.perf_counter() - self.begun,
             "started": self.started,
             "start_digests": self.digests["start"],
+            "beside_digests": self.digests.get("beside", {}),
             "since": self.since,
         }
         return State(tensors=inner.tensors, words=words)
@@ -96,6 +97,7 @@ class Journal:
         self.since = interrupted.since if interrupted.same else "the run was resumed"
         if interrupted.same:
             self.digests["start"] = interrupted.start_digests
+            self.digests["beside"] = interrupted.beside_digests
 
     def record(self, best: Best, *, failure: str | None = None) -> RunRecord:
         """Make the record of what has happened so far."""

@@ -54,7 +54,11 @@ def of_technique(
         return
     thaws = technique.name == "gradual"
     held = frozenset.intersection(*(frozenset(plan.held_names) for plan in plans))
-    own = {stage.name: {read.entries[name].name for name in stage.parameters} for stage in read if stage.name != HEAD}
+    own = {
+        stage.name: {read.entries[name].name for name in stage.parameters} - read.adapters
+        for stage in read
+        if stage.name != HEAD
+    }
     free = {name: inside - set(held_before) for name, inside in own.items() if inside - set(held_before)}
     left = [name for name, inside in free.items() if (inside <= held if thaws else not inside <= plans[-1].held_names)]
     if left:

@@ -83,6 +83,11 @@ def contradictions(words: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     if isinstance(model, Mapping) and model.get("keep_head") is True and isinstance(words.get("pretrain"), Mapping):
         yield ("model", "keep_head"), "true, and what comes from `pretrain` has no head for classes; leave one out"
     yield from _teacher(words)
+    lora = words.get("lora")
+    if isinstance(lora, Mapping) and lora.get("kind") == "ia3":
+        for key, default in (("rank", 8), ("alpha", None), ("dropout", 0.0)):
+            if lora.get(key, default) != default:
+                yield ("lora", key), f"{lora[key]}, and ia3 has none: it is one factor for each output; leave it out"
     optimizer = words.get("optimizer")
     if isinstance(optimizer, Mapping) and optimizer.get("momentum") is not None:
         name = optimizer.get("name", "adamw")

@@ -14,7 +14,7 @@ from frostline.errors import FrostlineError, ProofError, RunFailure
 from frostline.freezing import across, confirm, digests, forget_cached, merge
 from frostline.optimization import stage_rates
 from frostline.processes import is_main, is_one_of_several
-from frostline.recipe.assembly import Assembly, always_held, assemble, blocks
+from frostline.recipe.assembly import Assembly, always_held, assemble, beside_held, blocks
 from frostline.recipe.folder import forget_life_before, found, write_recipe
 from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.journal import Journal
@@ -229,6 +229,7 @@ def _train(
     if interrupted is None or not interrupted.same:
         keeper.clear()  # the best of another run would be taken for one of this
         journal.digests["start"] = digests(model, always_held(assembly))
+        journal.digests["beside"] = digests(model, beside_held(assembly))
     with journal.timed("looking for what can be replayed"):
         replays = Replays(
             _replay_settings(recipe),

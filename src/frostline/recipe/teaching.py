@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from frostline.backbones import code_digest
 from frostline.data import Samples
-from frostline.errors import ProofError, RunError, UserError, first_of
-from frostline.freezing import combined, digests
+from frostline.errors import NetworkError, ProofError, RunError, UserError, first_of
+from frostline.freezing import across, combined, digests
 from frostline.lora import merged
 from frostline.recipe.schema import Recipe
 from frostline.record import Json
@@ -16,11 +17,14 @@ from frostline.selection import undisturbed
 from frostline.tasks import Classification, Task, Teacher
 from frostline.training import Display, ReplaySettings, Runtime, hold_teacher
 
+if TYPE_CHECKING:
+    from frostline.recipe.trained import Trained
+
 CLASSES_NAMED = 12
 
 
-def with_teacher(task: Task, recipe: Recipe, train: Samples) -> Task:
-    """Give a recipe's task its teacher.
+def with_teacher(task: Task, recipe: Recipe, train: Samples) -> tuple[Task, list[str]]:
+    """Give a recipe's task its teacher, and say what a person should be told of it.
 
     Args:
         task: of the student.
@@ -33,7 +37,7 @@ def with_teacher(task: Task, recipe: Recipe, train: Samples) -> Task:
     """
     asked = recipe.distill
     if asked is None or not isinstance(task, Classification):
-        return task
+        return task, []
     from frostline.recipe.trained import load_run  # which builds networks, as an assembly does
 
     run, what = load_run(Path(asked.teacher)), f"distill.teacher: {asked.teacher}"
@@ -52,11 +56,17 @@ def with_teacher(task: Task, recipe: Recipe, train: Samples) -> Task:
             f"({run.spec}, and {task.spec})",
             do="write `augment: none`, or the teacher's data.size and data.normalize",
         )
-    network = merged(run.model)
-    given: dict[str, Any] = {"batch_size": recipe.batch_size, "workers": recipe.data.workers}
+    try:
+        network = merged(run.model)
+    except NetworkError:  # adapters that cannot be merged are held as they are
+        network = run.model
+    given: dict[str, Any] = {
+        "batch_size": min(run.recipe.batch_size, recipe.batch_size),
+        "workers": recipe.data.workers,
+    }
     teacher = Teacher(
         name=str(run.run),
-        digest=combined(digests(network, network.state_dict())),
+        digest=combined({**digests(network, network.state_dict()), "code": code_digest(run.recipe.model.name)}),
         network=network,
         task=replace(run.task, **given),
         samples=train,
@@ -64,7 +74,16 @@ def with_teacher(task: Task, recipe: Recipe, train: Samples) -> Task:
         temperature=asked.temperature,
         alpha=asked.alpha,
     )
-    return replace(task, teacher=teacher)
+    return replace(task, teacher=teacher), [f"{what}: {line}" for line in (*run.cautions, *_of_split(run, recipe))]
+
+
+def _of_split(run: "Trained", recipe: Recipe) -> Iterator[str]:
+    """Say where a teacher may have learned from what its student is judged on."""
+    here, there = (
+        (one.data.train, one.data.val, one.data.test, one.data.per_class, one.seed) for one in (recipe, run.recipe)
+    )
+    if Path(here[0]).absolute() == Path(there[0]).absolute() and here != there:
+        yield "it learned from another split of the same samples, and may know those that its student is judged on"
 
 
 @contextmanager
@@ -90,26 +109,30 @@ def taught(
         yield task
         return
     teacher = task.teacher
+    runtime.place(teacher.network)
     # The student draws the same random numbers whether its teacher is stored or computed.
     with undisturbed(teacher.network):
         teaching = hold_teacher(
             teacher, runtime=runtime, stores=None if task.never_replayed else stores, show=show.recorded, say=show.say
         )
-    yield replace(task, teacher=teaching.teacher)
-    with undisturbed(teacher.network):
-        proof = teaching.close()
     notes |= {
         "run": teacher.name,
         "sha256": teacher.digest,
         "temperature": teacher.temperature,
         "alpha": teacher.alpha,
         "scores": list(teaching.lines),
-        "proof": {"ok": proof.ok, "line": proof.line},
+        "proof": None,
     }
+    yield replace(task, teacher=teaching.teacher)
+    with undisturbed(teacher.network):
+        proof = across(runtime.gathered(teaching.close()))
+    notes["proof"] = {"ok": proof.ok, "line": proof.line}
     failing = next((claim for claim in proof.claims if claim.status == "fails"), None)
     if failing is not None:
-        raise ProofError(
+        broken = ProofError(
             f"teacher {teacher.name}",
             found=f"{failing.name}: it fails ({failing.evidence['summary']})",
             do="do not trust this run",
+            proof=proof,
         )
+        runtime.agree(broken)

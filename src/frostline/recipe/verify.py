@@ -62,7 +62,8 @@ def verify_run(run: Path) -> Proof:
             found=f"it failed ({record.failure}), so that there is no end to prove",
             do="go on with it (`frostline train … --resume`), or verify its recipe",
         )
-    assembly = assemble(recipe)
+    gone = recipe.distill is not None and not Path(recipe.distill.teacher).is_dir()
+    assembly = assemble(recipe.model_copy(update={"distill": None}) if gone else recipe)
     start, final = (record.digests.get(when, {}) for when in ("start", "final"))
     anew = digests(assembly.model, start)
     load_checkpoint(assembly.model, checkpoint)
@@ -71,6 +72,10 @@ def verify_run(run: Path) -> Proof:
     proof = against_record(proof, digests(assembly.model, [*start, *final]), start=start, final=final)
     proof = _as_failed(proof, record)
     warnings = list(proof.warnings)
+    if gone:
+        warnings.append("the teacher is gone: gradients were tried with the loss of the labels alone")
+    if (taught := record.teacher.get("proof")) is not None and not taught["ok"]:
+        warnings.append(f"the teacher was not held: {taught['line']}")
     if changed := sum(anew[name] != start[name] for name in start):
         # No failure of the run: the weights file may have changed, or statistics were measured with other rounding.
         warnings.append(

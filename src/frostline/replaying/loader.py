@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from frostline.replaying.ghosts.ghost import ANOTHER_NETWORK, THE_NETWORK, Ghost, Ticket
+from frostline.replaying.ghosts.ghost import ANOTHER_NETWORK, READ_AGAIN, THE_NETWORK, Ghost, Ticket
 from frostline.replaying.keeping import tensors_of
 from frostline.replaying.recording.prefix import Prefix
 from frostline.replaying.refusal import Refusal
@@ -174,6 +174,8 @@ class Issue:
 
     def real(self, ticket: Ticket, why: str) -> Tensor:
         """Give what a ghost stands for, because something works on it; replay is of no use from then on."""
+        if why == READ_AGAIN:
+            return self.kept(ticket)
         if why != THE_NETWORK:
             do = ": call the whole network that `freeze` was given" if ANOTHER_NETWORK in why else ""
             self.replayer.refuse(f"{why} is done to the samples before they reach the network{do}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,10 @@ from torch.utils._pytree import tree_map
 from frostline.freezing import PlanHandle
 from frostline.replaying.compiling import uncompiled
 from frostline.replaying.entrance import Entrance, made_real
-from frostline.replaying.ghosts.ghost import Ghost, Ticket, has_ghost, inside_a_network
+from frostline.replaying.ghosts.ghost import READ_AGAIN, THE_NETWORK, Ghost, Ticket, has_ghost, inside_a_network
 from frostline.replaying.guarding.guard import Guard, Undo
 from frostline.replaying.keeping import all_leaves, attributes
+from frostline.replaying.operations import versions_of
 from frostline.replaying.probe.arrival import Inputs, find_inputs, structure
 from frostline.replaying.probe.cut import Room
 from frostline.replaying.probe.flow import Flow, Seen
@@ -74,6 +76,8 @@ class Replayer:
         self.model = handle.model
         self.refused: str | None = None
         self.carrier: int | None = None
+        # What was read again in place of a ghost: its ticket, and how often it had been written into.
+        self._read: WeakKeyDictionary[Any, tuple[Ticket, int]] = WeakKeyDictionary()
         self.replayed = 0
         self.left = False
         self._tapes: dict[tuple[Any, ...], Tape] = {}
@@ -233,13 +237,17 @@ class Replayer:
                 self.replayed += 1
                 return output
             undo()
+            for known in (self._read.get(one.cell) for one in all_leaves((args, kwargs)) if _is_read(one)):
+                if known is not None:
+                    known[0].source.real(known[0], THE_NETWORK)  # so that it counts as computed
         args, kwargs = made_real(args, kwargs)
         return original(*args, **kwargs)
 
     def _replay(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves = leaves_of(args, kwargs)
         ghosts = {place: leaf for place, leaf in leaves.items() if isinstance(leaf, Ghost)}
-        tickets = {place: ghost.ticket for place, ghost in ghosts.items() if ghost.ticket is not None}
+        issued = ((place, self._ticket(ghost)) for place, ghost in ghosts.items())
+        tickets = {place: ticket for place, ticket in issued if ticket is not None}
         if len(tickets) < len(ghosts):
             raise Refusal("something works on the samples before they reach the network")
         came = {place: ticket.leaf for place, ticket in tickets.items()}
@@ -256,7 +264,7 @@ class Replayer:
         if getattr(ticket.source, "replayer", self) is not self:
             raise Refusal("the samples are those of a loader that is replayed for another network")
         if self.carrier is not None:
-            leaves, args, kwargs = self._read_again(tickets[self.carrier], ghosts[self.carrier], args, kwargs)
+            leaves, args, kwargs = self._read_again(ghosts[self.carrier], args, kwargs)
         self._check_beside(leaves, ticket)
         values = ticket.source.fetch(ticket.entries)
         values = {slot: tensor.to(device, non_blocking=True) for slot, tensor in values.items()}
@@ -277,11 +285,24 @@ class Replayer:
             raise Refusal("something that replay does not compute comes out of the network, or is kept for later")
         return output
 
+    def _ticket(self, ghost: Ghost) -> Ticket | None:
+        """Give the ticket of a ghost that nothing has worked on."""
+        if ghost.ticket is not None or ghost.cell is None:
+            return ghost.ticket
+        ticket, version = self._read.get(ghost.cell, (None, None))
+        return ticket if versions_of([ghost.cell.real(READ_AGAIN)])[0] == version else None
+
     def _read_again(
-        self, ticket: Ticket, carrier: Ghost, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, carrier: Ghost, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[dict[int, Tensor], tuple[Any, ...], dict[str, Any]]:
-        """Put what it stands for in the place of the only ghost among the arguments."""
-        real = ticket.source.kept(ticket).to(carrier.device)
+        """Put what it stands for in the place of the only ghost among the arguments; from then on it is that."""
+        cell, ticket = carrier.cell, carrier.ticket
+        if cell is None:
+            raise Refusal("something works on the samples before they reach the network")
+        # So that what the network does to it, its loop sees; laid out as its loop has done.
+        real = cell.real(READ_AGAIN)
+        if ticket is not None:
+            self._read[cell] = (ticket, versions_of([real])[0])
         args, kwargs = tree_map(lambda leaf: real if leaf is carrier else leaf, (args, kwargs))
         return leaves_of(args, kwargs), args, kwargs
 
@@ -298,6 +319,11 @@ class Replayer:
             kept = ticket.source.kept(replace(ticket, leaf=self._inputs.leaves[place]))
             if place not in leaves or not same_numbers(leaves[place], kept.to(leaves[place].device)):
                 raise Refusal("something works on a part of the samples before it reaches the network")
+
+
+def _is_read(one: Any) -> bool:
+    """Whether something is a ghost whose tensor is there."""
+    return isinstance(one, Ghost) and one.cell is not None and one.cell.filled
 
 
 class _Following:

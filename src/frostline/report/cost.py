@@ -81,8 +81,9 @@ def facts(record: RunRecord) -> tuple[Facts, ...]:
 def _teacher(record: RunRecord) -> Iterator[tuple[str, str]]:
     """Say what the network learned from beside labels, and whether that was held."""
     if record.teacher:
-        held = "proven held" if record.teacher["proof"]["ok"] else "NOT HELD"
-        yield "teacher", f"{record.teacher['run']}, {held}; {record.teacher['proof']['line']}"
+        proof = record.teacher["proof"]
+        said = "not proven" if proof is None else f"{'proven held' if proof['ok'] else 'NOT HELD'}; {proof['line']}"
+        yield "teacher", f"{record.teacher['run']}, {said}"
 
 
 def _pretraining(record: RunRecord) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from frostline.selection.inputs import ExampleInput, guesses
     from frostline.selection.network import outline, role_of
     from frostline.selection.trace import all_tensors, call, first_tensor, undisturbed
+    from frostline.selection.units import is_weight_layer
 
 _LAZY = {
     "ExampleInput": "inputs",
@@ -38,6 +39,7 @@ _LAZY = {
     "call": "trace",
     "first_tensor": "trace",
     "guesses": "inputs",
+    "is_weight_layer": "units",
     "outline": "network",
     "role_of": "network",
     "undisturbed": "trace",
@@ -66,6 +68,7 @@ __all__ = [
     "call",
     "first_tensor",
     "guesses",
+    "is_weight_layer",
     "outline",
     "parents_of",
     "parse",

@@ -33,6 +33,11 @@ def adapted_layers(model: nn.Module) -> Adapted:
     }
 
 
+def adapted_names(model: nn.Module) -> tuple[str, ...]:
+    """Name every layer with an adapter around it, also one that lies in another."""
+    return tuple(name for name, module in model.named_modules(remove_duplicate=False) if name and is_adapted(module))
+
+
 def _depth(module: nn.Module) -> int:
     return 1 + _depth(module.get_submodule(INSIDE)) if is_adapted(module) else 0
 
@@ -62,9 +67,9 @@ def stages_with(stages: tuple[Stage, ...], layers: Adapted) -> tuple[Stage, ...]
         name: [
             f"{name}.{inner}"
             for inner, _ in module.named_parameters(remove_duplicate=False)
-            if not inner.startswith(f"{INSIDE}.")
+            if not inner.startswith(f"{INSIDE}." * depth)
         ]
-        for name, (module, _) in layers.items()
+        for name, (module, depth) in layers.items()
     }
 
     def whole(layer: Layer) -> Layer:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from frostline.errors import NetworkError, first_of
-from frostline.selection.adapters import adapted_layers, stages_with, trace_with, without_adapters
+from frostline.selection.adapters import adapted_layers, adapted_names, stages_with, trace_with, without_adapters
 from frostline.selection.conventions import convention_of
 from frostline.selection.inputs import ExampleInput
 from frostline.selection.layer_list import by_layer_list, find_layer_list
@@ -82,7 +82,7 @@ def outline(
         notes=tuple(notes),
         frozen_stages=convention,
         as_written=as_written,
-        adapted=tuple(layers),
+        adapted=adapted_names(model),
     )
 
 

@@ -197,6 +197,12 @@ def _globbed(outline: Outline, selector: Selector) -> Picked:
                 do="globs are dotted names from the root, `*` stands for any text, `norms` and `biases` for all of "
                 "them; `frostline outline` prints the names",
             )
+        if found <= outline.adapters:
+            raise SelectorError(
+                f"freeze: {selector}",
+                found=f"`{glob}` names adapters alone, which are trained whatever is held",
+                do="switch off their `requires_grad` beforehand to hold them",
+            )
         picked |= found
     return picked, notes
 
@@ -217,8 +223,13 @@ def _everywhere(outline: Outline, word: str) -> set[str]:
         norms = {name for module in outline.modules if module.role == "norm" for name in module.parameters}
         return {name for one in norms for name in outline.entries[one].names}
     if word == BIASES:
-        return {name for name in outline.entries if name.rpartition(".")[2] == "bias"}
+        return {name for name in outline.entries if _is_bias(name.rpartition(".")[2])}
     return set()
+
+
+def _is_bias(own: str) -> bool:
+    """Whether a parameter is a bias by its name: attention and recurrent layers of torch have several."""
+    return own == "bias" or own.endswith("_bias") or own.startswith("bias_")
 
 
 def _prefixes(names: Iterable[str]) -> Iterable[str]:

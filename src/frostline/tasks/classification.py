@@ -40,13 +40,17 @@ class Classification(Task, ABC):
     class_weights: Tensor | None = None
     teacher: Teacher | None = None
 
-    def cost(self, output: Tensor, batch: Batch) -> Tensor:
+    def beside(self, batch: Batch) -> Tensor | None:
+        """Give the scores N × K of the teacher, if there is one."""
+        return None if self.teacher is None else self.teacher.scores(batch)
+
+    def cost(self, output: Tensor, batch: Batch, beside: Tensor | None) -> Tensor:
         """The loss of the labels; with a teacher a share of it, and of how far the network is from what that says."""
         labels, teacher = batch[1], self.teacher
         hard = self.loss(output, labels)
-        if teacher is None:
+        if teacher is None or beside is None:
             return hard
-        soft_N = teacher.soft_loss(output, teacher.scores(batch).to(output.device))
+        soft_N = teacher.soft_loss(output, beside.to(output.device))
         if self.class_weights is None:
             soft = soft_N.mean()
         else:

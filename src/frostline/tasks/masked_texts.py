@@ -146,7 +146,10 @@ class MaskedTextTask(Task):
         """What texts are to the network, and how much of them is masked."""
         return {**given(self.spec, self.bounds), "mask": self.share}
 
-    def cost(self, output: Tensor, batch: Batch) -> Tensor:
+    def beside(self, batch: Batch) -> None:
+        """Nothing."""
+
+    def cost(self, output: Tensor, batch: Batch, beside: Tensor | None) -> Tensor:
         """The loss of the words that are asked for."""
         return self.loss(output, batch[1])
 

@@ -103,8 +103,18 @@ class Task(ABC):
         """What the network is given, for the record."""
 
     @abstractmethod
-    def cost(self, output: Tensor, batch: Batch) -> Tensor:
-        """What a training batch costs, from what the network gave: a mean over what `weight` counts."""
+    def beside(self, batch: Batch) -> Tensor | None:
+        """Give what the cost of a training batch depends on beside it; before a network does anything to its input."""
+
+    @abstractmethod
+    def cost(self, output: Tensor, batch: Batch, beside: Tensor | None) -> Tensor:
+        """What a training batch costs, from what the network gave: a mean over what `weight` counts.
+
+        Args:
+            output: what the network gave.
+            batch: that it was given.
+            beside: what `beside` gave for it.
+        """
 
     @abstractmethod
     def weight(self, labels: Tensor) -> float:
@@ -147,7 +157,8 @@ class Task(ABC):
         device = next(model.parameters()).device
         inputs, labels, places_N = batch
         placed = (moved(inputs, device), labels.to(device), places_N)
-        return self.cost(scores(call(model, placed[0])), placed)
+        beside = self.beside(placed)
+        return self.cost(scores(call(model, placed[0])), placed, beside)
 
     def _batches(
         self, dataset: Dataset[Any], order: Sampler[Any] | None, *, count: int, seed: int | None, share: Share

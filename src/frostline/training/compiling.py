@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from frostline.freezing import FreezePlan
-from frostline.selection import HEAD
+from frostline.selection import HEAD, parents_of
 
 COMPILER = "inductor"
 WHOLE = ("",)
@@ -21,7 +21,10 @@ def trained_regions(plan: FreezePlan) -> tuple[str, ...]:
     A head is quick as it is written, and what is replayed may come out in the middle of it, behind its pooling.
     """
     body = [name for one in plan.parameters if one.stage != HEAD for name in (one.name, *one.aliases)]
-    return tuple(root for root in plan.trained_roots if any(name.startswith(f"{root}.") for name in body))
+    # The parts of an adapter are called by the layer that it is around, one by one, and that layer is held in part.
+    around = set(plan.adapted)
+    roots = [root for root in plan.trained_roots if not around.intersection(parents_of(root))]
+    return tuple(root for root in roots if any(name.startswith(f"{root}.") for name in body))
 
 
 @contextmanager

@@ -139,8 +139,9 @@ def _step(
     shares = _shares(weights, runtime)
     for place, (batch, weight, share) in enumerate(zip(together, weights, shares, strict=True), 1):
         with runtime.local(gear.network) if place < len(together) else nullcontext():
+            beside = gear.task.beside(batch)
             output = scores(call(gear.network, batch[0]))
-            loss = gear.task.cost(output, batch)
+            loss = gear.task.cost(output, batch, beside)
             value, rows = loss.item(), gear.task.seen(output, batch)
             runtime.backward(loss if share is None else loss * share)
         if not math.isfinite(value):

@@ -1,7 +1,7 @@
 """A teacher in a run: held, its scores computed once as a prefix is, and proven when the run is over."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -16,6 +16,9 @@ from frostline.selection import call
 from frostline.tasks import Batch, Teacher, moved, scores
 from frostline.training.replays import ReplaySettings
 from frostline.training.runtime import Runtime
+
+# It computes beside a student, whose memory it must leave.
+TO_PROVE = 2
 
 
 class Held(nn.Module):
@@ -45,17 +48,19 @@ class Teaching:
     _handle: PlanHandle
 
     def close(self) -> Proof:
-        """Prove that the teacher was held all the while, and lift its plan."""
+        """Prove that the teacher was held all the while, on a few samples, and lift its plan."""
         handle = self._handle
+        task = replace(self.teacher.task, batch_size=min(self.teacher.task.batch_size, TO_PROVE), workers=0)
 
         def loss(network: nn.Module, batch: Batch) -> Tensor:
             device = next(network.parameters()).device
             return scores(call(network, moved(batch[0], device))).square().mean()
 
-        batches = list(islice(self.teacher.task.loader(self.teacher.samples), 1))
-        proof = verify(handle, batches=batches, loss=loss)
-        handle.lift()
-        return proof
+        batches = list(islice(task.loader(self.teacher.samples), 1))
+        try:
+            return verify(handle, batches=batches, loss=loss)
+        finally:
+            handle.lift()
 
 
 def hold_teacher(
@@ -81,6 +86,11 @@ def hold_teacher(
     network = runtime.place(Held(teacher.network))
     example = moved(teacher.task.spec.example(), runtime.device)
     handle = freeze(network, match=["network"], example_input=example)
+    if stores is None and not teacher.shares_input:
+        # Another input: each sample would be read once more for every batch.
+        known = teacher.with_stored(teacher.scores_of(teacher.samples).cpu())
+        line = f"teacher: computed {len(teacher.samples):,} samples once, kept in memory"
+        return Teaching(teacher=known, lines=(line,), _handle=handle)
     if stores is None:
         return Teaching(teacher=teacher, lines=("teacher: computed for each batch",), _handle=handle)
     lines: list[str] = []
@@ -110,7 +120,7 @@ def hold_teacher(
     places, parts = [], []
     with torch.no_grad():
         for inputs, _, places_N in loader:
-            parts.append(call(network, inputs).float())
-            places.append(places_N)
+            parts.append(call(network, inputs).float().cpu())
+            places.append(places_N.cpu())
     stored_NK = torch.cat(parts)[torch.cat(places).argsort()]
     return Teaching(teacher=teacher.with_stored(stored_NK), lines=tuple(lines), _handle=handle)

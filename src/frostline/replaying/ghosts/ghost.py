@@ -18,6 +18,8 @@ from frostline.replaying.operations import is_about_the_tensor, name_of, needs_m
 from frostline.replaying.refusal import Refusal
 
 # What asks for the real tensors when the network itself runs on them.
+# What takes a tensor that replay itself gives to the network.
+READ_AGAIN = "replay"
 THE_NETWORK = "the network"
 # In place of what an operation makes: that it is not known.
 NOTHING: Any = object()

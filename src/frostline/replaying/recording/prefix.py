@@ -20,7 +20,7 @@ from frostline.replaying.recording.cost import Tally, own_cores
 from frostline.replaying.recording.ranks import Ranks
 from frostline.replaying.recording.read_ahead import ReadAhead
 from frostline.replaying.refusal import Refusal
-from frostline.replaying.samples.feed import Feed
+from frostline.replaying.samples.feed import Feed, as_before
 from frostline.replaying.samples.gathering import UNLIKE, Batch, Polite, Together, Watched, forms_of
 from frostline.replaying.samples.sample import left_out, packed, same_items
 from frostline.replaying.slots import Slot
@@ -234,7 +234,7 @@ class Prefix:
     def _read_together(self, entries: Sequence[int]) -> Batch:
         """Read samples here and now, and put them together."""
         watched = Watched(self.feed.dataset)
-        with self.feed.reading():
+        with self.feed.reading(), as_before(self.feed.device):
             return self._together([watched[entry] for entry in entries])
 
     # -- looking up

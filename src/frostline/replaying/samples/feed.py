@@ -1,7 +1,7 @@
 """The feed: samples of somebody's data set, put together and given to the network as in their own loop."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ class Feed:
 
     def samples(self, entries: Sequence[int]) -> list[Any]:
         """Get samples."""
-        with self.reading():
+        with self.reading(), as_before(self.device):
             return [self.dataset[entry] for entry in entries]
 
     def batch(self, samples: Sequence[Any]) -> Any:
@@ -59,6 +59,17 @@ class Feed:
     def _move(self, leaf: Any) -> Any:
         # What tokenizers give is no plain container, and moves by itself.
         return leaf.to(self.device) if isinstance(leaf, Tensor) or callable(getattr(leaf, "to", None)) else leaf
+
+
+@contextmanager
+def as_before(device: torch.device) -> Iterator[None]:
+    """Read as a loader does before a loop begins to compute: without its autocast, nor for inference alone."""
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
+        if device.type == "cpu":
+            yield
+            return
+        with torch.autocast(device.type, enabled=False):
+            yield
 
 
 def with_ghosts(sample: Any, entry: int, *, leaves: frozenset[int], source: Source) -> Any:

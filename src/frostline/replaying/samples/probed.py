@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frostline.replaying.ghosts.ghost import THE_NETWORK, Ticket
+from frostline.replaying.ghosts.ghost import READ_AGAIN, THE_NETWORK, Ticket
 from frostline.replaying.keeping import all_leaves, tensors_of
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.slots import Slot, same_numbers
@@ -26,7 +26,7 @@ class Probed:
 
     def real(self, ticket: Ticket, why: str) -> Tensor:
         """Give what a ghost stands for, and take note of what for, unless it is the network."""
-        if why != THE_NETWORK:
+        if why not in (THE_NETWORK, READ_AGAIN):
             self.touched.setdefault(ticket.leaf, why)
         found = [tensors_of(self._samples[entry])[ticket.leaf] for entry in ticket.entries]
         return torch.stack(found) if ticket.batched else found[0]
