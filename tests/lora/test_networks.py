@@ -98,7 +98,7 @@ def numel_by_hand(layer: nn.Module, *, kind: str, rank: int) -> int:
         taken, given = layer.in_features, layer.out_features
     else:
         assert isinstance(layer, nn.Conv2d)
-        assert layer.groups == 1
+        assert layer.groups == 1 or kind == "ia3"  # which only scales
         # The first matrix is a convolution like the layer's, the second one of a single position.
         taken, given = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1], layer.out_channels
     matrices = rank * (taken + given)

@@ -28,7 +28,7 @@ def test_they_get_adapters_and_a_stranger_with_a_forward_of_its_own_gets_none():
 
     assert adapters.layers == ("0",)
     assert adapters.notes == (
-        "1 layers get no adapter: they compute more than a linear layer or a convolution over an image does",
+        "1 layers get no adapter: Stranger computes something else than a linear layer or a convolution over an image",
     )
 
 
