@@ -8,7 +8,7 @@ BENCH := .venv-bench
 BENCH_ENV := $(BENCH)/.made-from-requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-huggingface-architectures table-predict-speed table-techniques table-text-replay table-distillation sheet-odd-pictures bench bench-env clean
+.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-huggingface-architectures table-predict-speed table-techniques table-text-replay sheet-odd-pictures bench bench-env clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -80,9 +80,6 @@ table-huggingface-architectures: $(ENV)  ## Make the table of docs/studies/huggi
 
 table-predict-speed: $(ENV)  ## Make the table of docs/studies/predict_speed.md again (minutes)
 	$(BIN)/python studies/predict_speed.py
-
-table-distillation: $(ENV)  ## Make the table of docs/studies/distillation.md again (half an hour; needs ../shared/data)
-	$(BIN)/python studies/distillation.py
 
 table-text-replay: $(ENV)  ## Make the table of docs/studies/text_replay.md again (a quarter of an hour; needs ../shared/data)
 	$(BIN)/python studies/text_replay.py
