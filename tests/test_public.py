@@ -22,8 +22,8 @@ SURFACE = {
     "combined confirm digest digests forget_cached freeze leave_optimizer make_plan merge trained_batchnorm verify "
     "whole",
     "frostline.heads": "HeadName replace_classifier",
-    "frostline.lora": "Adapters KINDS Kind adapt adapt_layers lay_out_adapters layers_with load_adapters "
-    "merge_adapters merged save_adapters without_adapters",
+    "frostline.lora": "Adapters KINDS Kind adapt adapt_layers bare_name lay_out_adapters layers_with load_adapters "
+    "merge_adapters merged save_adapters",
     "frostline.optimization": "DISCRIMINATIVE OptimizerName RateSchedule ScheduleName by_depth by_stage carry_state "
     "make_optimizer make_schedule param_groups stage_rates",
     "frostline.prepare": "Glyphs render_glyphs",
@@ -33,7 +33,7 @@ SURFACE = {
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
     "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor guesses "
-    "is_weight_layer outline parents_of parse parse_call pick role_of tied_at_first undisturbed",
+    "is_of_adapter is_weight_layer outline parents_of parse parse_call pick role_of tied_at_first undisturbed",
     "frostline.tasks": "Batch Classification ImageTask Inputs Loader MaskedTextTask Rows Task Teacher TextTask moved "
     "scores shape_of worst_mistakes",
     "frostline.replaying": "ReplayLoader Survey Views replay survey",

@@ -3,28 +3,15 @@
 The others are left to the study itself (`make table-huggingface-architectures`): they are tried in the same way.
 """
 
-import sys
 from dataclasses import fields
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 import transformers
 
-STUDIES = Path(__file__).resolve().parents[2] / "studies"
-
-
-def _study(name):
-    """Load a study as a script finds it: beside the modules that it shares."""
-    sys.path.insert(0, str(STUDIES))
-    try:
-        return import_module(name)
-    finally:
-        sys.path.remove(str(STUDIES))
-
+from replaying.studies import study as load_study
 
 study, made, sweep, tiny = map(
-    _study, ("huggingface_architectures", "huggingface_networks", "replay_sweep", "tiny_configurations")
+    load_study, ("huggingface_architectures", "huggingface_networks", "replay_sweep", "tiny_configurations")
 )
 pytestmark = pytest.mark.filterwarnings("ignore")  # what transformers says to itself
 

@@ -4,27 +4,13 @@ What the study's page says of all the others is checked as it stands there. The 
 (`make table-replay-families`): they are tried in the same way, only slower.
 """
 
-import sys
-from importlib import import_module
-from pathlib import Path
-
 import pytest
 import torch
 
-STUDIES = Path(__file__).resolve().parents[2] / "studies"
-
-
-def _study(name):
-    """Load a study as a script finds it: beside the modules that it shares."""
-    sys.path.insert(0, str(STUDIES))
-    try:
-        return import_module(name)
-    finally:
-        sys.path.remove(str(STUDIES))
-
+from replaying.studies import study as load_study
 
 page, study, trial, made, outlines = map(
-    _study, ("replay_families", "replay_sweep", "replay_trial", "replay_networks", "outlines")
+    load_study, ("replay_families", "replay_sweep", "replay_trial", "replay_networks", "outlines")
 )
 pytestmark = pytest.mark.filterwarnings("ignore")  # what timm and transformers say to themselves
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from frostline.backbones import elsewhere
 from frostline.backbones.from_huggingface import quiet
 from frostline.deployment.exported import Exported, agree
-from frostline.lora import load_adapters, save_adapters, without_adapters
+from frostline.lora import bare_name, load_adapters, save_adapters
 from frostline.recipe.assembly import rebuilt
 from frostline.recipe.trained import Trained
 from frostline.selection import HEAD, adapted_layers
@@ -33,7 +33,7 @@ def write_adapters(finished: Trained, folder: Path) -> Exported:
     network = rebuilt(finished.recipe, num_classes=len(classes))[0]
     state = finished.model.state_dict()
     layers = adapted_layers(finished.model).keys()
-    network.load_state_dict({without_adapters(one, layers): state[one] for one in held}, strict=False)
+    network.load_state_dict({bare_name(one, layers): state[one] for one in held}, strict=False)
     there = elsewhere(name, num_classes=len(classes), like=network)
     code = (
         f"network = {'…' if there is None else there.code}  # {name} for {len(classes)} classes, with the weights that "

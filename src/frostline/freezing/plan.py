@@ -259,7 +259,8 @@ def _plan_modules(outline: Outline, held: set[str], norm: NormMode) -> tuple[Pla
                 states[parent].add(entry.name in held)
     # Modules with parameters of their own, in the order they run: what a module without any is judged by. A layer whose
     # adapter is trained counts as trained for the dropout in front of it.
-    adapted = [name for name in outline.adapted if any(one.startswith(f"{name}.") for one in outline.adapters - held)]
+    around = {parent for name in outline.adapters - held for parent in parents_of(name)}
+    adapted = around.intersection(outline.adapted)
     within = {f"{name}.{INSIDE}" for name in adapted}
     owners = sorted(
         (module.order, all(name in held for name in module.parameters), module.name in within)
@@ -267,7 +268,7 @@ def _plan_modules(outline: Outline, held: set[str], norm: NormMode) -> tuple[Pla
         if module.parameters
     )
     state_of: dict[str, State] = {
-        module.name: ("trained" if set(parents_of(module.name)) & set(adapted) else "held")
+        module.name: ("trained" if adapted.intersection(parents_of(module.name)) else "held")
         if module.name not in states and outline.is_of_adapter(module.name)
         else _state(module, states, owners)
         for module in outline.modules

@@ -1,7 +1,7 @@
 """Adapters (LoRA and its kin) in selected layers, on PEFT: put in, merged, and kept in a folder of their own."""
 
 from frostline.lora.adapt import Adapters, adapt, adapt_layers, lay_out_adapters
-from frostline.lora.folder import layers_with, load_adapters, save_adapters, without_adapters
+from frostline.lora.folder import bare_name, layers_with, load_adapters, save_adapters
 from frostline.lora.kinds import KINDS, Kind
 from frostline.lora.merge import merge_adapters, merged
 
@@ -11,11 +11,11 @@ __all__ = [
     "Kind",
     "adapt",
     "adapt_layers",
+    "bare_name",
     "lay_out_adapters",
     "layers_with",
     "load_adapters",
     "merge_adapters",
     "merged",
     "save_adapters",
-    "without_adapters",
 ]

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from frostline.errors import UserError, WeightsError, first_of
 from frostline.freezing import check_free
+from frostline.lora.adapt import put_in, take_out
 from frostline.lora.kinds import NAME, is_wrapped, library
-from frostline.selection import INSIDE, adapted_layers, parents_of
+from frostline.selection import INSIDE, adapted_layers, is_of_adapter, parents_of
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
@@ -23,9 +24,8 @@ def save_adapters(model: nn.Module, folder: Path | str, *, held: Collection[str]
     """Write the adapters of a network, with all else that was trained or moved beside them.
 
     PEFT loads the folder (`PeftModel.from_pretrained(network, folder)`), unless it takes a name for the end of another,
-    and so does `load_adapters`. What was trained
-    beside adapters (a new head), and the statistics of norm layers that were not held, belong to it: without them the
-    network would compute something else.
+    and so does `load_adapters`. What was trained beside adapters (a new head), and the statistics of norm layers that
+    were not held, belong to it: without them the network would compute something else.
 
     Args:
         model: with adapters.
@@ -49,8 +49,9 @@ def save_adapters(model: nn.Module, folder: Path | str, *, held: Collection[str]
     state, layers = model.state_dict(), adapted_layers(model)
     if config is None or not layers:
         raise UserError(asked, found="the network has none", do="put them in with `adapt`")
-    adapters = {name for name in state if _is_of(name, layers)}
-    others = [name for name in state if name not in adapters and name not in _unmoved(model, held)]
+    unmoved = _unmoved(model, held)
+    adapters = {name for name in state if is_of_adapter(name, layers.keys())}
+    others = [name for name in state if name not in adapters and name not in unmoved]
     whole = {name.rpartition(".")[0] for name in others}
     odd = sorted(name for name in whole if not name or any("." in own for own in _own(model, name)))
     inside = sorted(name for name in others if set(parents_of(name)) & layers.keys())
@@ -86,8 +87,6 @@ def load_adapters(model: nn.Module, folder: Path | str) -> None:
     """
     from safetensors.torch import load_file
 
-    from frostline.lora.adapt import put_in, take_out
-
     place, asked = Path(folder), f"adapters {folder}"
     check_free(model, asked)
     if adapted_layers(model):
@@ -107,10 +106,11 @@ def load_adapters(model: nn.Module, folder: Path | str) -> None:
         found = f"no layer of theirs is there ({' '.join(str(error).split())[:160]})"
         raise WeightsError(asked, found=found, do="name the network that they are for") from None
     state, layers = model.state_dict(), adapted_layers(model)
-    names = {_written(name, layers) if _is_of(name, layers) else f"{_WITHIN}{name}": name for name in state}
+    of_adapters = {name for name in state if is_of_adapter(name, layers.keys())}
+    names = {_written(name, layers) if name in of_adapters else f"{_WITHIN}{name}": name for name in state}
     own = {names.get(name, name): tensor for name, tensor in tensors.items()}
     left = sorted(name for name in own if name not in state or state[name].shape != own[name].shape)
-    without = sorted(name for name in state if _is_of(name, layers) and name not in own)
+    without = sorted(of_adapters - own.keys())
     if left or without:
         take_out(model)
         found = f"{len(left) + len(without)} tensors do not fit, such as {(left or without)[0]}"
@@ -131,7 +131,7 @@ def layers_with(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(layer for layer in known if any(name.startswith(f"{layer}.{INSIDE}.") for name in every))
 
 
-def without_adapters(name: str, layers: Collection[str]) -> str:
+def bare_name(name: str, layers: Collection[str]) -> str:
     """Give the name that a tensor of an adapted layer has where there are no adapters."""
     layer = next((layer for layer in layers if name.startswith(f"{layer}.{INSIDE}.")), None)
     return name if layer is None else f"{layer}.{name.removeprefix(f'{layer}.{INSIDE}.')}"
@@ -154,12 +154,6 @@ def _read(place: Path) -> Any:
     config.modules_to_save = None  # they are not trained anew here, so that their values are enough
     config.inference_mode = False
     return config
-
-
-def _is_of(name: str, layers: Collection[str]) -> bool:
-    """Whether a tensor belongs to an adapter."""
-    around = set(parents_of(name)) & set(layers)
-    return any(name.removeprefix(f"{layer}.").partition(".")[0] != INSIDE for layer in around)
 
 
 def _written(name: str, layers: Collection[str]) -> str:

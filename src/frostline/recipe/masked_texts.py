@@ -1,5 +1,7 @@
 """The task `masked_text` of a recipe: what the network is given, and what a batch costs."""
 
+from dataclasses import replace
+
 from frostline.backbones import Backbone, TextSpec
 from frostline.data import Samples, bounds_of
 from frostline.errors import NetworkError
@@ -36,5 +38,4 @@ def masked_task(recipe: Recipe, train: Samples, spec: TextSpec, processes: int) 
     task = MaskedTextTask(spec=spec, bounds=(spec.max_length,), batch_size=recipe.batch_size, share=recipe.mask)
     tokens = task.tokens(train)
     bounds = bounds_of(tokens.lengths, batch_size=recipe.batch_size * processes, most=spec.most)
-    task = MaskedTextTask(spec=spec, bounds=bounds, batch_size=recipe.batch_size, share=recipe.mask)
-    return task, of_cut(tokens.cut, count=len(train), spec=spec)
+    return replace(task, bounds=bounds), of_cut(tokens.cut, count=len(train), spec=spec)

@@ -18,6 +18,7 @@ from frostline.selection.parts import (
     Outline,
     ParameterEntry,
     Stage,
+    is_of_adapter,
     parents_of,
 )
 from frostline.selection.resolve import Resolution, pick, resolve
@@ -68,6 +69,7 @@ __all__ = [
     "call",
     "first_tensor",
     "guesses",
+    "is_of_adapter",
     "is_weight_layer",
     "outline",
     "parents_of",

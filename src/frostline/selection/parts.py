@@ -1,7 +1,7 @@
 """The parts of an outline as plain data: ordered stages and layers with their parameters; knows nothing of torch."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -109,10 +109,11 @@ class Outline:
 
     def is_of_adapter(self, name: str) -> bool:
         """Whether a module or parameter belongs to an adapter, and not to the layer within it."""
-        if not self.adapted:
-            return False
-        around = set(self.adapted).intersection(parents_of(name))
-        return any(name.removeprefix(f"{layer}.").partition(".")[0] != INSIDE for layer in around)
+        return is_of_adapter(name, self._adapted)
+
+    @cached_property
+    def _adapted(self) -> frozenset[str]:
+        return frozenset(self.adapted)
 
     @cached_property
     def stage_names(self) -> tuple[str, ...]:
@@ -167,6 +168,20 @@ class Outline:
     def __iter__(self) -> Iterator[Stage]:
         """Iterate over the stages, input first."""
         return iter(self.stages)
+
+
+def is_of_adapter(name: str, adapted: Set[str]) -> bool:
+    """Whether a module, parameter or buffer belongs to an adapter, and not to the layer within it.
+
+    Args:
+        name: dotted.
+        adapted: names of the layers with adapters around them.
+
+    >>> is_of_adapter("fc.lora_A.default.weight", {"fc"}), is_of_adapter("fc.base_layer.weight", {"fc"})
+    (True, False)
+    """
+    around = adapted & set(parents_of(name)) if adapted else ()
+    return any(name.removeprefix(f"{layer}.").partition(".")[0] != INSIDE for layer in around)
 
 
 def parents_of(name: str) -> list[str]:

@@ -51,12 +51,8 @@ class Classification(Task, ABC):
         if teacher is None or beside is None:
             return hard
         soft_N = teacher.soft_loss(output, beside.to(output.device))
-        if self.class_weights is None:
-            soft = soft_N.mean()
-        else:
-            weights_K = self.class_weights.to(output.device)
-            weights_N = labels @ weights_K if labels.ndim == 2 else weights_K[labels]
-            soft = (soft_N * weights_N).sum() / weights_N.sum()
+        weights_N = self._weights(labels)
+        soft = soft_N.mean() if weights_N is None else (soft_N * weights_N).sum() / weights_N.sum()
         return teacher.alpha * hard + (1 - teacher.alpha) * soft
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
@@ -84,10 +80,15 @@ class Classification(Task, ABC):
         Args:
             labels: N, or N × K shares of mixed samples.
         """
+        weights_N = self._weights(labels)
+        return float(len(labels)) if weights_N is None else float(weights_N.sum())
+
+    def _weights(self, labels: Tensor) -> Tensor | None:
+        """Give how much each sample counts by its class, N; None: all the same."""
         if self.class_weights is None:
-            return float(len(labels))
+            return None
         weights_K = self.class_weights.to(labels.device)
-        return float((labels @ weights_K if labels.ndim == 2 else weights_K[labels]).sum())
+        return labels @ weights_K if labels.ndim == 2 else weights_K[labels]
 
     def seen(self, output: Tensor, batch: Batch) -> Rows:
         """Keep the classes that were predicted and the labels: scores of a whole epoch could fill a memory."""
