@@ -56,6 +56,26 @@ def test_stored_or_computed_the_losses_are_the_same(teacher: Path, tmp_path: Pat
     assert again.epochs[0].val_loss is not None
 
 
+def test_a_teacher_is_given_whole_batches_alone(teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    held = teaching.hold_teacher
+
+    def watched(given: Any, **settings: Any) -> teaching.Teaching:
+        found = held(given, **settings)
+        found.teacher.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        sizes = [(len(inputs), places_N.tolist()) for inputs, _, places_N in given.loader(given.samples)]
+        assert [size for size, _ in sizes] == [4] * 5
+        assert sizes[-1][1] == [16, 17, 0, 0]
+        return found
+
+    monkeypatch.setattr("frostline.recipe.teaching.hold_teacher", watched)
+    monkeypatch.setattr(teaching, "TO_PROVE", 4)
+    finetune(student(tmp_path, teacher, use="off"), out=tmp_path / "run")
+    # 18 samples in steps of 4, so that the last two of an epoch are by themselves.
+    assert seen
+    assert set(seen) == {4}
+
+
 def test_training_is_what_a_loop_by_hand_does(teacher: Path, tmp_path: Path) -> None:
     recipe = student(tmp_path, teacher, "data.val=null", "phases.0.epochs=1", distill={"alpha": 0.3, "temperature": 2})
     record = finetune(recipe, out=tmp_path / "run")
@@ -90,7 +110,8 @@ def test_the_record_says_who_taught_and_that_it_was_held(teacher: Path, tmp_path
     assert words["run"] == str(teacher)
     assert words["proof"]["ok"]
     assert "the freeze held: " in words["proof"]["line"]
-    assert any("recorded 18 samples" in line for line in words["scores"])
+    assert any("recorded 20 samples" in line for line in words["scores"])
+    assert "teacher: 2 of these fill up last batches, so that scores are as if computed in training" in words["scores"]
     assert str(teacher) in (tmp_path / "run" / "report.html").read_text()
 
 
