@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from frostline.errors import StoreError
 from frostline.replaying.probe.capture import capture
+from frostline.replaying.probe.decisions import decisions
 from frostline.replaying.probe.frontier import Frontier
 from frostline.replaying.recording.cost import Tally, own_cores
 from frostline.replaying.recording.ranks import Ranks
@@ -31,6 +32,11 @@ from frostline.replaying.store.items import Items
 # What else the samples hold is kept in memory up to so much, as Python's objects.
 _KEPT_BYTES = 128 * 2**20
 _OBJECT_BYTES = 200
+# Samples by which to know which way the network's code takes.
+_FIRST = 2
+_ANOTHER_WAY = (
+    "its code asks something of whole batches (whether nothing is masked, say), which is true of some and not of others"
+)
 # Chances to find a sample whose place was another.
 _TRIES = 20
 # A damaged shard is recorded again; one that is damaged at once again is the disk's doing.
@@ -216,8 +222,10 @@ class Prefix:
 
     def _compute(self, batch: Batch, frontiers: Mapping[str, Frontier]) -> dict[str, dict[Slot, Tensor]]:
         """Give the rows of each slot in the order in which the samples were read."""
-        with self.autocast():
-            found = capture(self.model, self.feed, self.feed.moved(batch.content), frontiers)
+        found, decided = self._captured(batch, frontiers)
+        # Another frontier's pass may be shorter or longer; what comes first is the same.
+        if any(now is not before for now, before in zip(decided, self._decided, strict=False)):
+            raise Refusal(_ANOTHER_WAY)
         back = None
         if batch.order is not None and batch.order != tuple(range(len(batch.kept))):
             back = torch.tensor(batch.order).argsort()
@@ -230,6 +238,21 @@ class Prefix:
                     raise Refusal(f"{slot} has {len(own_rows)} rows for {len(batch.kept)} samples")
                 rows[name][slot] = own_rows if back is None else own_rows[back.to(own_rows.device)]
         return rows
+
+    def _captured(
+        self, batch: Batch, frontiers: Mapping[str, Frontier]
+    ) -> tuple[dict[str, dict[Slot, Tensor]], tuple[bool, ...]]:
+        """Give what a pass computes, and what the network's code found true of the batch on the way."""
+        with self.autocast(), decisions() as found_true:
+            found = capture(self.model, self.feed, self.feed.moved(batch.content), frontiers)
+        return found, tuple(found_true)
+
+    @cached_property
+    def _decided(self) -> tuple[bool, ...]:
+        """What the network's code finds true of the first samples, and of every batch that is recorded."""
+        batch = self._read_together(range(min(_FIRST, len(self.feed.dataset))))
+        frontiers = {name: one.frontier for name, one in self.stored.items()}
+        return () if batch.refused else self._captured(batch, frontiers)[1]
 
     def _read_together(self, entries: Sequence[int]) -> Batch:
         """Read samples here and now, and put them together."""
