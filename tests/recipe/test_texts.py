@@ -242,7 +242,7 @@ def test_copies_of_training_texts_are_told(tmp_path: Path) -> None:
     assert any("1 of 10 texts of data.val are copies of training ones" in note for note in notes)
 
 
-def test_a_stored_teacher_of_texts_says_what_a_computed_one_says(tmp_path: Path) -> None:
+def test_a_teacher_of_texts_says_the_same_from_the_store_and_from_memory(tmp_path: Path) -> None:
     """Of several lengths, whose last batches are not whole, and under an optimizer that makes much of rounding."""
     write_texts(tmp_path / "texts.csv", text_rows(90, longest=30))
     phases = [{"epochs": 2, "freeze": "none", "lr": 0.01}]

@@ -60,9 +60,10 @@ def with_teacher(task: Task, recipe: Recipe, train: Samples) -> tuple[Task, list
         network = merged(run.model)
     except NetworkError:  # adapters that cannot be merged are held as they are
         network = run.model
-    # With its student's input it takes its student's batches, also where it computes each of them.
-    batch_size = recipe.batch_size if shares_input else min(run.recipe.batch_size, recipe.batch_size)
-    given: dict[str, Any] = {"batch_size": batch_size, "workers": recipe.data.workers}
+    given: dict[str, Any] = {
+        "batch_size": min(run.recipe.batch_size, recipe.batch_size),
+        "workers": recipe.data.workers,
+    }
     teacher = Teacher(
         name=str(run.run),
         digest=combined({**digests(network, network.state_dict()), "code": code_digest(run.recipe.model.name)}),

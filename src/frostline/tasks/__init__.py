@@ -5,7 +5,7 @@ from frostline.tasks.images import ImageTask
 from frostline.tasks.masked_texts import MaskedTextTask
 from frostline.tasks.mistakes import worst_mistakes
 from frostline.tasks.task import Batch, Inputs, Loader, Rows, Task, moved, scores, shape_of
-from frostline.tasks.teacher import Teacher, in_order
+from frostline.tasks.teacher import Teacher
 from frostline.tasks.texts import TextTask
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "Task",
     "Teacher",
     "TextTask",
-    "in_order",
     "moved",
     "scores",
     "shape_of",

@@ -1,23 +1,21 @@
 """A teacher: a finished network that says of each training sample how likely it finds each class.
 
-It is given whole batches alone, and one that is not is filled up: a network's sums are rounded in another way for a
-batch of another size, and a student that trains all it has from scratch makes much of that in a few steps. So scores
-that are stored are those that would be computed, to the bit wherever a row's sums do not depend on the other rows.
+It is given whole batches alone, and one that is not is filled up, as where replay records: sums are rounded in another
+way for a batch of another size, and a student that trains all it has from scratch makes much of that in a few steps. So
+scores that are stored are those that would be computed, to the bit where a row's sums do not depend on the others.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Subset
 
-from frostline.data import each_part
+from frostline.data import named_parts
 from frostline.data.samples import Samples
 from frostline.selection import call
-from frostline.tasks.task import Batch, Inputs, Loader, Task, moved, scores
+from frostline.tasks.task import Batch, Inputs, Task, moved, scores
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,22 +60,25 @@ class Teacher:
         if self.stored is not None:
             return self.stored[places_N.to(self.stored.device)]
         if self.shares_input:
-            whole = _filled(inputs, len(places_N), rows=rows)
-            return scores(call(self.network, whole)).float()[: len(places_N)]
+            return self._of_whole(inputs, len(places_N), rows=min(rows, len(self.samples)))
         return self.scores_of(self.samples.take(places_N.cpu().numpy()))
-
-    def loader(self, samples: Samples) -> Loader:
-        """Make whole batches of samples as they are: the last of each length is filled up with its first sample."""
-        return each_part(self.task.loader(samples), lambda _, part: _whole_batches(part))
 
     @torch.no_grad()
     def scores_of(self, samples: Samples) -> Tensor:
         """Give the teacher's scores N × K of samples as they are, in their order."""
         device = next(self.network.parameters()).device
-        return in_order(
-            (scores(call(self.network, moved(inputs, device))).float(), places_N)
-            for inputs, _, places_N in self.loader(samples)
-        )
+        places, found = [], []
+        for _, part in named_parts(self.task.loader(samples)):
+            rows = 0
+            for inputs, _, places_N in part:
+                rows = rows or len(places_N)  # the first is whole, or all there is
+                places.append(places_N)
+                found.append(self._of_whole(moved(inputs, device), len(places_N), rows=rows))
+        return torch.cat(found)[torch.cat(places).argsort().to(device)]
+
+    def _of_whole(self, inputs: Inputs, count: int, *, rows: int) -> Tensor:
+        """Give the scores of what may be a part of a batch, computed as a whole one is."""
+        return scores(call(self.network, _filled(inputs, count, rows=rows))).float()[:count]
 
     def soft_loss(self, logits_NK: Tensor, taught_NK: Tensor) -> Tensor:
         """Say how far a student is from its teacher: T² · KL(teacher ‖ student) of softened scores, for each sample.
@@ -90,18 +91,6 @@ class Teacher:
         return self.temperature**2 * F.kl_div(soft, taught, reduction="none", log_target=True).sum(1)
 
 
-def in_order(parts: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Put scores in the order of their samples, of which some are there more than once.
-
-    Args:
-        parts: scores B × K, and the places B of their samples.
-    """
-    scores_NK, places_N = map(torch.cat, zip(*parts, strict=True))
-    found_NK = scores_NK.new_empty(int(places_N.max()) + 1, scores_NK.shape[1])
-    found_NK[places_N.to(scores_NK.device)] = scores_NK
-    return found_NK
-
-
 def _filled(inputs: Inputs, count: int, *, rows: int) -> Inputs:
     """Put the first row of what a network is given behind the others, until there are so many rows."""
     if count >= rows:
@@ -111,18 +100,3 @@ def _filled(inputs: Inputs, count: int, *, rows: int) -> Inputs:
     if isinstance(inputs, Tensor):
         return inputs[order.to(inputs.device)]
     return {name: tensor[order.to(tensor.device)] for name, tensor in inputs.items()}
-
-
-def _whole_batches(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """Make the same batches in the same order, and the last one as large as the others."""
-    count, rows = len(loader.dataset), loader.batch_size  # type: ignore[arg-type]
-    if not rows or not count % rows:
-        return loader
-    return DataLoader(
-        Subset(loader.dataset, [*range(count), *[0] * (rows - count % rows)]),
-        batch_size=rows,
-        collate_fn=loader.collate_fn,
-        generator=loader.generator,
-        num_workers=loader.num_workers,
-        persistent_workers=loader.persistent_workers,
-    )

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frostline.data import each_part, named_parts
+from frostline.data import each_part
 from frostline.freezing import PlanHandle, freeze, verify
 from frostline.record import Proof
 from frostline.replaying import replay
 from frostline.selection import call
-from frostline.tasks import Batch, Teacher, in_order, moved, scores
+from frostline.tasks import Batch, Teacher, moved, scores
 from frostline.training.replays import ReplaySettings
 from frostline.training.runtime import Runtime
 
@@ -116,12 +116,11 @@ def hold_teacher(
             told(line)
         return found
 
-    whole = teacher.loader(teacher.samples)
-    loader = runtime.loader(each_part(whole, replayed))
-    count = sum(len(part) * (part.batch_size or 1) for _, part in named_parts(whole))
-    if count > len(teacher.samples):
-        fill = count - len(teacher.samples)
-        told(f"teacher: {fill:,} of these fill up last batches, so that scores are as if computed in training")
+    loader = runtime.loader(each_part(teacher.task.loader(teacher.samples), replayed))
+    places, parts = [], []
     with torch.no_grad():
-        stored_NK = in_order((call(network, inputs).float().cpu(), places_N.cpu()) for inputs, _, places_N in loader)
+        for inputs, _, places_N in loader:
+            parts.append(call(network, inputs).float().cpu())
+            places.append(places_N.cpu())
+    stored_NK = torch.cat(parts)[torch.cat(places).argsort()]
     return Teaching(teacher=teacher.with_stored(stored_NK), lines=tuple(lines), _handle=handle)

@@ -1,4 +1,4 @@
-"""Decisions: truth values that a network's own code takes out of tensors, and runs by.
+"""Decisions: the truth values that a network's own code takes out of tensors, and runs by.
 
 What it finds of a whole batch, such as that nothing is padded, it may find of one and not of another. No module shows
 that, and a function mode would not see it where it matters: inside of a held module, which runs unwatched.
@@ -7,42 +7,56 @@ that, and a function mode would not see it where it matters: inside of a held mo
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
 _READERS = (
     *((torch.Tensor, name) for name in ("__bool__", "item", "equal", "allclose", "is_nonzero")),
-    # The last is how torch's own encoder sees whether padding is at the end alone.
-    *((torch, name) for name in ("equal", "allclose", "is_nonzero", "_nested_tensor_from_mask_left_aligned")),
+    *((torch, name) for name in ("equal", "allclose", "is_nonzero")),
+    # How torch's own encoder sees whether padding is at the end alone.
+    (torch, "_nested_tensor_from_mask_left_aligned"),
 )
+# Readers are everybody's: two threads would each put those of the other back.
+_one_at_a_time = threading.RLock()
 
 
 @contextmanager
 def decisions() -> Iterator[list[bool]]:
     """Note the truth values that this thread takes out of tensors, in order."""
     found: list[bool] = []
-    here = threading.get_ident()
+    here, depth = threading.get_ident(), 0
 
     def noting(reader: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(reader)
         def read(*args: Any, **kwargs: Any) -> Any:
-            value = reader(*args, **kwargs)
-            if isinstance(value, bool) and threading.get_ident() == here:
+            nonlocal depth
+            if threading.get_ident() != here:
+                return reader(*args, **kwargs)
+            # Under a function mode torch comes by once more.
+            depth += 1
+            try:
+                value = reader(*args, **kwargs)
+            finally:
+                depth -= 1
+            if isinstance(value, bool) and not depth:
                 found.append(value)
             return value
 
         return read
 
-    own = [(owner, name, vars(owner).get(name)) for owner, name in _READERS if hasattr(owner, name)]
-    for owner, name, _ in own:
-        setattr(owner, name, noting(getattr(owner, name)))
-    try:
+    with _one_at_a_time, ExitStack() as stack:
+        for owner, name in _READERS:
+            if hasattr(owner, name):
+                _put(stack, owner, name, noting(getattr(owner, name)))
         yield found
-    finally:
-        for owner, name, before in own:
-            if before is None:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, before)
+
+
+def _put(stack: ExitStack, owner: Any, name: str, reader: Callable[..., Any]) -> None:
+    """Put a reader in the place of another, which comes back when the stack is left."""
+    if name in vars(owner):
+        stack.callback(setattr, owner, name, vars(owner)[name])
+    else:
+        stack.callback(delattr, owner, name)
+    setattr(owner, name, reader)
