@@ -47,13 +47,26 @@ class Ways:
             return
         if self.known:
             others = next(iter(self.known.values()))
-            _compare(rows, compute(others), compute([*entries, *others]))
+            theirs = compute(others)
+            # By halves, which take no more memory than a batch: what one sample decides, one of them has.
+            for mine, other in zip(_halves(len(entries)), _halves(len(others)), strict=True):
+                together = compute([*entries[mine], *others[other]])
+                _compare(_rows(rows, mine), _rows(theirs, other), together)
         self.known[answers] = tuple(entries)
 
 
 def _agree(one: Answers, other: Answers) -> bool:
     # A pass ends where all is there that is wanted, which may be sooner in one of them.
     return all(mine is theirs for mine, theirs in zip(one, other, strict=False))
+
+
+def _halves(count: int) -> tuple[slice, slice]:
+    half = (count + 1) // 2
+    return slice(0, half), slice(count - half, count)
+
+
+def _rows(rows: Rows, places: slice) -> Rows:
+    return {name: {slot: tensor[places] for slot, tensor in slots.items()} for name, slots in rows.items()}
 
 
 def _compare(rows: Rows, others: Rows, together: Rows) -> None:
