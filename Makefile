@@ -8,10 +8,10 @@ BENCH := .venv-bench
 BENCH_ENV := $(BENCH)/.made-from-requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-huggingface-architectures table-predict-speed table-techniques table-text-replay sheet-odd-pictures bench bench-env clean
+.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-huggingface-architectures table-predict-speed table-techniques table-text-replay table-distillation table-banking77 sheet-odd-pictures bench bench-env clean
 
 help:  ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 env: $(ENV)  ## Make the environment in .venv (Python 3.11 or newer is all it needs)
 
@@ -83,6 +83,12 @@ table-predict-speed: $(ENV)  ## Make the table of docs/studies/predict_speed.md 
 
 table-text-replay: $(ENV)  ## Make the table of docs/studies/text_replay.md again (a quarter of an hour; needs ../shared/data)
 	$(BIN)/python studies/text_replay.py
+
+table-distillation: $(ENV)  ## Make the table of docs/studies/distillation.md again (half an hour; needs ../shared/data)
+	$(BIN)/python studies/distillation.py
+
+table-banking77: $(ENV)  ## Make the table of docs/studies/banking77.md again (two hours; needs ../shared/data)
+	OMP_NUM_THREADS=1 $(BIN)/python studies/banking77.py
 
 table-techniques: $(BENCH_ENV)  ## Make the table of docs/studies/techniques.md again (an hour and a half; needs ../shared/data)
 	$(BENCH)/bin/python studies/techniques.py
