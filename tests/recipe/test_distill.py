@@ -56,6 +56,23 @@ def test_stored_or_computed_the_losses_are_the_same(teacher: Path, tmp_path: Pat
     assert again.epochs[0].val_loss is not None
 
 
+def test_a_teacher_is_given_whole_batches_alone(teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    held = teaching.hold_teacher
+
+    def watched(given: Any, **settings: Any) -> teaching.Teaching:
+        found = held(given, **settings)
+        found.teacher.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        return found
+
+    monkeypatch.setattr("frostline.recipe.teaching.hold_teacher", watched)
+    monkeypatch.setattr(teaching, "TO_PROVE", 4)
+    finetune(student(tmp_path, teacher, use="off"), out=tmp_path / "run")
+    # 18 samples in steps of 4, so that the last two of an epoch are by themselves.
+    assert seen
+    assert set(seen) == {4}
+
+
 def test_training_is_what_a_loop_by_hand_does(teacher: Path, tmp_path: Path) -> None:
     recipe = student(tmp_path, teacher, "data.val=null", "phases.0.epochs=1", distill={"alpha": 0.3, "temperature": 2})
     record = finetune(recipe, out=tmp_path / "run")

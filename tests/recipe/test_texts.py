@@ -240,3 +240,17 @@ def test_copies_of_training_texts_are_told(tmp_path: Path) -> None:
     write_texts(tmp_path / "judge.jsonl", [(f"  {rows[4][0].replace(' ', '  ')}", rows[4][1]), *text_rows(9, seed=8)])
     notes = assemble(text_recipe(tmp_path, f"data.val={tmp_path / 'judge.jsonl'}")).warnings
     assert any("1 of 10 texts of data.val are copies of training ones" in note for note in notes)
+
+
+def test_a_teacher_of_texts_says_the_same_from_the_store_and_from_memory(tmp_path: Path) -> None:
+    """Of several lengths, whose last batches are not whole, and under an optimizer that makes much of rounding."""
+    write_texts(tmp_path / "texts.csv", text_rows(90, longest=30))
+    phases = [{"epochs": 2, "freeze": "none", "lr": 0.01}]
+    finetune(text_recipe(tmp_path, phases=phases), out=tmp_path / "teacher")
+    found = {}
+    for use in ("auto", "off"):
+        keys = {"distill": {"teacher": str(tmp_path / "teacher")}, "optimizer": {"name": "adamw"}, "seed": 9}
+        replay = {"use": use, "dir": str(tmp_path / "store")}
+        record = finetune(text_recipe(tmp_path, phases=phases, replay=replay, **keys), out=tmp_path / use)
+        found[use] = [one.train_loss for one in record.epochs]
+    assert found["auto"] == pytest.approx(found["off"], abs=1e-5)

@@ -249,7 +249,7 @@ def test_keys_are_made_of_their_parts_and_know_what_they_do_not_cover():
     assert len(digests) == 8
     assert column_key(slot, data, dtype=torch.float32).unknown == ("network.file", "dataset.file")
     assert item_key(data) not in digests | {"b"}
-    assert FORMAT == 2
+    assert FORMAT == 3
     data_keys = {
         data_key([1, 2], collate=None, forward=None, leaves=leaves, named=named).digest
         for leaves in ([0], [1])

@@ -360,3 +360,27 @@ def test_what_nobody_else_could_know_is_kept_for_this_process_alone(tmp_path):
     names = {path.parent.name for path in (tmp_path / "s").rglob("column.json")}
     assert len(names) == 4
     handle.close()
+
+
+def test_the_last_samples_are_computed_in_a_batch_as_large_as_the_others(tmp_path: Path) -> None:
+    """Their sums are rounded as those of a whole batch, whatever is put together with them later."""
+    sizes: list[int] = []
+
+    class Counting(torch.nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(x))
+            return super().forward(x)
+
+    model = net()
+    counting = Counting(3, 8, 3, stride=2, padding=1)
+    counting.load_state_dict(model.stem[0].state_dict())
+    model.stem[0] = counting
+    begun: list[int] = []
+    found = replayed(
+        DataLoader(Pictures(37), batch_size=8), tmp_path, model, show=lambda done, total: begun.append(len(sizes))
+    )
+    assert [sizes[place - 1] for place in begun] == [8] * 5
+    assert "recorded 37 samples" in " ".join(found.lines)
+    expected = outputs(net(), DataLoader(Pictures(37), batch_size=8))
+    for ours, theirs in zip(outputs(model, found), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)

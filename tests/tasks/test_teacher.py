@@ -90,8 +90,8 @@ def test_stored_scores_are_those_of_each_sample() -> None:
     stored = teacher.with_stored(every)
     for places in ([4, 0, 6], [2], [6, 5, 4, 3, 2, 1, 0]):
         batch = batch_of(task, places)
-        torch.testing.assert_close(stored.scores(batch), teacher.network(batch[0]))
-        torch.testing.assert_close(teacher.scores(batch), teacher.network(batch[0]))
+        torch.testing.assert_close(stored.scores(batch, rows=3), teacher.network(batch[0]))
+        torch.testing.assert_close(teacher.scores(batch, rows=3), teacher.network(batch[0]))
 
 
 def test_one_that_shares_the_input_sees_what_its_student_is_given() -> None:
@@ -100,7 +100,7 @@ def test_one_that_shares_the_input_sees_what_its_student_is_given() -> None:
     teacher = replace(task.teacher, shares_input=True)
     images, labels, places = batch_of(task, [4, 0, 6])
     changed = images.flip(3)
-    assert torch.equal(teacher.scores((changed, labels, places)), teacher.network(changed))
+    assert torch.equal(teacher.scores((changed, labels, places), rows=3), teacher.network(changed))
 
 
 def test_no_gradient_reaches_it() -> None:

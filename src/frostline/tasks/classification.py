@@ -42,7 +42,7 @@ class Classification(Task, ABC):
 
     def beside(self, batch: Batch) -> Tensor | None:
         """Give the scores N × K of the teacher, if there is one."""
-        return None if self.teacher is None else self.teacher.scores(batch)
+        return None if self.teacher is None else self.teacher.scores(batch, rows=self.batch_size)
 
     def cost(self, output: Tensor, batch: Batch, beside: Tensor | None) -> Tensor:
         """The loss of the labels; with a teacher a share of it, and of how far the network is from what that says."""

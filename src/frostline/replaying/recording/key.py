@@ -19,7 +19,7 @@ from frostline.replaying.slots import Slot
 from frostline.selection import parents_of
 
 # Of the meaning of what is stored; another number makes every old store a stranger.
-FORMAT = 2
+FORMAT = 3
 _PLAIN = (bool, int, float, complex, str, torch.dtype, type(None))
 
 

@@ -15,10 +15,12 @@ from torch.utils.data import DataLoader
 
 from frostline.errors import StoreError
 from frostline.replaying.probe.capture import capture
+from frostline.replaying.probe.decisions import decisions
 from frostline.replaying.probe.frontier import Frontier
 from frostline.replaying.recording.cost import Tally, own_cores
 from frostline.replaying.recording.ranks import Ranks
 from frostline.replaying.recording.read_ahead import ReadAhead
+from frostline.replaying.recording.ways import Answers, Ways, difference, tolerance
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.samples.feed import Feed, as_before
 from frostline.replaying.samples.gathering import UNLIKE, Batch, Polite, Together, Watched, forms_of
@@ -31,6 +33,8 @@ from frostline.replaying.store.items import Items
 # What else the samples hold is kept in memory up to so much, as Python's objects.
 _KEPT_BYTES = 128 * 2**20
 _OBJECT_BYTES = 200
+# Samples of which each is tried in the company of itself alone, where the network's code asks something of batches.
+_ALONE = 6
 # Chances to find a sample whose place was another.
 _TRIES = 20
 # A damaged shard is recorded again; one that is damaged at once again is the disk's doing.
@@ -89,6 +93,7 @@ class Prefix:
     recorded: int = 0
     tally: Tally = field(default_factory=Tally)
     _kept: dict[int, tuple[list[Any], TreeSpec]] = field(default_factory=dict)
+    _ways: Ways = field(default_factory=Ways)
 
     @cached_property
     def spec(self) -> TreeSpec:
@@ -164,20 +169,30 @@ class Prefix:
             targets = [target for target in self._targets() if target.shard_rows == shard_rows]
             wanted = {target.key: set(target.missing()) for target in targets}
             shards = [shard for shard in sorted(set().union(*wanted.values())) if mine(shard)]
-            total, done = sum(len(self._entries(shard, shard_rows)) for shard in shards), 0
-            for shard, batch in zip(shards, self._batches(shards, shard_rows), strict=True):
-                self._write(shard, batch, [target for target in targets if shard in wanted[target.key]])
-                done += len(batch.kept)
-                self.recorded += len(batch.kept)
+            entries = [self._entries(shard, shard_rows) for shard in shards]
+            total, done = sum(map(len, entries)), 0
+            # A smaller batch is other kernels and another rounding: the last one is filled up.
+            whole = [[*some, *[some[0]] * (shard_rows - len(some))] for some in entries]
+            batches = self._reading(whole, workers=min(self.loader.num_workers, len(shards)))
+            for shard, some, read, batch in zip(shards, entries, whole, batches, strict=True):
+                kinds = [target for target in targets if shard in wanted[target.key]]
+                self._write(shard, batch, read, kinds, count=len(some))
+                done += len(some)
+                self.recorded += len(some)
                 if show is not None:
                     show(done, total)
+        if any(self._ways.known):
+            self._try_alone()
 
     def _entries(self, shard: int, shard_rows: int) -> range:
         return range(shard * shard_rows, min((shard + 1) * shard_rows, len(self.feed.dataset)))
 
-    def _batches(self, shards: Sequence[int], shard_rows: int) -> Iterator[Batch]:
-        entries = [list(self._entries(shard, shard_rows)) for shard in shards]
-        return iter(self._reading(entries, workers=min(self.loader.num_workers, len(shards))))
+    def _try_alone(self) -> None:
+        """Compute a few samples each in the company of itself alone: what is found of all of a batch, found of one."""
+        last = len(self.feed.dataset) - 1
+        for entry in sorted({place * last // (_ALONE - 1) for place in range(_ALONE)}):
+            pair = [entry, entry]
+            self._compute(self._together_of(pair), pair, {name: one.frontier for name, one in self.stored.items()})
 
     def _reading(self, batches: Iterable[list[int]], *, workers: int, stay: bool = False) -> DataLoader[Any]:
         """Make a loader that reads samples by their numbers, in so many processes of the user's kind."""
@@ -195,7 +210,10 @@ class Prefix:
             generator=torch.Generator(),
         )
 
-    def _write(self, shard: int, batch: Batch, targets: Sequence[Column | Items]) -> None:
+    def _write(
+        self, shard: int, batch: Batch, read: Sequence[int], targets: Sequence[Column | Items], *, count: int
+    ) -> None:
+        """Compute a shard, and write so many of its first rows."""
         if batch.refused:
             raise Refusal(batch.refused)
         wanted = {target.key for target in targets}
@@ -204,19 +222,37 @@ class Prefix:
             for name, one in self.stored.items()
             if wanted & {column.key for column in one.columns.values()}
         }
-        found = self._compute(batch, frontiers) if frontiers else {}
+        found = self._compute(batch, read, frontiers) if frontiers else {}
         written: set[str] = set()
         for name in frontiers:
             for slot, column in self.stored[name].columns.items():
                 if column.key in wanted - written:
-                    column.write(shard, found[name][slot].to(column.dtype))
+                    column.write(shard, found[name][slot][:count].to(column.dtype))
                     written.add(column.key)
         if self.items.key in wanted:
-            self.items.write(shard, [packed(sample, self.spec) for sample in batch.kept])
+            self.items.write(shard, [packed(sample, self.spec) for sample in batch.kept[:count]])
 
-    def _compute(self, batch: Batch, frontiers: Mapping[str, Frontier]) -> dict[str, dict[Slot, Tensor]]:
-        """Give the rows of each slot in the order in which the samples were read."""
-        with self.autocast():
+    def _compute(
+        self, batch: Batch, entries: Sequence[int], frontiers: Mapping[str, Frontier]
+    ) -> dict[str, dict[Slot, Tensor]]:
+        """Give the rows of each slot in the order in which the samples were read.
+
+        Raises:
+            Refusal: samples have other rows in other company.
+        """
+
+        def rows_of(entries: Sequence[int]) -> dict[str, dict[Slot, Tensor]]:
+            return self._answered(self._together_of(entries), frontiers)[0]
+
+        rows, answers = self._answered(batch, frontiers)
+        self._ways.settle(answers, rows, entries, compute=rows_of)
+        return rows
+
+    def _answered(
+        self, batch: Batch, frontiers: Mapping[str, Frontier]
+    ) -> tuple[dict[str, dict[Slot, Tensor]], Answers]:
+        """Give the rows of each slot in the order in which the samples were read, and what was found of the batch."""
+        with self.autocast(), decisions() as answers:
             found = capture(self.model, self.feed, self.feed.moved(batch.content), frontiers)
         back = None
         if batch.order is not None and batch.order != tuple(range(len(batch.kept))):
@@ -229,7 +265,18 @@ class Prefix:
                 if len(own_rows) != len(batch.kept):
                     raise Refusal(f"{slot} has {len(own_rows)} rows for {len(batch.kept)} samples")
                 rows[name][slot] = own_rows if back is None else own_rows[back.to(own_rows.device)]
-        return rows
+        return rows, tuple(answers)
+
+    def _together_of(self, entries: Sequence[int]) -> Batch:
+        """Read samples here and now, and put them together.
+
+        Raises:
+            Refusal: they cannot be.
+        """
+        batch = self._read_together(entries)
+        if batch.refused:
+            raise Refusal(batch.refused)
+        return batch
 
     def _read_together(self, entries: Sequence[int]) -> Batch:
         """Read samples here and now, and put them together."""
@@ -262,7 +309,7 @@ class Prefix:
         read, batch = there_already or (entries, self._read_together(entries))
         if batch.refused:
             raise Refusal(batch.refused)
-        computed = self._compute(batch, {"now": self.stored["now"].frontier})["now"]
+        computed = self._compute(batch, read, {"now": self.stored["now"].frontier})["now"]
         self.tally.computed += len(entries)
         places = {entry: place for place, entry in enumerate(read)}
         order = torch.tensor([places[entry] for entry in entries])
@@ -342,18 +389,16 @@ class Prefix:
         entries = elsewhere(self.rows, shard_rows=self.items.shard_rows, count=count)
         if not entries:
             return 0.0
-        batch = self._read_together(entries)
-        if batch.refused:
-            raise Refusal(batch.refused)
+        batch = self._together_of(entries)
         for entry, sample in zip(entries, batch.kept, strict=True):
             kept = self._unpacked(self._repaired(functools.partial(self.items.read, entry)))
             if not same_items(kept, tree_flatten(sample)):
                 raise Refusal(f"what is stored of sample {entry} is not what the data set gives now")
-        computed = self._compute(batch, {"now": stored.frontier})["now"]
+        computed = self._compute(batch, entries, {"now": stored.frontier})["now"]
         rows, worst = torch.tensor(entries, dtype=torch.int64), 0.0
         for slot, column in stored.columns.items():
-            worst = max(worst, _difference(self._read(column, rows), computed[slot].cpu()))
-            if worst > _TOLERANCE[column.dtype if column.dtype in _TOLERANCE else torch.float32]:
+            worst = max(worst, difference(self._read(column, rows), computed[slot].cpu()))
+            if worst > tolerance(column.dtype):
                 raise Refusal(f"what is stored of {slot} is not what the network gives now")
         return worst
 
@@ -376,16 +421,3 @@ def elsewhere(rows: int, *, shard_rows: int, count: int) -> list[int]:
                 chosen.append(entry)
                 break
     return chosen or list(range(min(rows, count)))[::-1]
-
-
-_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-
-
-def _difference(ours: Tensor, theirs: Tensor) -> float:
-    """Give the largest difference as a share of the largest magnitude; NaN equals NaN."""
-    one, other = ours.double(), theirs.double()
-    same = (one == other) | (one.isnan() & other.isnan())
-    if bool(same.all()):
-        return 0.0
-    gap = (one - other)[~same].abs().max() / other[other.isfinite()].abs().max().clamp_min(1e-12)
-    return float(gap) if bool(gap.isfinite()) else float("inf")
