@@ -10,7 +10,6 @@ the split of another seed. Results are kept in runs/banking77 as they come.
 
 import argparse
 import csv
-import json
 import os
 import sys
 import tempfile
@@ -25,6 +24,8 @@ import numpy as np
 from frostline.data import Samples
 from frostline.recipe import Recipe, assemble, finetune
 from frostline.record import RunRecord
+from kept import Kept, Words
+from small_bert import make_bert
 from tables import spread, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +38,6 @@ PRETRAINING = {"epochs": 40, "lr": 1e-3}
 # Labelled texts a class → epochs of every technique.
 EPOCHS: dict[int | None, int] = {5: 60, 20: 40, None: 6}
 SCANNED_SIZE = 20
-Words = dict[str, Any]
 ARMS: dict[str, Words] = {
     "from scratch": {"model.weights": "none", "technique": "full"},
     "frozen": {"technique": "frozen"},
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="keep what runs/banking77 has")
     if not TEXTS.is_file():
         sys.exit(f"{TEXTS} is not here: this study needs its texts")
-    results = Results(KEPT / "results.jsonl", keep=parser.parse_args().resume)
+    results = Results(Kept(KEPT / "results.jsonl", resume=parser.parse_args().resume))
     rates = {}
     for arm in RATES:
         tried = {rate: results.of(SCANNED, arm, SCANNED_SIZE, rate)["accuracy"] for rate in RATES[arm]}
@@ -105,32 +105,19 @@ def _note(results: "Results") -> str:
 
 
 class Results:
-    """What was measured, kept as it comes."""
+    """What was measured, by what it is of."""
 
-    def __init__(self, file: Path, *, keep: bool) -> None:
-        self._file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not keep:
-            file.unlink(missing_ok=True)
-        self._known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
 
     def of(self, seed: int, arm: str, size: int | None, rate: float) -> Words:
         """Give what a technique reached on the split of a seed."""
-        return self._get({"seed": seed, "arm": arm, "size": size, "rate": rate}, partial(_tuned, seed, arm, size, rate))
+        key = {"seed": seed, "arm": arm, "size": size, "rate": rate}
+        return self._kept.get(key, partial(_tuned, seed, arm, size, rate))
 
     def pretrained(self, seed: int) -> Words:
         """Give what pretraining on the texts of a seed's split reached."""
-        return self._get({"seed": seed, "arm": "pretraining"}, partial(_pretrained, seed))
-
-    def _get(self, key: Words, make: Any) -> Words:
-        found = next((one for one in self._known if key.items() <= one.items()), None)
-        if found is None:
-            found = {**key, **make()}
-            self._known.append(found)
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(found) + "\n")
-            print(found, flush=True)
-        return found
+        return self._kept.get({"seed": seed, "arm": "pretraining"}, partial(_pretrained, seed))
 
 
 def split(seed: int) -> Path:
@@ -154,26 +141,9 @@ def split(seed: int) -> Path:
             writer = csv.DictWriter(file, ["text", "category"])
             writer.writeheader()
             writer.writerows(part)
-    _make_network([row["text"] for row in train], folder / "bert", seed=seed)
+    texts = [row["text"] for row in train]
+    make_bert(folder / "bert", texts, sizes=SIZES, words=2000, longest=LONGEST, seed=seed)
     return folder
-
-
-def _make_network(texts: list[str], folder: Path, *, seed: int) -> None:
-    """Make a BERT with random weights, and a tokenizer of the words of the training texts."""
-    import torch
-    from tokenizers import BertWordPieceTokenizer
-    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
-
-    folder.mkdir(exist_ok=True)
-    words = BertWordPieceTokenizer(lowercase=True)
-    words.train_from_iterator(texts, vocab_size=2000, show_progress=False)
-    listed = sorted(words.get_vocab().items(), key=lambda word: word[1])
-    (folder / "vocab.txt").write_text("\n".join(word for word, _ in listed), encoding="utf-8")
-    torch.manual_seed(seed)
-    sizes: Words = {**SIZES, "vocab_size": len(listed), "max_position_embeddings": LONGEST}
-    BertForMaskedLM(BertConfig(**sizes)).save_pretrained(folder)
-    tokenizer: Any = AutoTokenizer.from_pretrained  # it knows the kind by the configuration
-    tokenizer(folder, model_max_length=LONGEST).save_pretrained(folder)
 
 
 def _pretrained(seed: int) -> Words:

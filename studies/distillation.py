@@ -8,13 +8,12 @@ in turns. Results are kept in runs/distillation.jsonl as they come; --resume kee
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from torch import nn
 from torchvision.models.resnet import BasicBlock
@@ -22,6 +21,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from frostline.recipe import Recipe, finetune
 from frostline.record import RunRecord
+from kept import Kept, Words
 from tables import spread, write_table
 from trashnet import LAST_STAGE, ROOT, SHARED, trashnet_recipe
 
@@ -32,8 +32,6 @@ TESTED = 120
 EPOCHS, FAST_EPOCHS, LR = 60, 20, 2e-3
 # What a student looks at where its worth is measured, and what its teacher does, which both do where time is.
 STUDENT_PX, TEACHER_PX = 96, 160
-
-Words = dict[str, Any]
 
 
 def student() -> nn.Module:
@@ -90,6 +88,12 @@ def speed(turn: int, folder: Path) -> Words:
     return found
 
 
+def _alone(make: Callable[[int, Path], Words], number: int) -> Words:
+    """Make a result in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        return make(number, Path(folder))
+
+
 def _outcome(record: RunRecord) -> Words:
     if record.teacher and not record.teacher["proof"]["ok"]:
         sys.exit(f"the teacher was not held: {record.teacher['proof']['line']}")
@@ -102,28 +106,6 @@ def _outcome(record: RunRecord) -> Words:
     }
 
 
-def _kept(kind: str, number: int, make: Callable[[int, Path], Words], known: list[Words]) -> Words:
-    """Give a result that is known, or make it and keep it."""
-    there = next((one for one in known if (one["kind"], one["number"]) == (kind, number)), None)
-    if there is not None:
-        return there
-    with tempfile.TemporaryDirectory() as folder:
-        found = {"kind": kind, "number": number, **make(number, Path(folder))}
-    with KEPT.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(found) + "\n")
-    print(
-        kind,
-        number,
-        {
-            arm: (words["accuracy"], round(words["seconds"], 1))
-            for arm, words in found.items()
-            if isinstance(words, dict)
-        },
-        flush=True,
-    )
-    return found
-
-
 def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description="Distillation on TrashNet.")
@@ -131,12 +113,9 @@ def main() -> None:
     resume = parser.parse_args().resume
     if not SHARED.is_dir():
         sys.exit(f"{SHARED} is not here: this study needs its pictures and weights")
-    KEPT.parent.mkdir(exist_ok=True)
-    if not resume:
-        KEPT.unlink(missing_ok=True)
-    known = [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
-    timed = [_kept("speed", turn, speed, known) for turn in TURNS]
-    tried = [_kept("worth", seed, worth, known) for seed in SEEDS]
+    kept = Kept(KEPT, resume=resume)
+    timed = [kept.get({"kind": "speed", "number": turn}, partial(_alone, speed, turn)) for turn in TURNS]
+    tried = [kept.get({"kind": "worth", "number": seed}, partial(_alone, worth, seed)) for seed in SEEDS]
     every = {arm: [one[arm] for one in tried] for arm in ("teacher", "alone", "taught")}
     whole, size = (every[arm][0]["parameters"] for arm in ("teacher", "alone"))
     gained = [

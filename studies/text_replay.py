@@ -11,10 +11,12 @@ the result the one that has learned the masked words in the study of BANKING77.
 
 import argparse
 import csv
+import functools
 import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, median, stdev
 from time import perf_counter
@@ -22,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from small_bert import make_bert
 from tables import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +36,7 @@ WANTED = {10: 7, 30: 18}
 RUN_OF_THE_TRAINER = 3
 LEARNED = ROOT / "runs/banking77/split 0/pretraining"
 SEEDS = range(3)
-WAYS = ("trainer", "trainer, still", "frostline")
+SIZES = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
 BATCH_SIZE, RATE, LONGEST = 32, 1e-3, 128
 HEADER = ("epochs", "Hugging Face Trainer", "frostline", "times as fast", "must be")
 
@@ -52,11 +55,7 @@ def main() -> None:
     network = asked.network or (learned() if asked.result else made(RUNS / "bert"))
     if asked.one:
         way, epochs = asked.one
-        if way == "frostline":
-            found = of_frostline(network, int(epochs), seed=asked.seed)
-        else:
-            found = of_the_trainer(network, int(epochs), seed=asked.seed, still=way.endswith("still"))
-        print(json.dumps(found))
+        print(json.dumps(WAYS[way](network, int(epochs), seed=asked.seed)))
         return
     if asked.result:
         compare(network)
@@ -114,29 +113,10 @@ def split() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
 
 def made(folder: Path) -> Path:
     """Make a small network with random weights, and a tokenizer of the words of the training texts."""
-    if not (folder / "config.json").is_file():
-        import torch
-        from tokenizers import BertWordPieceTokenizer
-        from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
-
-        folder.mkdir(parents=True, exist_ok=True)
-        words = BertWordPieceTokenizer(lowercase=True)
-        words.train_from_iterator([row["text"] for row in split()[0]], vocab_size=4000, show_progress=False)
-        listed = sorted(words.get_vocab().items(), key=lambda word: word[1])
-        (folder / "vocab.txt").write_text("\n".join(word for word, _ in listed), encoding="utf-8")
-        torch.manual_seed(0)
-        config = BertConfig(
-            vocab_size=len(listed),
-            hidden_size=256,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            intermediate_size=1024,
-            max_position_embeddings=LONGEST,
-        )
-        tokenizer: Any = AutoTokenizer.from_pretrained  # it knows the kind by the configuration
-        BertForMaskedLM(config).save_pretrained(folder)
-        tokenizer(folder, model_max_length=LONGEST).save_pretrained(folder)
-    return folder
+    if (folder / "config.json").is_file():
+        return folder
+    texts = [row["text"] for row in split()[0]]
+    return make_bert(folder, texts, sizes=SIZES, words=4000, longest=LONGEST, seed=0)
 
 
 def _measured(network: Path, way: str, epochs: int, *, seed: int = 0) -> dict[str, Any]:
@@ -250,6 +230,13 @@ def of_frostline(network: Path, epochs: int, *, seed: int) -> dict[str, Any]:
         record = finetune(recipe, out=folder / "run")
         last = record.epochs[-1]
         return {"seconds": perf_counter() - begun, "val": {"loss": last.val_loss, **last.metrics}}
+
+
+WAYS: dict[str, Callable[..., dict[str, Any]]] = {
+    "trainer": of_the_trainer,
+    "trainer, still": functools.partial(of_the_trainer, still=True),
+    "frostline": of_frostline,
+}
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from frostline.replaying.replayer import Replayer
 from frostline.replaying.samples.feed import Feed, Forward
 from frostline.replaying.samples.reading import as_read
 from frostline.replaying.samples.sameness import Sameness
-from frostline.replaying.samples.trying import Fresh, item_bytes, steady_samples
+from frostline.replaying.samples.trying import Fresh, item_bytes, spread, steady_samples
 from frostline.replaying.samples.views import Views
 from frostline.replaying.slots import listed
 from frostline.replaying.store import Store
@@ -78,7 +78,7 @@ class Attaching:
             Refusal: replay would not be exact.
         """
         feed = self._feed()
-        samples, _ = steady_samples(feed, _spread(len(feed.dataset), PROBED))
+        samples, _ = steady_samples(feed, spread(len(feed.dataset), PROBED))
         return self._replayer(feed, samples).survey
 
     def attached(self, *, show: Callable[[int, int], None] | None, say: Callable[[str], None]) -> ReplayLoader:
@@ -117,7 +117,7 @@ class Attaching:
         """
         feed = self._feed()
         sameness = Sameness(feed)
-        entries = _spread(len(feed.dataset), PROBED)
+        entries = spread(len(feed.dataset), PROBED)
         samples, sample_seconds = steady_samples(feed, entries)
         sameness.settle()
         sameness.know(entries, list(samples))
@@ -287,11 +287,6 @@ def _folder(named: Path | str | None) -> Path | None:
         if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
             raise Refusal(f"store {str(named)[:40]!r}: no folder can have that name ({error.args[-1]})") from None
     return folder
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """Choose numbers that lie apart: neighbours are often alike."""
-    return [place * (count - 1) // (wanted - 1) for place in range(wanted)]
 
 
 def _drawn(loader: DataLoader[Any]) -> int:

@@ -25,6 +25,7 @@ from frostline.replaying.refusal import Refusal
 from frostline.replaying.samples.feed import Feed, as_before
 from frostline.replaying.samples.gathering import UNLIKE, Batch, Polite, Together, Watched, forms_of
 from frostline.replaying.samples.sample import left_out, packed, same_items
+from frostline.replaying.samples.trying import spread
 from frostline.replaying.slots import Slot
 from frostline.replaying.store import Store
 from frostline.replaying.store.columns import Column, DamagedError
@@ -175,13 +176,13 @@ class Prefix:
             whole = [[*some, *[some[0]] * (shard_rows - len(some))] for some in entries]
             batches = self._reading(whole, workers=min(self.loader.num_workers, len(shards)))
             for shard, some, read, batch in zip(shards, entries, whole, batches, strict=True):
-                kinds = [target for target in targets if shard in wanted[target.key]]
-                self._write(shard, batch, read, kinds, count=len(some))
+                missing = [target for target in targets if shard in wanted[target.key]]
+                self._write(shard, batch, read, missing, count=len(some))
                 done += len(some)
                 self.recorded += len(some)
                 if show is not None:
                     show(done, total)
-        if any(self._ways.known):
+        if self._ways.were_asked:
             self._try_alone()
 
     def _entries(self, shard: int, shard_rows: int) -> range:
@@ -189,10 +190,10 @@ class Prefix:
 
     def _try_alone(self) -> None:
         """Compute a few samples each in the company of itself alone: what is found of all of a batch, found of one."""
-        last = len(self.feed.dataset) - 1
-        for entry in sorted({place * last // (_ALONE - 1) for place in range(_ALONE)}):
+        frontiers = {name: one.frontier for name, one in self.stored.items()}
+        for entry in dict.fromkeys(spread(len(self.feed.dataset), _ALONE)):
             pair = [entry, entry]
-            self._compute(self._together_of(pair), pair, {name: one.frontier for name, one in self.stored.items()})
+            self._compute(self._together_of(pair), pair, frontiers)
 
     def _reading(self, batches: Iterable[list[int]], *, workers: int, stay: bool = False) -> DataLoader[Any]:
         """Make a loader that reads samples by their numbers, in so many processes of the user's kind."""

@@ -27,7 +27,12 @@ TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 5e-2, tor
 class Ways:
     """The ways that batches went so far, each with the samples of the first batch that did."""
 
-    known: dict[Answers, tuple[int, ...]] = field(default_factory=dict)
+    _known: dict[Answers, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def were_asked(self) -> bool:
+        """Whether the network's code asks batches anything."""
+        return any(self._known)
 
     def settle(
         self, answers: Answers, rows: Rows, entries: Sequence[int], *, compute: Callable[[Sequence[int]], Rows]
@@ -43,16 +48,16 @@ class Ways:
         Raises:
             Refusal: other values came out of it.
         """
-        if any(_agree(answers, other) for other in self.known):
+        if any(_agree(answers, other) for other in self._known):
             return
-        if self.known:
-            others = next(iter(self.known.values()))
+        if self._known:
+            others = next(iter(self._known.values()))
             theirs = compute(others)
             # By halves, which take no more memory than a batch: what one sample decides, one of them has.
             for mine, other in zip(_halves(len(entries)), _halves(len(others)), strict=True):
                 together = compute([*entries[mine], *others[other]])
                 _compare(_rows(rows, mine), _rows(theirs, other), together)
-        self.known[answers] = tuple(entries)
+        self._known[answers] = tuple(entries)
 
 
 def _agree(one: Answers, other: Answers) -> bool:

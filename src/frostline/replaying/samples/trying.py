@@ -49,6 +49,11 @@ class Fresh(Sequence[Any]):
         return tree_map(own, self._samples[place])
 
 
+def spread(count: int, wanted: int) -> list[int]:
+    """Choose so many of the numbers below a count, that lie apart: neighbours are often alike."""
+    return [place * (count - 1) // (wanted - 1) for place in range(wanted)]
+
+
 def steady_samples(feed: Feed, entries: Sequence[int]) -> tuple[Fresh, float]:
     """Read some samples twice: they must be the same.
 
