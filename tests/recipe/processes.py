@@ -121,5 +121,5 @@ def _work(number: int, count: int, folder: str, recipes: Sequence[tuple[str, str
         found.append({"error": error, "programs": programs.ran, **(ended[0] if ended else {})})
     (Path(folder) / f"found {number}.json").write_text(json.dumps(found))
     distributed.barrier()
-    # Of torch's threads one in twenty aborts while the interpreter ends; all is written.
+    # All is written; a thread of Gloo's that lays down a tensor while the interpreter ends would abort the process.
     os._exit(0)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from frostline.processes import is_main, is_one_of_several, take_leave
+from frostline.processes import is_main, is_one_of_several
 
 RECIPE = typer.Argument(
     metavar="RECIPE", help="A recipe file, or the name of one in the library (frostline recipe list)."
@@ -85,7 +85,6 @@ def run(
             left = out if (out / RECIPE_FILE).exists() else out / PRETRAINING
             show.warn([f"the run failed; what it left is in {left}, and its page is {left / 'report.html'}"])
         raise
-    take_leave()
     if not is_main():
         return
     if as_json:

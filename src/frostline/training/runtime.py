@@ -1,5 +1,6 @@
 """Devices, precision and processes: the only file that knows Accelerate."""
 
+import atexit
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -56,7 +57,8 @@ class Runtime:
             )
         keep_freed_memory()
         # Accelerate keeps its state for the whole process, and a second run may want another precision or device.
-        AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+        met = torch.distributed.is_initialized()
+        AcceleratorState._reset_state(reset_partial_state=not met)
         GradientState._reset_state()
         # Accelerate takes processes without a GPU for one another's strangers unless it is told that this is meant.
         without = device == "cpu" or (is_one_of_several() and not has_gpu)
@@ -67,6 +69,8 @@ class Runtime:
         finally:
             if launched is not None:
                 os.environ["ACCELERATE_USE_FSDP"] = launched
+        if torch.distributed.is_initialized() and not met:
+            atexit.register(_take_leave)
         self.shards = self.count > 1 and (shards or str(launched).lower() == "true")
         set_seed(seed)
 
@@ -245,3 +249,13 @@ class Runtime:
         first = next(one for one in self.gathered(error) if one is not None)
         first.in_every_process = True
         raise first
+
+
+def _take_leave() -> None:
+    """Part from the other processes as this one ends.
+
+    Gloo's threads end with their group. One that is left, and lays down a tensor while the interpreter ends, aborts the
+    process. NCCL has none that do; told to part, it waits for processes that may be gone.
+    """
+    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
+        torch.distributed.destroy_process_group()
