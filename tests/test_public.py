@@ -30,6 +30,9 @@ SURFACE = {
     "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe Schedule Technique "
     "assemble check_free dump_recipe expanded finetune library_names library_text load_recipe masked_recipe "
     "masked_starter stage_names starter text_starter verify_recipe verify_run",
+    "frostline.record": "CARD_FILE CHECKPOINTS Claim EpochRecord Evaluation Json Mistake PRETRAINING PROOF_FILE PhaseRecord "
+    "Proof RECIPE_FILE RECORD_FILE RunRecord Skipped StageOutline StageRow Status TOKENIZER read_record write_atomically "
+    "write_json",
     "frostline.report": "REPORT_FILE render write_report",
     "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
     "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor guesses "

@@ -1,0 +1,53 @@
+"""What runs leave behind, as plain data: JSON in and out; without torch."""
+
+from frostline.record.files import (
+    CARD_FILE,
+    CHECKPOINTS,
+    PRETRAINING,
+    PROOF_FILE,
+    RECIPE_FILE,
+    RECORD_FILE,
+    TOKENIZER,
+    Json,
+    write_atomically,
+    write_json,
+)
+from frostline.record.run import (
+    Claim,
+    EpochRecord,
+    Evaluation,
+    Mistake,
+    PhaseRecord,
+    Proof,
+    RunRecord,
+    Skipped,
+    StageOutline,
+    StageRow,
+    Status,
+    read_record,
+)
+
+__all__ = [
+    "CARD_FILE",
+    "CHECKPOINTS",
+    "PRETRAINING",
+    "PROOF_FILE",
+    "RECIPE_FILE",
+    "RECORD_FILE",
+    "TOKENIZER",
+    "Claim",
+    "EpochRecord",
+    "Evaluation",
+    "Json",
+    "Mistake",
+    "PhaseRecord",
+    "Proof",
+    "RunRecord",
+    "Skipped",
+    "StageOutline",
+    "StageRow",
+    "Status",
+    "read_record",
+    "write_atomically",
+    "write_json",
+]
