@@ -232,3 +232,14 @@ def test_pictures_that_only_begin_and_end_alike_are_no_copies(tmp_path: Path) ->
     gathered = gather(asked(tmp_path))
     assert len(set(gathered.parts.train.ends)) == 1
     assert not any("copies" in note for note in gathered.notes)
+
+
+def test_a_seed_of_the_samples_stands_whatever_else_is_drawn(tmp_path: Path) -> None:
+    data = {"train": str(write_pictures(tmp_path / "photos", count=10)), "val": 0.3, "test": 0.2, "per_class": 4}
+
+    def drawn(*changes: str) -> list[list[str]]:
+        parts = gather(tiny_recipe(tmp_path, *changes, data=data)).parts
+        return [[str(path) for path in samples.paths] for samples in parts.by_name().values()]
+
+    assert drawn("seed=1", "data.seed=0") == drawn("seed=2", "data.seed=0") == drawn("seed=0")
+    assert drawn("seed=1") != drawn("seed=0")

@@ -223,7 +223,7 @@ def mend_norms(
         f"{len(unfilled)} BatchNorm layers have no statistics (mean 0, variance 1 everywhere, such as {unfilled[0]})"
     )
     if recipe.norm == "refill":
-        some = samples.take(np.random.default_rng(recipe.seed).permutation(len(samples))[:REFILL_IMAGES])
+        some = samples.take(np.random.default_rng(recipe.data_seed).permutation(len(samples))[:REFILL_IMAGES])
         refill(model, task.inputs(some))
         return [f"{count}: filled from {len(some)} training {some.what}s, what the network computes stays the same"]
     trained = {module.name for plan in plans for module in plan.modules if not module.evaluates}

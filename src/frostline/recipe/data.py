@@ -37,7 +37,7 @@ def gather(recipe: Recipe, *, train: Samples | None = None) -> Gathered:
     """
     asked = recipe.data
     if train is None:
-        train = _builtin(asked.train, seed=recipe.seed) or _read(recipe, asked.train, part="train")
+        train = _builtin(asked.train, seed=recipe.data_seed) or _read(recipe, asked.train, part="train")
     read = {"train": train}
     for part, place in _judged_on(recipe).items():
         read[part] = _read(recipe, place, part=part, classes=read["train"].classes)
@@ -50,7 +50,7 @@ def gather(recipe: Recipe, *, train: Samples | None = None) -> Gathered:
         val=kept.get("val", asked.val if isinstance(asked.val, float) else None),
         test=kept.get("test", asked.test),
         per_class=asked.per_class,
-        seed=recipe.seed,
+        seed=recipe.data_seed,
     )
     _check_overlap(parts)
     notes = [*(note for samples in read.values() for note in samples.notes), *_copies(parts)]

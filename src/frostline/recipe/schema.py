@@ -94,6 +94,9 @@ class Data(Strict):
     workers: Annotated[int, Field(ge=0)] = Field(
         default=0, description="of images: processes that read them, such as 4; 0: this one"
     )
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] | None = Field(
+        default=None, description="of what is split, chosen and drawn of the samples; null: the recipe's"
+    )
 
 
 class Model(Strict):
@@ -434,6 +437,11 @@ class Recipe(Strict):
     def validates(self) -> bool:
         """Whether there is a validation set."""
         return self.data.val is not None
+
+    @property
+    def data_seed(self) -> int:
+        """The seed of the samples: runs that share it train on the same, whatever else their seeds draw."""
+        return self.seed if self.data.seed is None else self.data.seed
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

@@ -80,7 +80,7 @@ def with_teacher(task: Task, recipe: Recipe, train: Samples) -> tuple[Task, list
 def _of_split(run: "Trained", recipe: Recipe) -> Iterator[str]:
     """Say where a teacher may have learned from what its student is judged on."""
     here, there = (
-        (one.data.train, one.data.val, one.data.test, one.data.per_class, one.seed) for one in (recipe, run.recipe)
+        (one.data.train, one.data.val, one.data.test, one.data.per_class, one.data_seed) for one in (recipe, run.recipe)
     )
     if Path(here[0]).absolute() == Path(there[0]).absolute() and here != there:
         yield "it learned from another split of the same samples, and may know those that its student is judged on"
