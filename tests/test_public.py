@@ -8,6 +8,7 @@ import frostline
 
 SURFACE = {
     "frostline": "adapt finetune freeze load_recipe merge_adapters outline param_groups replay unfreeze verify",
+    "frostline.ablation": "Arm Question ablate values_of",
     "frostline.backbones": "Backbone Channels Elsewhere InputSpec Kind Spec TextSpec Tokens build classifier_name "
     "code_digest elsewhere head_of kept_digest load_huggingface load_weights read_weights refill save_huggingface "
     "saved_tokenizer unfilled_norms",
@@ -27,13 +28,14 @@ SURFACE = {
     "frostline.optimization": "DISCRIMINATIVE OptimizerName RateSchedule ScheduleName by_depth by_stage carry_state "
     "make_optimizer make_schedule param_groups stage_rates",
     "frostline.prepare": "Glyphs render_glyphs",
-    "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe Schedule Technique "
-    "assemble check_free dump_recipe expanded finetune library_names library_text load_recipe masked_recipe "
-    "masked_starter stage_names starter text_starter verify_recipe verify_run",
-    "frostline.record": "CARD_FILE CHECKPOINTS Claim EpochRecord Evaluation Json Mistake PRETRAINING PROOF_FILE PhaseRecord "
-    "Proof RECIPE_FILE RECORD_FILE RunRecord Skipped StageOutline StageRow Status TOKENIZER read_record write_atomically "
-    "write_json",
-    "frostline.report": "REPORT_FILE render write_report",
+    "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe Schedule Technique assemble check_free "
+    "dump_recipe expanded finetune library_names library_text load_recipe masked_recipe "
+    "masked_starter stage_names starter text_starter varied verify_recipe verify_run",
+    "frostline.record": "ABLATION_FILE AblationRecord ArmRecord CARD_FILE CHECKPOINTS Claim EpochRecord Evaluation "
+    "Json Mistake PRETRAINING PROOF_FILE PhaseRecord PlannedRun Proof RECIPE_FILE RECORD_FILE RUNS "
+    "RunRecord Skipped StageOutline StageRow Status TOKENIZER read_ablation read_record "
+    "write_atomically write_json",
+    "frostline.report": "Arms REPORT_FILE arms_of render write_report",
     "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
     "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor guesses "
     "is_of_adapter is_weight_layer outline parents_of parse parse_call pick role_of tied_at_first undisturbed",

@@ -23,6 +23,7 @@ COMMANDS = (
     "demo",
     "outline",
     "train",
+    "ablate",
     "verify",
     "evaluate",
     "predict",

@@ -1,5 +1,6 @@
 """Samples know their pictures by place and by name, and a split adds up."""
 
+import pickle
 import re
 
 import numpy as np
@@ -170,3 +171,12 @@ def test_a_picture_that_cannot_be_opened_is_named(tmp_path):
     with pytest.raises(DataError, match="cannot be read") as caught:
         samples.open(0)
     assert str(caught.value).startswith(f"picture {path}: it cannot be read (no kind of picture is like it). mend it")
+
+
+def test_what_was_derived_of_samples_is_no_part_of_them() -> None:
+    """Whoever is known by its parts, as the data of a replayed prefix is, is the same before and after."""
+    samples = Samples(source="here", classes=("a", "b"), labels=np.arange(2), pixels=np.zeros((2, 3, 3), np.float32))
+    before = pickle.dumps(samples)
+    assert (len(samples.digest), samples.ends) == (64, ())
+    assert pickle.dumps(samples) == before
+    assert pickle.loads(before).digest == samples.digest

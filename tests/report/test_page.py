@@ -20,7 +20,7 @@ SECTIONS = ["frost", "curves", "confusion", "mistakes", "proof", "recipe", "cost
 
 
 def test_the_public_names() -> None:
-    assert frostline.report.__all__ == ["REPORT_FILE", "render", "write_report"]
+    assert frostline.report.__all__ == ["REPORT_FILE", "Arms", "arms_of", "render", "write_report"]
 
 
 @EVERY

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -63,6 +64,10 @@ class Samples:
         if self.paths:
             return str(self.paths[index])
         return f"{self.source}[{index if self.stored is None else self.stored.rows[index]}]"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep what the samples are, and nothing that was derived of it: known by this they stay, whoever asked."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def digest(self) -> str:

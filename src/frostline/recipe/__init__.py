@@ -6,7 +6,7 @@ Importing it imports no torch; what runs a recipe does, when it is first used.
 from typing import TYPE_CHECKING, Any
 
 from frostline.recipe.library import library_names, library_text, masked_starter, starter, text_starter
-from frostline.recipe.load import dump_recipe, load_recipe
+from frostline.recipe.load import dump_recipe, load_recipe, varied
 from frostline.recipe.masked import masked_recipe
 from frostline.recipe.schema import Data, Model, Normalize, Phase, Recipe, Technique
 from frostline.recipe.stepping import Optimizer, Schedule
@@ -51,6 +51,7 @@ __all__ = [
     "stage_names",
     "starter",
     "text_starter",
+    "varied",
     "verify_recipe",
     "verify_run",
 ]

@@ -49,13 +49,38 @@ def load_recipe(path_or_name: str | Path, *, overrides: Sequence[str] = ()) -> R
         start = "`frostline recipe new FOLDER` writes one to start from"
         raise RecipeError(path_or_name, mistakes=_lines(source.mistakes or [Mistake(TOP, "", f"{what}; {start}")]))
     override(source, overrides)
+    return _located(_validated(source, asked=path_or_name), source, folder)
+
+
+def varied(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """Give a recipe with some of its values replaced; what it did not say itself it still does not say.
+
+    Args:
+        recipe: any.
+        changes: items `dotted.key=value`, as overrides are; a technique takes the place of the phases. Their paths are
+            relative to the current directory.
+
+    Raises:
+        RecipeError: mistakes in what came of it; all of them.
+
+    >>> varied(load_recipe("digits"), ["phases.0.lr=0.5"]).phases[0].lr
+    0.5
+    """
+    source = Source(content=recipe.model_dump(mode="json", exclude_unset=True))
+    if any(change.strip().startswith("technique") for change in changes):
+        source.content.pop("phases", None)
+    override(source, changes)
+    return _located(_validated(source, asked="the recipe with " + ", ".join(changes)), source, None)
+
+
+def _validated(source: Source, *, asked: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(source.content)
     except ValidationError as error:
         source.mistakes.extend(explain(error, source))
     if source.mistakes:
-        raise RecipeError(path_or_name, mistakes=_lines(source.mistakes))
-    return _located(recipe, source, folder)
+        raise RecipeError(asked, mistakes=_lines(source.mistakes))
+    return recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -2,7 +2,7 @@
 
 from frostline.errors import UserError
 from frostline.recipe.schema import Recipe
-from frostline.training import Runtime
+from frostline.training import ReplaySettings, Runtime
 
 
 def runtime_of(recipe: Recipe) -> Runtime:
@@ -16,3 +16,9 @@ def runtime_of(recipe: Recipe) -> Runtime:
         cast = UserError("amp: O2", found="sharded weights, which are not cast for a whole phase", do="write `amp: O1`")
         runtime.agree(cast)
     return runtime
+
+
+def replay_settings(recipe: Recipe) -> ReplaySettings | None:
+    """Say where what is frozen is stored, and how; None: it is computed in every epoch."""
+    asked = recipe.replay
+    return ReplaySettings(dir=asked.dir, budget=asked.budget, dtype=asked.dtype) if asked.use == "auto" else None

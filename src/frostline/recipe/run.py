@@ -19,7 +19,7 @@ from frostline.recipe.folder import forget_life_before, found, write_recipe
 from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.journal import Journal
 from frostline.recipe.load import load_recipe
-from frostline.recipe.machine import runtime_of
+from frostline.recipe.machine import replay_settings, runtime_of
 from frostline.recipe.pretraining import OURS, OURS_OF_WORDS, Pretraining, plan_pretraining
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
@@ -49,7 +49,6 @@ from frostline.training import (
     PhaseSettings,
     PhaseState,
     Replays,
-    ReplaySettings,
     Runtime,
     Silent,
     Snapshot,
@@ -155,7 +154,7 @@ def _finetune(
     show = show if show is not None and runtime.is_main else Silent()
     runtime.seed_apart(asked.seed)
     try:
-        settings = _replay_settings(assembly.recipe)
+        settings = replay_settings(assembly.recipe)
         with taught(assembly.task, runtime=runtime, stores=settings, show=show, notes=journal.teacher) as task:
             _train(
                 journal,
@@ -232,7 +231,7 @@ def _train(
         journal.digests["beside"] = digests(model, beside_held(assembly))
     with journal.timed("looking for what can be replayed"):
         replays = Replays(
-            _replay_settings(recipe),
+            replay_settings(recipe),
             model=model,
             plans=assembly.plans,
             task=task,
@@ -368,11 +367,6 @@ def _phase_record(assembly: Assembly, index: int, result: PhaseResult) -> PhaseR
         stopped_early=result.stopped_early,
         replay=result.replay,
     )
-
-
-def _replay_settings(recipe: Recipe) -> ReplaySettings | None:
-    asked = recipe.replay
-    return ReplaySettings(dir=asked.dir, budget=asked.budget, dtype=asked.dtype) if asked.use == "auto" else None
 
 
 def _unproven(proof: Proof | None, recipe: Recipe) -> RunFailure | None:

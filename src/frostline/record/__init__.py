@@ -1,5 +1,6 @@
 """What runs leave behind, as plain data: JSON in and out; without torch."""
 
+from frostline.record.ablation import ABLATION_FILE, RUNS, AblationRecord, ArmRecord, PlannedRun, read_ablation
 from frostline.record.files import (
     CARD_FILE,
     CHECKPOINTS,
@@ -28,25 +29,31 @@ from frostline.record.run import (
 )
 
 __all__ = [
+    "ABLATION_FILE",
     "CARD_FILE",
     "CHECKPOINTS",
     "PRETRAINING",
     "PROOF_FILE",
     "RECIPE_FILE",
     "RECORD_FILE",
+    "RUNS",
     "TOKENIZER",
+    "AblationRecord",
+    "ArmRecord",
     "Claim",
     "EpochRecord",
     "Evaluation",
     "Json",
     "Mistake",
     "PhaseRecord",
+    "PlannedRun",
     "Proof",
     "RunRecord",
     "Skipped",
     "StageOutline",
     "StageRow",
     "Status",
+    "read_ablation",
     "read_record",
     "write_atomically",
     "write_json",

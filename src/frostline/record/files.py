@@ -4,8 +4,11 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from frostline.errors import RunError
+
+T = TypeVar("T")
 Json = dict[str, Any]
 
 RECORD_FILE = "record.json"
@@ -49,3 +52,26 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(path)  # a full disk does not say of which file
         raise
+
+
+def read_json(path: Path, kind: type[T], *, asked: str, do: str) -> T:
+    """Read a JSON file as a dataclass that its content must fit.
+
+    Args:
+        path: the file; it exists.
+        kind: the dataclass.
+        asked: for the error, whose file it is.
+        do: for the error, what a person can do about it.
+
+    Raises:
+        RunError: it does not fit.
+    """
+    # Here and not at the top: whoever only freezes and verifies needs nothing but torch.
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise RunError(asked, found=f"{path.name} cannot be read: {where}: {first['msg']}", do=do) from None

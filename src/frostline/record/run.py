@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from frostline.errors import RunError
-from frostline.record.files import RECIPE_FILE, RECORD_FILE, Json
+from frostline.record.files import RECIPE_FILE, RECORD_FILE, Json, read_json
 
 Status = Literal["holds", "fails", "not applicable"]
 
@@ -216,14 +216,4 @@ def read_record(run: Path) -> RunRecord:
             found=f"no {RECORD_FILE} there" if run.is_dir() else "no such folder",
             do="name the folder that `frostline train … --out DIR` wrote",
         )
-    # Here and not at the top: whoever only freezes and verifies needs nothing but torch.
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(RunRecord).validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise RunError(
-            f"run {run}", found=f"{path.name} cannot be read: {where}: {first['msg']}", do="run the training again"
-        ) from None
+    return read_json(path, RunRecord, asked=f"run {run}", do="run the training again")

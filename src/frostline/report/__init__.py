@@ -1,5 +1,6 @@
-"""One self-contained HTML page about a run, drawn from its record alone."""
+"""Self-contained HTML pages about runs, drawn from their records alone, and what many runs came to."""
 
+from frostline.report.arms import Arms, arms_of
 from frostline.report.page import REPORT_FILE, render, write_report
 
-__all__ = ["REPORT_FILE", "render", "write_report"]
+__all__ = ["REPORT_FILE", "Arms", "arms_of", "render", "write_report"]

@@ -1,0 +1,148 @@
+"""The record of an ablation while its runs are made: what is planned, what is there already, and what came of it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from frostline.ablation.question import Question
+from frostline.errors import RunError
+from frostline.recipe import Recipe
+from frostline.record import ABLATION_FILE, AblationRecord, ArmRecord, Json, PlannedRun, read_ablation, write_json
+from frostline.training import machine, versions
+
+
+@dataclass(kw_only=True)
+class Book:
+    """The record of an ablation while its runs are made.
+
+    Attributes:
+        folder: where it is.
+        recipe: what all runs have in common, as plain data.
+        arms: what is compared, those of earlier questions first.
+        runs: of all of them.
+        recipes: of the runs that this question needs, by their names.
+        recording: what was said of the pass that was made for all.
+        seconds: by part.
+    """
+
+    folder: Path
+    recipe: Json
+    arms: list[ArmRecord]
+    runs: list[PlannedRun]
+    recipes: dict[str, Recipe]
+    started: str
+    recording: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def opened(cls, question: Question, folder: Path) -> "Book":
+        """Plan the runs of a question, and see which are made already.
+
+        Raises:
+            RunError: something else is in the folder, or an ablation of another recipe.
+        """
+        recipe = question.recipe.model_dump(mode="json")
+        before = _before(folder, recipe)
+        book = cls(
+            folder=folder,
+            recipe=recipe,
+            arms=[] if before is None else list(before.arms),
+            runs=[] if before is None else list(before.runs),
+            recipes={},
+            started=datetime.now(UTC).isoformat(timespec="seconds") if before is None else before.started,
+            recording=() if before is None else before.recording,
+            seconds={} if before is None else dict(before.seconds),
+        )
+        book._add(question)
+        return book
+
+    def _add(self, question: Question) -> None:
+        known = {arm.name: arm for arm in self.arms}
+        for arm in question.arms:
+            written = ArmRecord(name=arm.name, changes=arm.changes, is_baseline=arm.is_baseline)
+            if known.setdefault(arm.name, written).changes != arm.changes:
+                raise RunError(
+                    f"ablation {self.folder}",
+                    found=f"{arm.name} is there and changes something else ({', '.join(known[arm.name].changes)})",
+                    do="choose another folder with --out",
+                )
+        self.arms = list(known.values())
+        planned = {run.name: run for run in self.runs}
+        # Seed after seed, so that what is there at any moment compares all arms.
+        for seed in question.seeds:
+            for arm in question.arms:
+                name = question.name_of(arm, seed)
+                self.recipes[name] = question.recipe_of(arm, seed)
+                planned.setdefault(name, PlannedRun(name=name, arm=arm.name, seed=seed))
+        self.runs = list(planned.values())
+
+    @property
+    def missing(self) -> list[PlannedRun]:
+        """The runs that this question needs and that are not finished."""
+        return [run for run in self.runs if run.name in self.recipes and run.status != "finished"]
+
+    def put(self, run: PlannedRun) -> None:
+        """Note how a run ended, and write it down."""
+        self.runs = [run if one.name == run.name else one for one in self.runs]
+        self.write()
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Count the seconds of a block under a part's name."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - begun
+
+    def write(self) -> None:
+        """Write the record as it stands.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        record = AblationRecord(
+            name=self.folder.name,
+            recipe=self.recipe,
+            arms=tuple(self.arms),
+            runs=tuple(self.runs),
+            started=self.started,
+            recording=self.recording,
+            seconds=self.seconds,
+            versions=versions(),
+            machine=machine(),
+        )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / ABLATION_FILE, record.to_json())
+        except OSError as error:
+            raise RunError(
+                f"ablation {self.folder}", found=f"it cannot be written ({error.strerror})", do="choose another folder"
+            ) from None
+
+
+def _before(folder: Path, recipe: Json) -> AblationRecord | None:
+    """Give the record that is in a folder already; None: there is nothing.
+
+    Raises:
+        RunError: something else is there, or an ablation of another recipe.
+    """
+    if (folder / ABLATION_FILE).is_file():
+        before = read_ablation(folder)
+        changed = [key for key in recipe if before.recipe.get(key) != recipe[key]]
+        if changed:
+            raise RunError(
+                f"ablation {folder}",
+                found=f"one of another recipe is there: {', '.join(changed)} differ",
+                do="choose another folder with --out",
+            )
+        return before
+    # A kill may have left the record half written.
+    if folder.exists() and (
+        not folder.is_dir() or any(not path.name.startswith(f".{ABLATION_FILE}.") for path in folder.iterdir())
+    ):
+        raise RunError(f"ablation {folder}", found="something is there already", do="choose another folder with --out")
+    return None

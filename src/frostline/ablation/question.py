@@ -1,0 +1,206 @@
+"""The question of an ablation: a recipe, the arms that are compared, and the seeds that each of them is run with."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from frostline.errors import UserError, nearest
+from frostline.recipe import Recipe, expanded, varied
+from frostline.recipe.source import read
+from frostline.selection import HEAD
+
+# The depths that are no stages: nothing is frozen, and everything but the head.
+NOTHING, ALL = "none", "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One answer that is compared.
+
+    Attributes:
+        name: of it, and of the folders of its runs.
+        changes: what it changes in the recipe, as overrides.
+        is_baseline: whether it is the one that freezes nothing.
+    """
+
+    name: str
+    changes: tuple[str, ...] = ()
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What an ablation is to find out.
+
+    Attributes:
+        recipe: what all runs have in common.
+        arms: what is compared, each name once.
+        seeds: of each arm's runs. The samples are those of the recipe in all of them.
+    """
+
+    recipe: Recipe
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+
+    @classmethod
+    def asked(
+        cls,
+        recipe: Recipe,
+        *,
+        stage_names: Callable[[], Sequence[str]],
+        depths: Sequence[str] = (),
+        first: Sequence[int] = (),
+        techniques: Sequence[str] = (),
+        over: Mapping[str, Sequence[str]] | None = None,
+        seeds: int = 1,
+    ) -> "Question":
+        """Put a question together.
+
+        Depths and techniques stand beside each other, and whatever `over` names is tried with each of them.
+
+        Args:
+            recipe: what all runs have in common; what is asked about phases is asked about those of its technique.
+            stage_names: of its network, input first; asked for only where the question goes by them.
+            depths: stages through which the first phase freezes, `none`, `all` (everything but the head), or `all`
+                alone for every depth there is.
+            first: numbers of layers that the first phase freezes, from the input on.
+            techniques: in place of the phases.
+            over: keys of the recipe, and the values that each is tried with, in YAML.
+            seeds: how many; the recipe's and those behind it.
+
+        Raises:
+            UserError: nothing to compare, a depth that the network has not, or a value that the recipe does not take.
+        """
+        over = over or {}
+        if depths or first or any(key.startswith("phases") for key in over):
+            recipe = expanded(recipe, stage_names)
+        arms = [*_of_depths(depths, stage_names), *(_of_first(count) for count in first)]
+        if arms:
+            arms.insert(0, _frozen(NOTHING, is_baseline=True))
+        if techniques:
+            # With what freezes nothing in front, where nothing else stands for it.
+            names = techniques if arms else dict.fromkeys(["full", *techniques])
+            key = "technique" if recipe.technique is None else "technique.name"
+            alone = not arms
+            arms += [_of_technique(key, name, is_baseline=alone and name == "full") for name in names]
+        for key, values in over.items():
+            varieties = [_of_value(key, value) for value in values]
+            arms = [_both(arm, value) for arm, value in product(arms, varieties)] if arms else varieties
+        if not arms:
+            raise UserError(
+                "ablate",
+                found="nothing that the runs shall differ in",
+                do="say --depths all, --freeze-list 3,4, --techniques frozen,full or --over KEY=VALUE,VALUE",
+            )
+        question = cls(recipe=recipe, arms=_named_apart(arms), seeds=tuple(range(recipe.seed, recipe.seed + seeds)))
+        for arm in question.arms:
+            question.recipe_of(arm, recipe.seed)
+        return question
+
+    def recipe_of(self, arm: Arm, seed: int) -> Recipe:
+        """Give the recipe of one run.
+
+        Raises:
+            RecipeError: what the arm changes does not fit.
+        """
+        return varied(self.recipe, [f"data.seed={self.recipe.data_seed}", *arm.changes, f"seed={seed}"])
+
+    def name_of(self, arm: Arm, seed: int) -> str:
+        """Name one run: that with the recipe's seed as its arm, so that more seeds can be added."""
+        return arm.name if seed == self.recipe.seed else f"{arm.name}_seed_{seed}"
+
+
+def _of_depths(asked: Sequence[str], stage_names: Callable[[], Sequence[str]]) -> list[Arm]:
+    if not asked:
+        return []
+    # What is frozen through the last of them is everything but the head.
+    body = [name for name in stage_names() if name != HEAD]
+    known = [*body[:-1], ALL]
+    if list(asked) == [ALL]:
+        return [_frozen(name) for name in known]
+    strange = next((name for name in asked if name not in (*body, ALL, NOTHING)), None)
+    if strange is not None:
+        raise UserError(
+            f"depth {strange}",
+            found="no such stage below the head",
+            do=f"{nearest(strange, [NOTHING, *known])}; `frostline outline` lists the stages",
+        )
+    order = [*body, ALL]
+    return [_frozen(name) for name in sorted(set(asked) - {NOTHING}, key=order.index)]
+
+
+def _frozen(depth: str, *, is_baseline: bool = False) -> Arm:
+    words = depth if depth in (NOTHING, ALL) else f"{{through: {depth}}}"
+    named = f"through_{depth}" if depth not in (NOTHING, ALL) else depth
+    return Arm(name=f"freeze_{named}", changes=(f"phases.0.freeze={words}",), is_baseline=is_baseline)
+
+
+def _of_first(count: int) -> Arm:
+    return Arm(name=f"freeze_1_to_{count}", changes=(f"phases.0.freeze={{first: {count}}}",))
+
+
+def _of_technique(key: str, name: str, *, is_baseline: bool) -> Arm:
+    return Arm(name=f"technique_{name}", changes=(f"{key}={name}",), is_baseline=is_baseline)
+
+
+def _of_value(key: str, value: str) -> Arm:
+    return Arm(name=_as_name(f"{key.rpartition('.')[2]}_{value}"), changes=(f"{key}={value}",))
+
+
+def _both(one: Arm, other: Arm) -> Arm:
+    return Arm(name=f"{one.name}_{other.name}", changes=(*one.changes, *other.changes), is_baseline=one.is_baseline)
+
+
+def _as_name(text: str) -> str:
+    """Write a text so that any file system takes it as a name."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_.")[:80]
+
+
+def _named_apart(arms: Iterable[Arm]) -> tuple[Arm, ...]:
+    """Give every arm once, with a name that no other has."""
+    taken: dict[str, Arm] = {}
+    for arm in dict.fromkeys(arms):
+        name, count = arm.name, 1
+        while name in taken:
+            count += 1
+            name = f"{arm.name}_{count}"
+        taken[name] = Arm(name=name, changes=arm.changes, is_baseline=arm.is_baseline)
+    return tuple(taken.values())
+
+
+def values_of(text: str) -> tuple[str, tuple[str, ...]]:
+    """Read `KEY=VALUE,VALUE`: commas within brackets or quotes are part of a value.
+
+    Raises:
+        UserError: no key, or no values.
+
+    >>> values_of("phases.0.freeze=all,{through: stage2},{match: [a, b]}")
+    ('phases.0.freeze', ('all', '{through: stage2}', '{match: [a, b]}'))
+    """
+    key, equals, listed = text.partition("=")
+    source = read(f"[{listed}]")
+    if not equals or not key.strip() or source.mistakes or not source.content:
+        raise UserError(
+            f"--over {text}",
+            found=source.mistakes[0].what if source.mistakes else "no key and values",
+            do="write KEY=VALUE,VALUE, as in phases.0.lr=1e-3,3e-4",
+        )
+    return key.strip(), tuple(_parts(listed))
+
+
+def _parts(listed: str) -> Iterable[str]:
+    depth, quote, begun = 0, "", 0
+    for place, letter in enumerate(listed):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter in "[{":
+            depth += 1
+        elif letter in "]}":
+            depth -= 1
+        elif letter == "," and not depth:
+            yield listed[begun:place].strip()
+            begun = place + 1
+    yield listed[begun:].strip()

@@ -1,0 +1,221 @@
+"""What the arms of an ablation came to: from the records of their runs alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import mean, stdev
+
+from frostline.errors import RunError
+from frostline.record import RUNS, AblationRecord, ArmRecord, PlannedRun, RunRecord, read_record
+from frostline.report import numbers
+
+# Of the final metric: the epoch that first has so much of it is the one with which a run has converged.
+CONVERGED = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Some numbers of one kind, one for each run."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return mean(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Their standard deviation; None: there is one."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    def said(self, say: Callable[[float | None], str]) -> str:
+        """Say mean and standard deviation, or that there is nothing."""
+        if not self.values:
+            return numbers.NONE
+        return say(self.mean) + ("" if self.sd is None else f" ± {say(self.sd)}")
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm: what it is, and the records of its finished runs by seed.
+
+    Attributes:
+        arm: its name and changes.
+        runs: by seed.
+        failed: runs that came to nothing.
+        split: `test` or `validation`: what `score` is measured on.
+        metric: the name of what is compared.
+    """
+
+    arm: ArmRecord
+    runs: dict[int, RunRecord]
+    failed: tuple[PlannedRun, ...]
+    split: str
+    metric: str
+
+    def _spread(self, value: Callable[[RunRecord], float | None]) -> Spread:
+        found = (value(record) for record in self.runs.values())
+        return Spread(values=tuple(one for one in found if one is not None))
+
+    def score_of(self, record: RunRecord) -> float | None:
+        """Give the metric of one run: on the test samples, or of the best epoch on those of validation."""
+        if self.split == "validation":
+            epoch = next((one for one in record.epochs if one.epoch == record.best.get("epoch")), None)
+            return None if epoch is None else _measured(self.metric, epoch.metrics, epoch.val_loss)
+        test = next((one for one in record.evaluations if one.split == "test"), None)
+        return None if test is None else _measured(self.metric, test.metrics, test.loss)
+
+    @cached_property
+    def scores(self) -> Spread:
+        """The metric of every run."""
+        return self._spread(self.score_of)
+
+    @cached_property
+    def converged(self) -> Spread:
+        """The epoch that first had 90 % of the last one's validation metric; of a loss, nothing."""
+        return self._spread(lambda record: _converged(record, self.metric))
+
+    @cached_property
+    def gap(self) -> Spread:
+        """How much better the last epoch was on the samples that it trained on: the validation loss minus its own."""
+        return self._spread(_gap)
+
+    @cached_property
+    def seconds(self) -> Spread:
+        """What a run took."""
+        return self._spread(lambda record: record.seconds.get("total"))
+
+    @cached_property
+    def memory(self) -> Spread:
+        """Peak memory of the process, in MiB."""
+        return self._spread(lambda record: record.peak_rss_mb)
+
+    @property
+    def trained(self) -> str:
+        """The share of the parameters that the phase with the most trains."""
+        record = next(iter(self.runs.values()), None)
+        if record is None:
+            return numbers.NONE
+        return numbers.percent(record.parameters["trained"], record.parameters["total"])
+
+    def beside(self, other: "ArmResult") -> Spread:
+        """Give the differences of the metric from another arm's, seed by seed."""
+        pairs = [
+            (self.score_of(record), other.score_of(other.runs[seed]))
+            for seed, record in self.runs.items()
+            if seed in other.runs
+        ]
+        return Spread(values=tuple(ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None))
+
+
+@dataclass(frozen=True)
+class Arms:
+    """All arms of an ablation.
+
+    Attributes:
+        record: of the ablation.
+        results: in the order in which they were asked.
+    """
+
+    record: AblationRecord
+    results: tuple[ArmResult, ...]
+
+    @property
+    def baseline(self) -> ArmResult | None:
+        """The first of those that freeze nothing."""
+        return next((one for one in self.results if one.arm.is_baseline and one.runs), None)
+
+    @property
+    def best(self) -> ArmResult | None:
+        """The arm whose mean is best; None: no run is finished."""
+        some = [one for one in self.results if one.scores.values]
+        if not some:
+            return None
+        return (min if some[0].metric == "loss" else max)(some, key=lambda one: one.scores.mean)
+
+    def as_rows(self) -> tuple[list[str], list[list[str]]]:
+        """Give a table for people: its header, and a row for each arm."""
+        first = next((one for one in self.results), None)
+        what = "metric" if first is None else f"{first.split} {first.metric.replace('_', ' ')}"
+        say = numbers.loss if first is not None and first.metric == "loss" else numbers.share
+        header = ["arm", "trained", what, "minus the baseline", "converged at epoch", "gap in loss", "seconds a run"]
+        rows = []
+        for one in self.results:
+            apart = Spread(values=()) if self.baseline in (None, one) else one.beside(self.baseline)
+            rows.append(
+                [
+                    one.arm.name,
+                    one.trained,
+                    one.scores.said(say),
+                    apart.said(_signed),
+                    one.converged.said(_plain),
+                    one.gap.said(_signed),
+                    one.seconds.said(numbers.duration),
+                ]
+            )
+        return header, rows
+
+
+def arms_of(record: AblationRecord, folder: Path) -> Arms:
+    """Read what the runs of an ablation came to.
+
+    Args:
+        record: of the ablation.
+        folder: where it is.
+    """
+    records = {run.name: found for run in record.runs if (found := _finished(run, folder)) is not None}
+    metric = str(record.recipe.get("metric") or "accuracy")
+    judged = {one.split for found in records.values() for one in found.evaluations}
+    split = "test" if "test" in judged else "validation"
+    return Arms(
+        record,
+        tuple(
+            ArmResult(
+                arm,
+                {run.seed: records[run.name] for run in record.runs if run.arm == arm.name and run.name in records},
+                tuple(run for run in record.runs if run.arm == arm.name and run.status == "failed"),
+                split,
+                metric,
+            )
+            for arm in record.arms
+        ),
+    )
+
+
+def _finished(run: PlannedRun, folder: Path) -> RunRecord | None:
+    if run.status != "finished":
+        return None
+    try:
+        return read_record(folder / RUNS / run.name)
+    except RunError:
+        return None  # taken away since
+
+
+def _measured(metric: str, metrics: dict[str, float], loss: float | None) -> float | None:
+    return loss if metric == "loss" else metrics.get(metric)
+
+
+def _converged(record: RunRecord, metric: str) -> float | None:
+    values = [epoch.metrics.get(metric) for epoch in record.epochs]
+    if metric == "loss" or not values or values[-1] is None:
+        return None
+    last = values[-1]
+    return next(
+        (epoch.epoch for epoch, value in zip(record.epochs, values, strict=True) if (value or 0) >= CONVERGED * last),
+        None,
+    )
+
+
+def _gap(record: RunRecord) -> float | None:
+    last = record.epochs[-1] if record.epochs else None
+    return None if last is None or last.val_loss is None else last.val_loss - last.train_loss
+
+
+def _signed(value: float | None) -> str:
+    return numbers.NONE if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def _plain(value: float | None) -> str:
+    return numbers.NONE if value is None else f"{value:.0f}"

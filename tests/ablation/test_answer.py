@@ -1,0 +1,207 @@
+"""Ablations of a second: recorded once, killed, failing, several at once; what they leave is what single runs leave."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from frostline.ablation import Question, ablate
+from frostline.errors import RunError
+from frostline.recipe import Recipe, finetune
+from frostline.record import PlannedRun, read_ablation, read_record
+from frostline.report import arms_of
+from frostline.training import Silent
+from training.tiny import tiny_recipe, write_recipe
+
+pytestmark = pytest.mark.recipe
+
+STAGES = ("stem", "stage1", "head")
+DEPTHS = ["freeze_none", "freeze_through_stem", "freeze_all"]
+DATA = {"train": "photos", "val": 0.25, "test": 0.25, "size": 16}
+
+
+# As with a pretrained network: whatever the seed is, the weights are the same.
+LEARNED = """
+def begin(self):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.3)
+"""
+
+
+def recipe_of(folder: Path, *changes: str) -> Recipe:
+    return tiny_recipe(folder, *changes, network=LEARNED, data=DATA, replay={"dir": str(folder / "store")})
+
+
+def depths_of(recipe: Recipe, *, seeds: int = 1) -> Question:
+    return Question.asked(recipe, stage_names=lambda: STAGES, depths=["all"], seeds=seeds)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints/last.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    ours, theirs = weights(one), weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+class Told(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_one_pass_records_every_depth_and_each_run_is_as_it_would_be_alone(tmp_path: Path) -> None:
+    recipe, told = recipe_of(tmp_path), Told()
+    ended: list[tuple[str, int, int]] = []
+    record = ablate(
+        depths_of(recipe, seeds=2),
+        out=tmp_path / "a",
+        show=told,
+        tell=lambda run, done, count: ended.append((run.name, done, count)),
+    )
+    names = [*DEPTHS, *(f"{name}_seed_4" for name in DEPTHS)]
+    assert ended == [(name, place, 6) for place, name in enumerate(names, 1)]
+    assert [run.status for run in record.runs] == ["finished"] * 6
+    assert "recorded 12 samples" in " ".join(record.recording)
+    assert any("for later phases" in line for line in told.lines)
+    for run in record.runs:
+        lines = " ".join(read_record(tmp_path / "a/runs" / run.name).phases[0].replay)
+        assert run.arm == "freeze_none" or ("recorded already" in lines and "recorded 12" not in lines), lines
+    alone = recipe_of(tmp_path, "phases.0.freeze=all", "seed=4", "data.seed=3", "replay=off")
+    finetune(alone, out=tmp_path / "alone")
+    found = tmp_path / "a/runs/freeze_all_seed_4"
+    assert read_record(found).epochs[-1].val_loss == pytest.approx(
+        read_record(tmp_path / "alone").epochs[-1].val_loss, rel=1e-5
+    )
+
+
+def test_begun_again_it_makes_only_what_is_missing_and_takes_more_seeds(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    ablate(depths_of(recipe), out=tmp_path / "a")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a/runs").glob("*/record.json")}
+    ended: list[str] = []
+    record = ablate(depths_of(recipe, seeds=2), out=tmp_path / "a", tell=lambda run, *_: ended.append(run.name))
+    assert ended == [f"{name}_seed_4" for name in DEPTHS]
+    assert len(record.runs) == 6
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert ablate(depths_of(recipe), out=tmp_path / "a").runs == record.runs
+
+
+def test_another_recipe_is_another_ablation(tmp_path: Path) -> None:
+    ablate(depths_of(recipe_of(tmp_path)), out=tmp_path / "a")
+    with pytest.raises(RunError, match="one of another recipe is there: batch_size differ"):
+        ablate(depths_of(recipe_of(tmp_path, "batch_size=2")), out=tmp_path / "a")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    with pytest.raises(RunError, match="something is there already"):
+        ablate(depths_of(recipe_of(tmp_path)), out=tmp_path / "full")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_three_of_eight_fail_and_the_others_are_made(jobs: int, tmp_path: Path) -> None:
+    rates = ["0.1", "1e30", "0.01", "2e30", "0.02", "3e30", "0.03", "0.04"]
+    question = Question.asked(recipe_of(tmp_path), stage_names=lambda: STAGES, over={"phases.0.lr": rates})
+    record = ablate(question, out=tmp_path / "a", jobs=jobs)
+    assert [run.name for run in record.failed] == ["lr_1e30", "lr_2e30", "lr_3e30"]
+    assert all("loss" in str(run.failure) for run in record.failed)
+    assert sum(run.status == "finished" for run in record.runs) == 5
+    assert len(arms_of(record, tmp_path / "a").results) == 8
+
+
+def test_several_at_once_learn_what_one_after_the_other_does(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    ablate(depths_of(recipe), out=tmp_path / "a")
+    record = ablate(depths_of(recipe), out=tmp_path / "b", jobs=2)
+    assert [run.status for run in record.runs] == ["finished"] * 3
+    for run in record.runs:
+        assert same(tmp_path / "a/runs" / run.name, tmp_path / "b/runs" / run.name)
+
+
+def test_a_process_that_is_killed_is_one_run_that_failed(tmp_path: Path) -> None:
+    """Its network ends its process, as the kernel does where memory is short; with one depth it does so."""
+    recipe = tiny_recipe(
+        tmp_path,
+        network="def before(self):\n    if not self.conv1.weight.requires_grad and self.fc.weight.requires_grad:\n"
+        "        import os, signal\n        os.kill(os.getpid(), signal.SIGKILL)",
+        data=DATA,
+        replay="off",
+    )
+    question = Question.asked(recipe, stage_names=lambda: STAGES, depths=["stem"])
+    record = ablate(question, out=tmp_path / "a", jobs=2)
+    assert [(run.name, run.status) for run in record.runs] == [
+        ("freeze_none", "finished"),
+        ("freeze_through_stem", "failed"),
+    ]
+    assert record.failed[0].failure == "its process was ended: signal SIGKILL"
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "frostline", "ablate", "--depths", "all", "--seeds", "2"]
+    for folder in ("killed", "whole"):
+        (tmp_path / folder).mkdir()
+        write_recipe(tmp_path / folder, data=DATA, replay={"dir": "store"})
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    running = subprocess.Popen(
+        [*command, str(killed / "tiny.yaml"), "--out", str(killed / "a")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    ends = time.monotonic() + 60
+    while len(list((killed / "a/runs").glob("*/record.json"))) < 2 and time.monotonic() < ends:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    there = {path: path.stat().st_mtime_ns for path in (killed / "a/runs").glob("*/record.json")}
+    assert 2 <= len(there) < 6
+    for folder in (killed, whole):
+        done = subprocess.run(
+            [*command, str(folder / "tiny.yaml"), "--out", str(folder / "a")],
+            capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    finished = {run.name for run in read_ablation(killed / "a").runs if run.status == "finished"}
+    assert len(finished) == 6
+    noted = [path for path in there if json.loads(path.read_text())["status"] == "finished"]
+    assert {path: path.stat().st_mtime_ns for path in noted} == {path: there[path] for path in noted}
+    for name in finished:
+        assert same(killed / "a/runs" / name, whole / "a/runs" / name)
+
+
+def test_what_the_arms_came_to(tmp_path: Path) -> None:
+    record = ablate(depths_of(recipe_of(tmp_path), seeds=2), out=tmp_path / "a")
+    arms = arms_of(record, tmp_path / "a")
+    records = {run.name: read_record(tmp_path / "a/runs" / run.name) for run in record.runs}
+    tests = {
+        name: next(one.metrics["accuracy"] for one in found.evaluations if one.split == "test")
+        for name, found in records.items()
+    }
+    for one in arms.results:
+        assert one.scores.values == (tests[one.arm.name], tests[f"{one.arm.name}_seed_4"])
+    assert arms.baseline is arms.results[0]
+    assert arms.results[1].beside(arms.results[0]).values == tuple(
+        tests[f"freeze_through_stem{end}"] - tests[f"freeze_none{end}"] for end in ("", "_seed_4")
+    )
+    header, rows = arms.as_rows()
+    assert header[2] == "test accuracy"
+    assert [row[0] for row in rows] == DEPTHS
+    assert rows[0][1] == "100 %"
+
+
+def test_a_run_that_was_taken_away_is_left_out_of_the_table(tmp_path: Path) -> None:
+    record = ablate(depths_of(recipe_of(tmp_path)), out=tmp_path / "a")
+    (tmp_path / "a/runs/freeze_all/record.json").unlink()
+    assert [len(one.runs) for one in arms_of(record, tmp_path / "a").results] == [1, 1, 0]
+    assert isinstance(record.runs[0], PlannedRun)
