@@ -28,7 +28,8 @@ SURFACE = {
     "frostline.optimization": "DISCRIMINATIVE OptimizerName RateSchedule ScheduleName by_depth by_stage carry_state "
     "make_optimizer make_schedule param_groups stage_rates",
     "frostline.prepare": "Glyphs render_glyphs",
-    "frostline.recipe": "Assembly Data Model Normalize Optimizer Phase Recipe Schedule Technique assemble check_free "
+    "frostline.recipe": "Assembly Common Data Model Normalize Optimizer Phase Recipe Schedule Technique assemble "
+    "check_free "
     "dump_recipe expanded finetune library_names library_text load_recipe masked_recipe "
     "masked_starter stage_names starter text_starter varied verify_recipe verify_run",
     "frostline.record": "ABLATION_FILE AblationRecord ArmRecord CARD_FILE CHECKPOINTS Claim EpochRecord Evaluation "
@@ -44,8 +45,8 @@ SURFACE = {
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State Teaching beginning "
-    "checkpoint_bytes checkpoint_of display evaluate forget_snapshot hold_teacher is_out_of_memory judge "
-    "load_checkpoint machine peak_rss_mb put read_snapshot run_phase said shard take_up_beginning versions",
+    "checkpoint_bytes checkpoint_of display evaluate forget_peak_rss forget_snapshot hold_teacher is_out_of_memory "
+    "judge load_checkpoint machine peak_rss_mb put read_snapshot run_phase said shard take_up_beginning versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 

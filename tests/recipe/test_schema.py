@@ -63,6 +63,7 @@ def test_defaults_are_the_documented_ones() -> None:
             "channels": None,
             "max_length": None,
             "workers": 0,
+            "seed": None,
         },
         "model": {
             "name": "torchvision/mobilenet_v2",

@@ -8,7 +8,9 @@ from frostline.ablation.making import make_runs
 from frostline.ablation.question import Question
 from frostline.ablation.recording import record_together
 from frostline.errors import FrostlineError
+from frostline.recipe import Common
 from frostline.record import RUNS, AblationRecord, PlannedRun, read_ablation
+from frostline.report import write_report
 from frostline.training import Display, Silent
 
 # What one run came to, how many have ended, and of how many: for whoever waits.
@@ -45,25 +47,26 @@ def ablate(
     folder = Path(out)
     book = Book.opened(question, folder)
     book.write()
-    missing = book.missing
+    missing, common = book.missing, Common()
     if len(missing) > 1:
         with book.timed("recording"):
-            book.recording = _recorded(book, show or Silent())
+            book.recording = _recorded(book, show or Silent(), common)
         book.write()
     done = len(book.recipes) - len(missing)
     with book.timed("runs"):
-        for run in make_runs(missing, recipes=book.recipes, folder=folder / RUNS, jobs=jobs):
+        for run in make_runs(missing, recipes=book.recipes, folder=folder / RUNS, jobs=jobs, common=common):
             done += 1
             book.put(run)
             if tell is not None:
                 tell(run, done, len(book.recipes))
     book.write()
+    write_report(folder)
     return read_ablation(folder)
 
 
-def _recorded(book: Book, show: Display) -> tuple[str, ...]:
+def _recorded(book: Book, show: Display, common: Common) -> tuple[str, ...]:
     try:
-        return record_together([book.recipes[run.name] for run in book.missing], show=show)
+        return record_together([book.recipes[run.name] for run in book.missing], show=show, common=common)
     except FrostlineError as error:
         # What is wrong with one of the runs, it says itself, and the others record for themselves.
         return (f"replay: nothing was recorded for all: {error}",)

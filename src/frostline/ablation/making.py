@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from frostline.errors import FrostlineError
-from frostline.recipe import Recipe, finetune
+from frostline.recipe import Common, Recipe, finetune
 from frostline.record import PlannedRun
 
 
 def make_runs(
-    runs: Sequence[PlannedRun], *, recipes: Mapping[str, Recipe], folder: Path, jobs: int
+    runs: Sequence[PlannedRun], *, recipes: Mapping[str, Recipe], folder: Path, jobs: int, common: Common
 ) -> Iterator[PlannedRun]:
     """Make runs, and give each as it ended, in the order in which they end.
 
@@ -27,11 +27,12 @@ def make_runs(
         recipes: by the names of the runs.
         folder: which holds a folder for each of them.
         jobs: how many at once.
+        common: what runs that are made here share.
     """
     if jobs == 1:
         for run in runs:
             begun = time.perf_counter()
-            failure = _failure_of(recipes[run.name], folder / run.name)
+            failure = _failure_of(recipes[run.name], folder / run.name, common)
             yield _ended(run, failure, since=begun)
         return
     with ThreadPoolExecutor(jobs) as pool:
@@ -50,10 +51,10 @@ def _ended(run: PlannedRun, failure: str | None, *, since: float) -> PlannedRun:
     return replace(run, status="failed", failure=failure, seconds=seconds)
 
 
-def _failure_of(recipe: Recipe, out: Path) -> str | None:
+def _failure_of(recipe: Recipe, out: Path, common: Common | None = None) -> str | None:
     """Make a run, or what is left of it, and say why it failed; None: it did not."""
     try:
-        finetune(recipe, out=out, resume=True)
+        finetune(recipe, out=out, resume=True, common=common)
     except FrostlineError as error:
         return str(error)
     return None

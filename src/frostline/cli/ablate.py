@@ -98,7 +98,7 @@ def _show(record: "AblationRecord", folder: Path) -> None:
     show.table(header, rows)
     for run in record.failed:
         print(f"failed: {run.name}: {run.failure}")
-    print(f"record: {folder / 'ablation.json'}")
+    print(f"report: {folder / 'report.html'}")
 
 
 def _listed(text: str) -> list[str]:

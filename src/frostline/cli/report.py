@@ -1,26 +1,27 @@
-"""`frostline report`: write the page of a run again, from its record alone."""
+"""`frostline report`: write the page of a run or an ablation again, from records alone."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-RUN = typer.Argument(metavar="RUN", help="The folder of a run.")
+RUN = typer.Argument(metavar="RUN", help="The folder of a run, or of an ablation.")
 JSON = typer.Option("--json", help="Print the record as JSON instead of writing the page.")
 
 
 def report(run: Annotated[Path, RUN], json: Annotated[bool, JSON] = False) -> None:
-    """Write the page of a run again.
+    """Write the page of a run or an ablation again.
 
-    It is made from the record alone: no network, no data, no torch.
+    It is made from the records alone: no network, no data, no torch.
 
     Example: frostline report runs/photos
     """
     from frostline.cli import show
-    from frostline.record import read_record
+    from frostline.record import ABLATION_FILE, read_ablation, read_record
 
     if json:
-        show.as_json(read_record(run).to_json())
+        many = (run / ABLATION_FILE).is_file()
+        show.as_json((read_ablation(run) if many else read_record(run)).to_json())
         return
     from frostline.report import write_report
 

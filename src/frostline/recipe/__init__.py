@@ -14,12 +14,14 @@ from frostline.recipe.techniques import expanded
 
 if TYPE_CHECKING:
     from frostline.recipe.assembly import Assembly, assemble, stage_names
+    from frostline.recipe.common import Common
     from frostline.recipe.folder import check_free
     from frostline.recipe.run import finetune
     from frostline.recipe.verify import verify_recipe, verify_run
 
 _LAZY = {
     "Assembly": "assembly",
+    "Common": "common",
     "assemble": "assembly",
     "check_free": "folder",
     "finetune": "run",
@@ -30,6 +32,7 @@ _LAZY = {
 
 __all__ = [
     "Assembly",
+    "Common",
     "Data",
     "Model",
     "Normalize",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -14,7 +15,8 @@ from frostline.errors import NetworkError
 from frostline.freezing import FreezePlan, make_plan
 from frostline.lora import adapt_layers
 from frostline.recipe.adapters import put_in_adapters, settings_of
-from frostline.recipe.data import Gathered, gather
+from frostline.recipe.common import Common
+from frostline.recipe.data import Gathered
 from frostline.recipe.head import with_head, with_new_head
 from frostline.recipe.kinds import KINDS
 from frostline.recipe.rates import rate_factors, rate_schedule
@@ -58,13 +60,16 @@ class Assembly:
     rebuild: Callable[[], nn.Module]
 
 
-def assemble(recipe: Recipe, *, processes: int = 1, gathered: Gathered | None = None) -> Assembly:
+def assemble(
+    recipe: Recipe, *, processes: int = 1, gathered: Gathered | None = None, common: Common | None = None
+) -> Assembly:
     """Read the data, build the network and make the plans of a recipe.
 
     Args:
         recipe: what was asked.
         processes: that train together, each with batches of its own.
         gathered: the samples, where they are known already; None: they are read.
+        common: what other runs have found that have the same samples; this one adds to it.
 
     Raises:
         DataError: folders, classes or pictures that cannot be trained on.
@@ -75,7 +80,8 @@ def assemble(recipe: Recipe, *, processes: int = 1, gathered: Gathered | None = 
         UserError: an augmentation that cannot be done.
     """
     asked, recipe = recipe, expanded(recipe, lambda: stage_names(recipe))
-    gathered = gather(recipe) if gathered is None else gathered
+    common = common or Common()
+    gathered = common.gathered(recipe) if gathered is None else gathered
     data = gathered.parts
     torch.manual_seed(recipe.seed)
     backbone = _built(recipe, weights=recipe.model.weights)
@@ -103,7 +109,9 @@ def assemble(recipe: Recipe, *, processes: int = 1, gathered: Gathered | None = 
     warnings += [*of_what_is_written(asked), *gathered.notes, *remarks]
     warnings += of_settings(recipe, model, plans, processes=processes)
     warnings += of_schedules(recipe, epoch_steps=epoch_steps)
-    warnings += mend_norms(recipe, model, plans, task=task, samples=data.train)
+    head_layers = [layer.name for stage in read if stage.name == HEAD for layer in stage.layers]
+    filling = partial(common.fill, model, recipe, head=head_layers)
+    warnings += mend_norms(recipe, model, plans, task=task, samples=data.train, filling=filling)
     assembly = Assembly(
         recipe=recipe,
         task=task,
@@ -210,9 +218,18 @@ def plan_phase(read: Outline, phase: Phase, *, norm: str, held_before: Sequence[
 
 
 def mend_norms(
-    recipe: Recipe, model: nn.Module, plans: tuple[FreezePlan, ...], *, task: Task, samples: Samples
+    recipe: Recipe,
+    model: nn.Module,
+    plans: tuple[FreezePlan, ...],
+    *,
+    task: Task,
+    samples: Samples,
+    filling: Callable[..., None],
 ) -> list[str]:
-    """Find BatchNorm layers that cannot be trained; fill them where that is asked, and say what was found."""
+    """Find BatchNorm layers that cannot be trained; fill them where that is asked, and say what was found.
+
+    `filling` is `Common.fill` of this network.
+    """
     unfilled = unfilled_norms(model)
     own = ".py:" in recipe.model.name and recipe.model.weights == "pretrained"
     if recipe.norm != "refill" and (recipe.model.weights == "none" or (own and _is_fresh(model, unfilled))):
@@ -224,7 +241,7 @@ def mend_norms(
     )
     if recipe.norm == "refill":
         some = samples.take(np.random.default_rng(recipe.data_seed).permutation(len(samples))[:REFILL_IMAGES])
-        refill(model, task.inputs(some))
+        filling(layers=unfilled, anew=lambda: refill(model, task.inputs(some)))
         return [f"{count}: filled from {len(some)} training {some.what}s, what the network computes stays the same"]
     trained = {module.name for plan in plans for module in plan.modules if not module.evaluates}
     harmed = [name for name in unfilled if name in trained]

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 
 from frostline.errors import FrostlineError, ProofError, RunFailure
-from frostline.freezing import across, confirm, digests, forget_cached, merge
+from frostline.freezing import across, apply, confirm, digests, forget_cached, merge
 from frostline.optimization import stage_rates
 from frostline.processes import is_main, is_one_of_several
 from frostline.recipe.assembly import Assembly, always_held, assemble, beside_held, blocks
+from frostline.recipe.common import Common
 from frostline.recipe.folder import forget_life_before, found, write_recipe
 from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.journal import Journal
@@ -54,6 +55,7 @@ from frostline.training import (
     Snapshot,
     beginning,
     evaluate,
+    forget_peak_rss,
     forget_snapshot,
     put,
     read_snapshot,
@@ -71,6 +73,7 @@ def finetune(
     save_seconds: float = SAVE_SECONDS,
     show: Display | None = None,
     warn: Callable[[Sequence[str]], None] | None = None,
+    common: Common | None = None,
 ) -> RunRecord:
     """Fine-tune a network as a recipe says, prove that what it froze held, and write the run's folder.
 
@@ -88,6 +91,7 @@ def finetune(
         save_seconds: at most so much work is done again after a kill, beside an epoch that was not finished.
         show: where progress goes; nowhere by default.
         warn: told, before training, what a person should know.
+        common: what other runs of this process have found, where their samples are the same; this one adds to it.
 
     Returns:
         The record, as `record.json` in the folder has it.
@@ -101,7 +105,7 @@ def finetune(
             several processes, the launcher ends the others, and may do so before the main one has written it.
     """
     asked, folder = recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Path(out)
-    run = partial(_finetune, resume=resume, save_seconds=save_seconds, show=show, warn=warn)
+    run = partial(_finetune, resume=resume, save_seconds=save_seconds, show=show, warn=warn, common=common)
     if asked.pretrain is None:
         return run(asked, folder)
     first = plan_pretraining(asked, folder, resume=resume)
@@ -123,6 +127,7 @@ def _finetune(
     save_seconds: float,
     show: Display | None,
     warn: Callable[[Sequence[str]], None] | None,
+    common: Common | None,
     ours: Collection[str] = (),
     first: Pretraining | None = None,
 ) -> RunRecord:
@@ -131,11 +136,12 @@ def _finetune(
     if alone and (finished := found(folder, asked, resume=resume, ours=ours)) is not None:
         return _as_it_is(finished, folder, warn)
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    forget_peak_rss()
     runtime = runtime_of(asked)
     if not alone and (finished := runtime.on_main(lambda: found(folder, asked, resume=resume, ours=ours))) is not None:
         return _as_it_is(finished, folder, warn if runtime.is_main else None)
     snapshot = runtime.on_main(lambda: read_snapshot(folder) if resume else None)
-    assembly = runtime.together(lambda: assemble(asked, processes=runtime.count))
+    assembly = runtime.together(lambda: assemble(asked, processes=runtime.count, common=common))
     journal = Journal(
         assembly=assembly, out=folder, started=started, begun=begun, processes=runtime.count, shards=runtime.shards
     )
@@ -164,6 +170,7 @@ def _finetune(
                 show=show,
                 interrupted=interrupted,
                 save_seconds=save_seconds,
+                common=common,
             )
     except (FrostlineError, KeyboardInterrupt) as stop:
         if isinstance(stop, ProofError) and stop.proof is not None:
@@ -209,6 +216,7 @@ def _train(
     show: Display,
     interrupted: Interrupted | None,
     save_seconds: float,
+    common: Common | None,
 ) -> None:
     assembly, out = journal.assembly, journal.out
     recipe, model = assembly.recipe, runtime.place(assembly.model)
@@ -240,6 +248,7 @@ def _train(
             seed=recipe.seed,
             half=recipe.amp == "O2",
             compiles=recipe.compile,
+            known=None if common is None else common.surveys(recipe),
         )
     metrics = task.metric_names if assembly.data.val is not None else ()
     logging = Logs(out, metrics=metrics, epochs=journal.epochs) if runtime.is_main else nullcontext()
@@ -322,10 +331,15 @@ def _train(
     confirmed = confirm(merge(journal.proofs), model, before=journal.digests["start"], since=journal.since)
     journal.proof = across(runtime.gathered(confirmed))
     journal.digests["final"] = digests(model, model.state_dict())
-    with journal.timed("evaluation"):
+    # Computed once more where a run stands alone: a look at the whole network. Of many that share what they freeze,
+    # each would compute the same.
+    holding = nullcontext() if common is None else apply(model, assembly.plans[-1])
+    with journal.timed("evaluation"), holding as handle:
         for name, samples in assembly.data.by_name().items():
             if name != "train":
-                journal.evaluations.append(evaluate(model, samples, task=task, runtime=runtime, split=name))
+                loader = None if handle is None else replays.judging(handle, samples)
+                judged = evaluate(model, samples, task=task, runtime=runtime, split=name, loader=loader)
+                journal.evaluations.append(judged)
 
 
 def _settings(assembly: Assembly, index: int) -> PhaseSettings:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from frostline.replaying.ghosts.ghost import ANOTHER_NETWORK, READ_AGAIN, THE_NETWORK, Ghost, Ticket
 from frostline.replaying.keeping import tensors_of
+from frostline.replaying.recording.key import Survey
 from frostline.replaying.recording.prefix import Prefix
 from frostline.replaying.refusal import Refusal
 from frostline.replaying.replayer import Replayer
@@ -244,6 +245,11 @@ class ReplayLoader(DataLoader[Any]):
         self._check = begin
         self._checked = False
         self._epochs = 0
+
+    @property
+    def survey(self) -> Survey | None:
+        """What was found of the network, for a loader under the same plan; None where nothing is replayed."""
+        return None if self._issue is None or self.refused is not None else self._issue.replayer.survey
 
     @property
     def refused(self) -> str | None:

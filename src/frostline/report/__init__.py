@@ -1,6 +1,7 @@
 """Self-contained HTML pages about runs, drawn from their records alone, and what many runs came to."""
 
 from frostline.report.arms import Arms, arms_of
-from frostline.report.page import REPORT_FILE, render, write_report
+from frostline.report.drawing import REPORT_FILE
+from frostline.report.page import render, write_report
 
 __all__ = ["REPORT_FILE", "Arms", "arms_of", "render", "write_report"]

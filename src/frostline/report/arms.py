@@ -30,11 +30,11 @@ class Spread:
         """Their standard deviation; None: there is one."""
         return stdev(self.values) if len(self.values) > 1 else None
 
-    def said(self, say: Callable[[float | None], str]) -> str:
+    def said(self, say: numbers.Say) -> str:
         """Say mean and standard deviation, or that there is nothing."""
         if not self.values:
             return numbers.NONE
-        return say(self.mean) + ("" if self.sd is None else f" ± {say(self.sd)}")
+        return say(self.mean) + ("" if self.sd is None else f" ± {say(self.sd).removeprefix('+')}")
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,15 @@ class ArmResult:
         return self._spread(lambda record: record.peak_rss_mb)
 
     @property
-    def trained(self) -> str:
-        """The share of the parameters that the phase with the most trains."""
+    def trained_share(self) -> float | None:
+        """The share of the parameters that the phase with the most trains; None: no run is finished."""
         record = next(iter(self.runs.values()), None)
-        if record is None:
-            return numbers.NONE
-        return numbers.percent(record.parameters["trained"], record.parameters["total"])
+        return None if record is None else record.parameters["trained"] / record.parameters["total"]
+
+    @property
+    def trained(self) -> str:
+        """That share in words."""
+        return numbers.NONE if self.trained_share is None else numbers.percent(self.trained_share, 1)
 
     def beside(self, other: "ArmResult") -> Spread:
         """Give the differences of the metric from another arm's, seed by seed."""
@@ -135,6 +138,10 @@ class Arms:
             return None
         return (min if some[0].metric == "loss" else max)(some, key=lambda one: one.scores.mean)
 
+    def names_of(self, result: ArmResult) -> list[str]:
+        """Name the finished runs of an arm, which are their folders, too."""
+        return [run.name for run in self.record.runs if run.arm == result.arm.name and run.seed in result.runs]
+
     def as_rows(self) -> tuple[list[str], list[list[str]]]:
         """Give a table for people: its header, and a row for each arm."""
         first = next((one for one in self.results), None)
@@ -149,9 +156,9 @@ class Arms:
                     one.arm.name,
                     one.trained,
                     one.scores.said(say),
-                    apart.said(_signed),
-                    one.converged.said(_plain),
-                    one.gap.said(_signed),
+                    apart.said(numbers.signed),
+                    one.converged.said(numbers.whole),
+                    one.gap.said(numbers.signed),
                     one.seconds.said(numbers.duration),
                 ]
             )
@@ -211,11 +218,3 @@ def _converged(record: RunRecord, metric: str) -> float | None:
 def _gap(record: RunRecord) -> float | None:
     last = record.epochs[-1] if record.epochs else None
     return None if last is None or last.val_loss is None else last.val_loss - last.train_loss
-
-
-def _signed(value: float | None) -> str:
-    return numbers.NONE if value is None else f"{value:+.3f}".replace("-", "−")
-
-
-def _plain(value: float | None) -> str:
-    return numbers.NONE if value is None else f"{value:.0f}"

@@ -1,7 +1,11 @@
 """Numbers as a person reads them."""
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
+
+# Writes a number, or says that there is none.
+Say = Callable[[float | None], str]
 
 NONE = "–"
 
@@ -52,6 +56,24 @@ def rates(found: tuple[float, float] | None) -> str:
     ('1e-05 … 0.001', '0.1', '–')
     """
     return NONE if found is None else " … ".join(dict.fromkeys(f"{rate:.3g}" for rate in found))
+
+
+def signed(value: float | None) -> str:
+    """Say a difference with its sign and three decimals.
+
+    >>> signed(0.0121), signed(-0.131), signed(None)
+    ('+0.012', '−0.131', '–')
+    """
+    return odd(value) if value is None or not math.isfinite(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def whole(value: float | None) -> str:
+    """Say a number without decimals.
+
+    >>> whole(2.6), whole(None)
+    ('3', '–')
+    """
+    return odd(value) if value is None or not math.isfinite(value) else f"{value:.0f}"
 
 
 def percent(part: float, whole: float) -> str:

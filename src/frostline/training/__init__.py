@@ -15,7 +15,7 @@ from frostline.training.checkpoint import (
 from frostline.training.course import Best, Course, PhaseResult, PhaseSettings
 from frostline.training.judging import evaluate, judge
 from frostline.training.logs import Logs
-from frostline.training.machine import machine, peak_rss_mb, versions
+from frostline.training.machine import forget_peak_rss, machine, peak_rss_mb, versions
 from frostline.training.memory import is_out_of_memory, said
 from frostline.training.phase import run_phase
 from frostline.training.progress import Display, Silent, display
@@ -52,6 +52,7 @@ __all__ = [
     "checkpoint_of",
     "display",
     "evaluate",
+    "forget_peak_rss",
     "forget_snapshot",
     "hold_teacher",
     "is_out_of_memory",

@@ -9,11 +9,19 @@ from torch import Tensor, nn
 from frostline.data import Samples
 from frostline.record import Evaluation
 from frostline.selection import call
-from frostline.tasks import Batch, Rows, Task, scores
+from frostline.tasks import Batch, Loader, Rows, Task, scores
 from frostline.training.runtime import Runtime
 
 
-def evaluate(model: nn.Module, samples: Samples, *, task: Task, runtime: Runtime, split: str) -> Evaluation:
+def evaluate(
+    model: nn.Module,
+    samples: Samples,
+    *,
+    task: Task,
+    runtime: Runtime,
+    split: str,
+    loader: Loader | None = None,
+) -> Evaluation:
     """Judge a network on samples, in eval mode and without gradients.
 
     Args:
@@ -22,9 +30,10 @@ def evaluate(model: nn.Module, samples: Samples, *, task: Task, runtime: Runtime
         task: loss and metrics.
         runtime: where to compute; in the network's own type, or under autocast where it is wrapped.
         split: what the samples are, for the record (`val`, `test`).
+        loader: gives them, such as one that looks up what is frozen; None: the task's.
     """
-    loader = runtime.loader(task.loader(samples, share=runtime.share()))
-    rows, places_N = judge(model, loader, task=task, runtime=runtime)
+    given = task.loader(samples, share=runtime.share()) if loader is None else loader
+    rows, places_N = judge(model, runtime.loader(given), task=task, runtime=runtime)
     return task.evaluation(rows, places_N, samples=samples, split=split)
 
 

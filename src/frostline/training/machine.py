@@ -4,16 +4,29 @@ import os
 import platform
 import resource
 import sys
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
 
+# Of Linux: what is known of the memory of this process, and a file that takes orders about it; see proc(5).
+_STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 NAMED_VERSIONS = ("frostline", "torch", "torchvision", "timm", "accelerate", "torchmetrics", "safetensors", "numpy")
 
 
+def forget_peak_rss() -> None:
+    """Let the peak memory of this process be that from now on, where the system can (Linux)."""
+    with suppress(OSError):
+        _FORGET.write_text("5")
+
+
 def peak_rss_mb() -> float:
-    """Peak memory of this process so far, in mebibytes."""
+    """Peak memory of this process, in mebibytes: since it was forgotten, or so far."""
+    with suppress(OSError, StopIteration, ValueError):
+        peak_kb = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak_kb.split()[1]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024) if sys.platform == "darwin" else peak / 1024
 

@@ -1,7 +1,7 @@
 """Replay in our loop: what is frozen in a phase is computed once, and for several phases in one pass."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from frostline.data import Split, each_part, least_samples, named_parts, pass_by
+from frostline.data import Samples, Split, each_part, least_samples, named_parts, pass_by
 from frostline.freezing import FreezePlan, PlanHandle, apply
 from frostline.replaying import ReplayLoader, Survey, replay, survey
 from frostline.tasks import Loader, Task
@@ -87,6 +87,7 @@ class Replays:
         seed: of the run.
         half: what is held has half weights while a phase is trained.
         compiles: what trains is compiled then.
+        known: what other runs found that hold the same of the same network; what this one finds is added.
     """
 
     def __init__(
@@ -101,7 +102,9 @@ class Replays:
         seed: int,
         half: bool = False,
         compiles: bool = False,
+        known: MutableMapping[str, Survey] | None = None,
     ) -> None:
+        self._known = {} if known is None else known
         self._settings = settings
         self._task = task
         self._data = data
@@ -179,6 +182,31 @@ class Replays:
         for line in found.lines:
             say(line)
         return found
+
+    def judging(self, handle: PlanHandle, samples: Samples) -> Loader:
+        """Make a loader that judges the network of the last phase: what is held is looked up, where that is exact.
+
+        Args:
+            handle: the last phase's plan, in force.
+            samples: what to judge by.
+        """
+        plain = self._task.loader(samples, share=self._runtime.share())
+        index = len(self._plans) - 1
+        if self._settings is None or self._off is not None or not handle.plan.held_names:
+            return plain
+
+        def one(name: str, part: DataLoader[Any]) -> DataLoader[Any]:
+            # What the phases before have trained is another in every run.
+            survey = self._surveys[index].get(name)
+            held = [plan.held_names | set(plan.held_buffers) for plan in self._plans[:index]]
+            if held and (survey is None or not all(survey.tensors(handle.model) <= names for names in held)):
+                return part
+            found = self._replayed(
+                handle, part, at=(index, name), epochs=None, insist=True, say=lambda _: None, show=lambda *_: None
+            )
+            return part if found.refused is not None else found
+
+        return each_part(plain, one)
 
     def _as_decided(
         self,
@@ -269,7 +297,8 @@ class Replays:
         """Replay one loader of a phase: `at` says which phase, from 0, and the name of the loader."""
         settings = self._settings or ReplaySettings()
         index, name = at
-        return replay(
+        kind = f"{handle.plan.selector}, {name}"
+        found = replay(
             handle,
             loader,
             epochs=epochs,
@@ -277,12 +306,15 @@ class Replays:
             budget=settings.budget,
             dtype=settings.dtype,
             autocast=self._runtime.autocast,
-            known=self._surveys[index].get(name),
+            known=self._surveys[index].get(name) or self._known.get(kind),
             ahead=tuple(self._ahead(handle.model, index, name)),
             insist=insist,
             show=show,
             say=say,
         )
+        if found.survey is not None:
+            self._known[kind] = found.survey
+        return found
 
     def _ahead(self, model: nn.Module, index: int, name: str) -> Iterator[Survey]:
         """Give the surveys of later phases whose prefix no phase before trains: they were made before the first."""

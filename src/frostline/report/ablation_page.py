@@ -1,0 +1,85 @@
+"""The page of an ablation: what its arms came to, drawn from the records of its runs."""
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+from frostline.record import RUNS, read_ablation
+from frostline.report import numbers
+from frostline.report.arms import ArmResult, Arms, Spread, arms_of
+from frostline.report.drawing import REPORT_FILE, drawn
+from frostline.report.frost import frost_map
+from frostline.report.listing import as_yaml
+from frostline.report.strips import strips
+
+
+def render_ablation(arms: Arms) -> str:
+    """Draw an ablation as one HTML page that asks nothing of the network; its only script sorts tables."""
+    script = files("frostline.report").joinpath("templates", "sort.js").read_text(encoding="utf-8")
+    first = next((one for one in arms.results), None)
+    return drawn(
+        "ablation.html",
+        arms=arms,
+        record=arms.record,
+        runs=RUNS,
+        page=REPORT_FILE,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        what="" if first is None else f"{first.split} {first.metric.replace('_', ' ')}",
+        rows=[_row(one, arms) for one in arms.results],
+        strips=strips(arms.results, baseline=arms.baseline, say=_say(arms)),
+        verdict=_verdict(arms),
+        bars=[(one, frost_map(record)) for one in arms.results for record in list(one.runs.values())[:1]],
+        recipe=as_yaml(arms.record.recipe),
+    )
+
+
+def ablation_page(folder: Path) -> str:
+    """Draw the ablation in a folder.
+
+    Raises:
+        RunError: its record is not there, or cannot be read.
+    """
+    return render_ablation(arms_of(read_ablation(folder), folder))
+
+
+def _say(arms: Arms) -> numbers.Say:
+    return numbers.loss if arms.results and arms.results[0].metric == "loss" else numbers.share
+
+
+def _row(one: ArmResult, arms: Arms) -> dict[str, object]:
+    """Give the cells of an arm: each with what it says and the number that it is sorted by."""
+    baseline, say = arms.baseline, _say(arms)
+    apart = Spread(values=()) if baseline is None or baseline is one else one.beside(baseline)
+    cells: list[tuple[Spread, numbers.Say]] = [
+        (one.scores, say),
+        (apart, numbers.signed),
+        (one.converged, numbers.whole),
+        (one.gap, numbers.signed),
+        (one.seconds, numbers.duration),
+        (one.memory, lambda value: numbers.NONE if value is None else numbers.memory(value)),
+    ]
+    return {
+        "result": one,
+        "trained": one.trained,
+        "trained_by": one.trained_share,
+        "cells": [(spread.said(how), spread.mean if spread.values else None) for spread, how in cells],
+        "run": next(iter(arms.names_of(one)), None),
+    }
+
+
+def _verdict(arms: Arms) -> dict[str, str]:
+    best, baseline = arms.best, arms.baseline
+    failed = len(arms.record.failed)
+    more = f"{failed} of {len(arms.record.runs)} runs failed; the others are compared." if failed else ""
+    if best is None:
+        return {"kind": "broken", "line": "No run is finished.", "more": more}
+    say = _say(arms)
+    line = f"Best: {best.arm.name}, {best.split} {best.metric.replace('_', ' ')} {best.scores.said(say)}"
+    if baseline is not None and baseline is not best:
+        line += f"; nothing frozen: {baseline.scores.said(say)}"
+    seeds = len({run.seed for run in arms.record.runs})
+    if seeds == 1:
+        more = " ".join(filter(None, ["One seed: a difference may be chance; --seeds 3 shows how much is.", more]))
+    return {"kind": "held" if not failed else "open", "line": f"{line}.", "more": more}
