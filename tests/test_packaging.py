@@ -23,7 +23,7 @@ import frostline
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "frostline"
 # What the package reads while it runs, and what is beside it in an installation.
-SUFFIXES = {".css", ".html", ".py", ".safetensors", ".svg", ".typed", ".yaml"}
+SUFFIXES = {".css", ".html", ".js", ".py", ".safetensors", ".svg", ".typed", ".yaml"}
 BESIDE = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 TOP = {".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "PKG-INFO", "README.md", "docs", "pyproject.toml"}
 TOP |= {"requirements", "src", "studies", "tests"}
