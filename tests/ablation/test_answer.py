@@ -1,7 +1,9 @@
 """Ablations of a second: recorded once, killed, failing, several at once; what they leave is what single runs leave."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from frostline.ablation import Question, ablate
-from frostline.errors import RunError
+from frostline.errors import RunError, UserError
 from frostline.recipe import Recipe, finetune
 from frostline.record import PlannedRun, read_ablation, read_record
 from frostline.report import arms_of
@@ -205,3 +207,80 @@ def test_a_run_that_was_taken_away_is_left_out_of_the_table(tmp_path: Path) -> N
     (tmp_path / "a/runs/freeze_all/record.json").unlink()
     assert [len(one.runs) for one in arms_of(record, tmp_path / "a").results] == [1, 1, 0]
     assert isinstance(record.runs[0], PlannedRun)
+
+
+def test_a_run_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    question = depths_of(recipe_of(tmp_path))
+    ablate(question, out=tmp_path / "a")
+    shutil.rmtree(tmp_path / "a/runs/freeze_all")
+    ended: list[str] = []
+    ablate(question, out=tmp_path / "a", tell=lambda run, *_: ended.append(run.name))
+    assert ended == ["freeze_all"]
+
+
+def test_an_error_of_any_kind_is_that_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, somebody else's code: told with the run, whatever the others do."""
+
+    def failing(recipe: Recipe, *, out: Path, **words: object) -> object:
+        if out.name == "freeze_through_stem":
+            raise OSError(28, "No space left on device", str(out))
+        return finetune(recipe, out=out, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("frostline.ablation.making.finetune", failing)
+    record = ablate(depths_of(recipe_of(tmp_path)), out=tmp_path / "a")
+    assert [run.status for run in record.runs] == ["finished", "failed", "finished"]
+    assert str(record.failed[0].failure).startswith("OSError: [Errno 28] No space left on device")
+
+
+def test_one_of_several_processes_is_told_to_start_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = depths_of(recipe_of(tmp_path))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(UserError, match="start it alone; --jobs makes several runs at once"):
+        ablate(question, out=tmp_path / "a")
+
+
+def test_values_are_compared_with_what_freezes_nothing_and_is_like_them(tmp_path: Path) -> None:
+    rates = {"phases.0.lr": ["0.01", "0.02"]}
+    question = Question.asked(recipe_of(tmp_path), stage_names=lambda: STAGES, depths=["stem"], over=rates)
+    arms = arms_of(ablate(question, out=tmp_path / "a"), tmp_path / "a")
+    none_low, none_high, low, high = arms.results
+    assert arms.baseline is None, "there are two"
+    assert (arms.apart(none_low).values, arms.apart(none_high).values) == ((), ())
+    assert arms.apart(low).values == (low.scores.mean - none_low.scores.mean,)
+    assert arms.apart(high).values == (high.scores.mean - none_high.scores.mean,)
+
+
+WORKERS = {**DATA, "workers": 1}
+
+
+def test_several_at_once_whose_pictures_are_read_by_others_and_that_end_with_the_ablation(tmp_path: Path) -> None:
+    """Killed, it leaves nobody behind who would write where the next one does."""
+    slow = "def before(self):\n    import time\n    time.sleep(0.2)"
+    write_recipe(tmp_path, network=slow, data=WORKERS, replay="off")
+    mark = str(tmp_path)
+    command = [sys.executable, "-m", "frostline", "ablate", str(tmp_path / "tiny.yaml"), "--depths", "stem"]
+    running = subprocess.Popen(
+        [*command, "--jobs", "2", "--out", str(tmp_path / "a")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": mark},
+    )  # fmt: skip
+    ends = time.monotonic() + 60
+    while len(list((tmp_path / "a/runs").glob("*/metrics.csv"))) < 2 and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert len(_children_with(mark)) >= 2
+    running.kill()
+    running.wait()
+    ends = time.monotonic() + 20
+    while _children_with(mark) and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert _children_with(mark) == []
+
+
+def _children_with(mark: str) -> list[int]:
+    """The processes whose environment names a folder."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdecimal() and f"TMPDIR={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found

@@ -6,9 +6,9 @@ import pytest
 
 from frostline.ablation import Question, values_of
 from frostline.errors import UserError
-from frostline.recipe import varied
+from frostline.recipe import expanded, load_recipe, varied
 from frostline.selection import Selector
-from training.tiny import tiny_recipe
+from training.tiny import tiny_recipe, write_recipe
 
 STAGES = ("stem", "stage1", "stage2", "head")
 
@@ -101,6 +101,7 @@ def test_values_that_look_alike_as_names_are_named_apart(tmp_path: Path) -> None
         ({"over": {"phases.0.lr": ["0"]}}, "phases.0.lr=0: 0, wanted a number above 0"),
         ({"over": {"phases.1.lr": ["1e-3"]}}, "phases has 1, counted from 0; there is no 1"),
         ({"techniques": ["thawing"]}, "thawing"),
+        ({"over": {"seed": ["1", "2"]}}, "--over seed: a key that the runs have of their own. say --seeds 5"),
     ],
 )
 def test_what_cannot_be_asked(words: dict[str, object], said: str, tmp_path: Path) -> None:
@@ -109,7 +110,9 @@ def test_what_cannot_be_asked(words: dict[str, object], said: str, tmp_path: Pat
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["phases.0.lr", "=1,2", "phases.0.lr=", "phases.0.freeze={through: stem"])
+@pytest.mark.parametrize(
+    "text", ["phases.0.lr", "=1,2", "phases.0.lr=", "phases.0.freeze={through: stem", "clip_norm=1.0,"]
+)
 def test_no_key_and_values(text: str) -> None:
     with pytest.raises(UserError, match="write KEY=VALUE,VALUE"):
         values_of(text)
@@ -117,3 +120,34 @@ def test_no_key_and_values(text: str) -> None:
 
 def test_values_with_commas_of_their_own() -> None:
     assert values_of('model.name="a,b",c') == ("model.name", ('"a,b"', "c"))
+
+
+def test_the_baseline_freezes_nothing_in_any_phase(tmp_path: Path) -> None:
+    phases = [{"epochs": 1, "freeze": "all", "lr": 0.1}, {"epochs": 1, "freeze": {"through": "stem"}, "lr": 0.1}]
+    question = Question.asked(tiny_recipe(tmp_path, phases=phases), stage_names=lambda: STAGES, depths=["stage1"])
+    freezes = [[str(phase.freeze) for phase in question.recipe_of(arm, 3).phases] for arm in question.arms]
+    assert freezes == [["none", "none"], ["through: stage1", "through: stem"]]
+
+
+def test_a_technique_fills_in_what_belongs_to_it_beside_depths_of_another(tmp_path: Path) -> None:
+    recipe = varied(tiny_recipe(tmp_path), ["technique={name: two_stage, epochs: 6}"])
+    question = Question.asked(recipe, stage_names=lambda: STAGES, depths=["stem"], techniques=["few_shot"])
+    depth, technique = (question.recipe_of(arm, 3) for arm in question.arms[1:])
+    assert [str(phase.freeze) for phase in depth.phases] == ["through: stem", "none"]
+    written_out = expanded(technique, lambda: STAGES)
+    assert (written_out.head, written_out.augment.policy) == ("few_shot", "strong")
+
+
+@pytest.mark.parametrize("change", ["optimizer.name=adam", "optimizer.name=adamw", "optimizer={name: sgd}"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", {"name": "sgd", "momentum": 0.5}])
+def test_a_changed_recipe_is_what_the_command_line_makes_of_its_file(
+    optimizer: object, change: str, tmp_path: Path
+) -> None:
+    path = write_recipe(tmp_path, optimizer=optimizer)
+    try:
+        wanted = load_recipe(path, overrides=[change])
+    except UserError:  # momentum, which somebody wrote, of an optimizer that has none
+        with pytest.raises(UserError):
+            varied(load_recipe(path), [change])
+        return
+    assert varied(load_recipe(path), [change]).model_dump() == wanted.model_dump()

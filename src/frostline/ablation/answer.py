@@ -7,7 +7,8 @@ from frostline.ablation.book import Book
 from frostline.ablation.making import make_runs
 from frostline.ablation.question import Question
 from frostline.ablation.recording import record_together
-from frostline.errors import FrostlineError
+from frostline.errors import UserError
+from frostline.processes import is_one_of_several
 from frostline.recipe import Common
 from frostline.record import RUNS, AblationRecord, PlannedRun, read_ablation
 from frostline.report import write_report
@@ -43,14 +44,25 @@ def ablate(
 
     Raises:
         RunError: the folder holds something else, or cannot be written.
+        UserError: several processes were started for it.
     """
+    if is_one_of_several():
+        raise UserError(
+            "ablate",
+            found="one of several processes that a launcher started",
+            do="start it alone; --jobs makes several runs at once",
+        )
     folder = Path(out)
     book = Book.opened(question, folder)
     book.write()
     missing, common = book.missing, Common()
     if len(missing) > 1:
         with book.timed("recording"):
-            book.recording = _recorded(book, show or Silent(), common)
+            try:
+                recipes = [book.recipes[run.name] for run in missing]
+                book.recording = record_together(recipes, show=show or Silent(), common=common)
+            finally:
+                (show or Silent()).close()
         book.write()
     done = len(book.recipes) - len(missing)
     with book.timed("runs"):
@@ -62,13 +74,3 @@ def ablate(
     book.write()
     write_report(folder)
     return read_ablation(folder)
-
-
-def _recorded(book: Book, show: Display, common: Common) -> tuple[str, ...]:
-    try:
-        return record_together([book.recipes[run.name] for run in book.missing], show=show, common=common)
-    except FrostlineError as error:
-        # What is wrong with one of the runs, it says itself, and the others record for themselves.
-        return (f"replay: nothing was recorded for all: {error}",)
-    finally:
-        show.close()

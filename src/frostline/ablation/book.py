@@ -10,7 +10,17 @@ from pathlib import Path
 from frostline.ablation.question import Question
 from frostline.errors import RunError
 from frostline.recipe import Recipe
-from frostline.record import ABLATION_FILE, AblationRecord, ArmRecord, Json, PlannedRun, read_ablation, write_json
+from frostline.record import (
+    ABLATION_FILE,
+    RECORD_FILE,
+    RUNS,
+    AblationRecord,
+    ArmRecord,
+    Json,
+    PlannedRun,
+    read_ablation,
+    write_json,
+)
 from frostline.training import machine, versions
 
 
@@ -62,8 +72,8 @@ class Book:
     def _add(self, question: Question) -> None:
         known = {arm.name: arm for arm in self.arms}
         for arm in question.arms:
-            written = ArmRecord(name=arm.name, changes=arm.changes, is_baseline=arm.is_baseline)
-            if known.setdefault(arm.name, written).changes != arm.changes:
+            written = ArmRecord(name=arm.name, changes=arm.every, over=arm.over, is_baseline=arm.is_baseline)
+            if known.setdefault(arm.name, written) != written:
                 raise RunError(
                     f"ablation {self.folder}",
                     found=f"{arm.name} is there and changes something else ({', '.join(known[arm.name].changes)})",
@@ -76,8 +86,18 @@ class Book:
             for arm in question.arms:
                 name = question.name_of(arm, seed)
                 self.recipes[name] = question.recipe_of(arm, seed)
-                planned.setdefault(name, PlannedRun(name=name, arm=arm.name, seed=seed))
-        self.runs = list(planned.values())
+                run = planned.setdefault(name, PlannedRun(name=name, arm=arm.name, seed=seed))
+                if (run.arm, run.seed) != (arm.name, seed):
+                    raise RunError(
+                        f"ablation {self.folder}",
+                        found=f"{name} is there as a run of {run.arm} with seed {run.seed}",
+                        do="choose another folder with --out",
+                    )
+        # What is gone is to be made again.
+        self.runs = [
+            run if run.status != "finished" or (self.folder / RUNS / run.name / RECORD_FILE).is_file() else _anew(run)
+            for run in planned.values()
+        ]
 
     @property
     def missing(self) -> list[PlannedRun]:
@@ -122,6 +142,10 @@ class Book:
             raise RunError(
                 f"ablation {self.folder}", found=f"it cannot be written ({error.strerror})", do="choose another folder"
             ) from None
+
+
+def _anew(run: PlannedRun) -> PlannedRun:
+    return PlannedRun(name=run.name, arm=run.arm, seed=run.seed)
 
 
 def _before(folder: Path, recipe: Json) -> AblationRecord | None:

@@ -5,14 +5,17 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from threading import Thread
 
 import torch
 
-from frostline.errors import FrostlineError
+from frostline.ablation.failures import said_of
 from frostline.recipe import Common, Recipe, finetune
 from frostline.record import PlannedRun
 
@@ -35,13 +38,15 @@ def make_runs(
             failure = _failure_of(recipes[run.name], folder / run.name, common)
             yield _ended(run, failure, since=begun)
         return
+    several = _Several(jobs)
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(_apart, run, recipes[run.name], folder / run.name, jobs) for run in runs]
+        waiting = [pool.submit(several.make, run, recipes[run.name], folder / run.name) for run in runs]
         try:
             for done in as_completed(waiting):
                 yield done.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+            several.stop()
 
 
 def _ended(run: PlannedRun, failure: str | None, *, since: float) -> PlannedRun:
@@ -55,36 +60,74 @@ def _failure_of(recipe: Recipe, out: Path, common: Common | None = None) -> str 
     """Make a run, or what is left of it, and say why it failed; None: it did not."""
     try:
         finetune(recipe, out=out, resume=True, common=common)
-    except FrostlineError as error:
-        return str(error)
+    except Exception as error:  # whatever it is, it is this run's
+        return said_of(error)
     return None
 
 
-def _apart(run: PlannedRun, recipe: Recipe, out: Path, jobs: int) -> PlannedRun:
-    """Make a run in a process of its own: whatever ends it, ends nothing else."""
-    begun = time.perf_counter()
-    # Not forked: threads of torch's that are here are not there.
-    context = get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, recipe, out, jobs), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        failure = ours.recv()
-    except EOFError:
+class _Several:
+    """Runs in processes of their own: whatever ends one of them, ends nothing else.
+
+    Args:
+        jobs: how many there are at once.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._running: set[SpawnProcess] = set()
+        self._stopped = False
+
+    def make(self, run: PlannedRun, recipe: Recipe, out: Path) -> PlannedRun:
+        """Make one run, and say how it ended."""
+        begun = time.perf_counter()
+        if self._stopped:
+            return run
+        # Not forked: threads of torch's that are here are not there.
+        context = get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(theirs, recipe, out, self._jobs))
+        try:
+            process.start()
+            self._running.add(process)
+            theirs.close()
+            failure = ours.recv()
+        except EOFError:
+            process.join()
+            failure = f"its process was ended: {_end(process.exitcode or 0)}"
+        except Exception as error:  # no process could be started
+            return _ended(run, said_of(error), since=begun)
         process.join()
-        failure = f"its process was ended: {_end(process.exitcode or 0)}"
-    process.join()
-    return _ended(run, failure, since=begun)
+        self._running.discard(process)
+        return _ended(run, failure, since=begun)
+
+    def stop(self) -> None:
+        """End what runs still: it goes on when the ablation is begun again."""
+        self._stopped = True
+        for process in list(self._running):
+            if process.pid is None:
+                continue
+            with suppress(OSError):  # it has ended
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _work(theirs: Connection, recipe: Recipe, out: Path, jobs: int) -> None:
+    # A group of its own, with what reads pictures for it: Ctrl-C is meant for the ablation, which ends all of them.
+    os.setpgid(0, 0)
+    Thread(target=_end_with_parent, daemon=True).start()
     # What is many processes' work is nobody's, if each of them wants all cores.
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     theirs.send(_failure_of(recipe, out))
-    # Written is all; what else ends with a process may take longer.
     theirs.close()
+    # All is written; what else ends with a process may take longer.
     os._exit(0)
+
+
+def _end_with_parent() -> None:
+    """Wait for the ablation to end, however it does: who goes on would write where the next one does."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.killpg(0, signal.SIGKILL)
 
 
 def _end(code: int) -> str:

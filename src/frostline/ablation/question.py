@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from frostline.errors import UserError, nearest
@@ -12,6 +12,8 @@ from frostline.selection import HEAD
 
 # The depths that are no stages: nothing is frozen, and everything but the head.
 NOTHING, ALL = "none", "all"
+# Of a name, so that a folder can have it with its seed behind.
+MOST_LETTERS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +22,20 @@ class Arm:
 
     Attributes:
         name: of it, and of the folders of its runs.
-        changes: what it changes in the recipe, as overrides.
-        is_baseline: whether it is the one that freezes nothing.
+        changes: what it changes in the recipe, as overrides: a depth or a technique.
+        over: values of other keys, as overrides; arms that have the same are compared with each other.
+        is_baseline: whether it freezes nothing.
     """
 
     name: str
     changes: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
     is_baseline: bool = False
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """All that it changes."""
+        return (*self.changes, *self.over)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +44,13 @@ class Question:
 
     Attributes:
         recipe: what all runs have in common.
+        written_out: the same with its technique as phases, for arms that change those.
         arms: what is compared, each name once.
         seeds: of each arm's runs. The samples are those of the recipe in all of them.
     """
 
     recipe: Recipe
+    written_out: Recipe
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
 
@@ -73,11 +84,16 @@ class Question:
             UserError: nothing to compare, a depth that the network has not, or a value that the recipe does not take.
         """
         over = over or {}
+        if "seed" in over:
+            raise UserError("--over seed", found="a key that the runs have of their own", do="say --seeds 5")
+        written_out = recipe
         if depths or first or any(key.startswith("phases") for key in over):
-            recipe = expanded(recipe, stage_names)
+            written_out = expanded(recipe, stage_names)
         arms = [*_of_depths(depths, stage_names), *(_of_first(count) for count in first)]
         if arms:
-            arms.insert(0, _frozen(NOTHING, is_baseline=True))
+            # Nothing in any phase: what a recipe freezes later would be frozen in the baseline, too.
+            nothing = tuple(f"phases.{at}.freeze={NOTHING}" for at in range(len(written_out.phases)))
+            arms.insert(0, Arm(name=f"freeze_{NOTHING}", changes=nothing, is_baseline=True))
         if techniques:
             # With what freezes nothing in front, where nothing else stands for it.
             names = techniques if arms else dict.fromkeys(["full", *techniques])
@@ -93,7 +109,8 @@ class Question:
                 found="nothing that the runs shall differ in",
                 do="say --depths all, --freeze-list 3,4, --techniques frozen,full or --over KEY=VALUE,VALUE",
             )
-        question = cls(recipe=recipe, arms=_named_apart(arms), seeds=tuple(range(recipe.seed, recipe.seed + seeds)))
+        seeds_of_runs = tuple(range(recipe.seed, recipe.seed + seeds))
+        question = cls(recipe=recipe, written_out=written_out, arms=_named_apart(arms), seeds=seeds_of_runs)
         for arm in question.arms:
             question.recipe_of(arm, recipe.seed)
         return question
@@ -104,7 +121,9 @@ class Question:
         Raises:
             RecipeError: what the arm changes does not fit.
         """
-        return varied(self.recipe, [f"data.seed={self.recipe.data_seed}", *arm.changes, f"seed={seed}"])
+        of_phases = any(change.startswith("phases") for change in arm.every)
+        recipe = self.written_out if of_phases else self.recipe
+        return varied(recipe, [f"data.seed={self.recipe.data_seed}", *arm.every, f"seed={seed}"])
 
     def name_of(self, arm: Arm, seed: int) -> str:
         """Name one run: that with the recipe's seed as its arm, so that more seeds can be added."""
@@ -130,10 +149,10 @@ def _of_depths(asked: Sequence[str], stage_names: Callable[[], Sequence[str]]) -
     return [_frozen(name) for name in sorted(set(asked) - {NOTHING}, key=order.index)]
 
 
-def _frozen(depth: str, *, is_baseline: bool = False) -> Arm:
-    words = depth if depth in (NOTHING, ALL) else f"{{through: {depth}}}"
-    named = f"through_{depth}" if depth not in (NOTHING, ALL) else depth
-    return Arm(name=f"freeze_{named}", changes=(f"phases.0.freeze={words}",), is_baseline=is_baseline)
+def _frozen(depth: str) -> Arm:
+    words = depth if depth == ALL else f"{{through: {depth}}}"
+    named = depth if depth == ALL else f"through_{depth}"
+    return Arm(name=f"freeze_{named}", changes=(f"phases.0.freeze={words}",))
 
 
 def _of_first(count: int) -> Arm:
@@ -145,11 +164,11 @@ def _of_technique(key: str, name: str, *, is_baseline: bool) -> Arm:
 
 
 def _of_value(key: str, value: str) -> Arm:
-    return Arm(name=_as_name(f"{key.rpartition('.')[2]}_{value}"), changes=(f"{key}={value}",))
+    return Arm(name=_as_name(f"{key.rpartition('.')[2]}_{value}"), over=(f"{key}={value}",))
 
 
 def _both(one: Arm, other: Arm) -> Arm:
-    return Arm(name=f"{one.name}_{other.name}", changes=(*one.changes, *other.changes), is_baseline=one.is_baseline)
+    return replace(one, name=f"{one.name}_{other.name}"[:MOST_LETTERS], over=(*one.over, *other.over))
 
 
 def _as_name(text: str) -> str:
@@ -165,7 +184,7 @@ def _named_apart(arms: Iterable[Arm]) -> tuple[Arm, ...]:
         while name in taken:
             count += 1
             name = f"{arm.name}_{count}"
-        taken[name] = Arm(name=name, changes=arm.changes, is_baseline=arm.is_baseline)
+        taken[name] = replace(arm, name=name)
     return tuple(taken.values())
 
 
@@ -180,13 +199,14 @@ def values_of(text: str) -> tuple[str, tuple[str, ...]]:
     """
     key, equals, listed = text.partition("=")
     source = read(f"[{listed}]")
-    if not equals or not key.strip() or source.mistakes or not source.content:
+    values = tuple(_parts(listed))
+    if not equals or not key.strip() or source.mistakes or not source.content or len(values) != len(source.content):
         raise UserError(
             f"--over {text}",
             found=source.mistakes[0].what if source.mistakes else "no key and values",
             do="write KEY=VALUE,VALUE, as in phases.0.lr=1e-3,3e-4",
         )
-    return key.strip(), tuple(_parts(listed))
+    return key.strip(), values
 
 
 def _parts(listed: str) -> Iterable[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from frostline.ablation.failures import said_of
 from frostline.freezing import apply
 from frostline.recipe import Common, Recipe, assemble, expanded, stage_names
 from frostline.recipe.common import prefix_words
@@ -21,7 +22,13 @@ def record_together(recipes: Sequence[Recipe], *, show: Display, common: Common)
     Returns:
         What was said about it; nothing where each run has to record for itself.
     """
-    return tuple(line for group in _alike(recipes) for line in _recorded(group, show=show, common=common))
+    lines: list[str] = []
+    for group in _alike(recipes):
+        try:
+            lines.extend(_recorded(group, show=show, common=common))
+        except Exception as error:  # what is wrong with one of the runs, it says itself, and the others record alone
+            lines.append(f"replay: nothing was recorded for all: {said_of(error)}")
+    return tuple(lines)
 
 
 def _alike(recipes: Sequence[Recipe]) -> Iterator[list[Recipe]]:
@@ -34,9 +41,12 @@ def _alike(recipes: Sequence[Recipe]) -> Iterator[list[Recipe]]:
 def _recorded(recipes: Sequence[Recipe], *, show: Display, common: Common) -> Iterator[str]:
     settings = replay_settings(recipes[0])
     written_out = [expanded(recipe, partial(stage_names, recipe)) for recipe in recipes]
-    phases = [phase for recipe in written_out for phase in recipe.phases if phase.freeze.kind != "none"]
+    # What a later phase holds, one before it may have trained.
+    phases = [recipe.phases[0] for recipe in written_out if recipe.phases[0].freeze.kind != "none"]
     freezes = list({phase.freeze: phase for phase in phases}.values())
-    if settings is None or len(freezes) < 2:
+    # Before pretraining a network is another, and with O2 what is held is cast.
+    apart = recipes[0].pretrain is not None or recipes[0].amp == "O2"
+    if settings is None or len(freezes) < 2 or apart:
         return
     # As phases of one recipe they are what replay records in one pass already.
     one_after_another = written_out[0].model_copy(update={"phases": tuple(freezes), "warmup": 0.0})

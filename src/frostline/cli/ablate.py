@@ -51,7 +51,9 @@ def ablate(
     from frostline.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides=changes or ())
-    over_values = dict(values_of(text) for text in over or ())
+    over_values: dict[str, tuple[str, ...]] = {}
+    for key, values in (values_of(text) for text in over or ()):
+        over_values[key] = (*over_values.get(key, ()), *values)
     first = _numbers(freeze_list)
 
     def stage_names() -> tuple[str, ...]:
@@ -93,9 +95,11 @@ def _show(record: "AblationRecord", folder: Path) -> None:
     from frostline.cli import show
     from frostline.report import arms_of
 
-    header, rows = arms_of(record, folder).as_rows()
+    arms = arms_of(record, folder)
+    header, rows = arms.as_rows()
     print()
     show.table(header, rows)
+    show.warn(arms.warnings)
     for run in record.failed:
         print(f"failed: {run.name}: {run.failure}")
     print(f"report: {folder / 'report.html'}")

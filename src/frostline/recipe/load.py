@@ -17,6 +17,7 @@ from frostline.recipe.mistakes import explain
 from frostline.recipe.overrides import override
 from frostline.recipe.schema import Recipe
 from frostline.recipe.source import TOP, Mistake, Source, read, writable
+from frostline.recipe.stepping import Optimizer
 from frostline.recipe.words import BUILTIN, NO_FILE, is_local
 
 MOST_BYTES = 256 * 1024
@@ -69,6 +70,12 @@ def varied(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     source = Source(content=recipe.model_dump(mode="json", exclude_unset=True))
     if any(change.strip().startswith("technique") for change in changes):
         source.content.pop("phases", None)
+    if isinstance(optimizer := source.content.get("optimizer"), dict):
+        # What its name alone stands for is that of another name, where the name is changed.
+        usual = Optimizer.model_validate(optimizer.get("name", "adamw")).model_dump()
+        source.content["optimizer"] = {
+            key: value for key, value in optimizer.items() if key == "name" or value != usual[key]
+        }
     override(source, changes)
     return _located(_validated(source, asked="the recipe with " + ", ".join(changes)), source, None)
 

@@ -15,10 +15,14 @@ RUNS = "runs"
 
 @dataclass(frozen=True, kw_only=True)
 class ArmRecord:
-    """One answer that is compared: its name, what it changes in the recipe, and whether it freezes nothing."""
+    """One answer that is compared: its name, what it changes in the recipe, and whether it freezes nothing.
+
+    `over` are those of the changes that are not depths or techniques; arms with the same are compared.
+    """
 
     name: str
     changes: tuple[str, ...]
+    over: tuple[str, ...] = ()
     is_baseline: bool = False
 
 

@@ -50,11 +50,10 @@ def _say(arms: Arms) -> numbers.Say:
 
 def _row(one: ArmResult, arms: Arms) -> dict[str, object]:
     """Give the cells of an arm: each with what it says and the number that it is sorted by."""
-    baseline, say = arms.baseline, _say(arms)
-    apart = Spread(values=()) if baseline is None or baseline is one else one.beside(baseline)
+    say = _say(arms)
     cells: list[tuple[Spread, numbers.Say]] = [
         (one.scores, say),
-        (apart, numbers.signed),
+        (arms.apart(one), numbers.signed),
         (one.converged, numbers.whole),
         (one.gap, numbers.signed),
         (one.seconds, numbers.duration),
@@ -73,6 +72,12 @@ def _verdict(arms: Arms) -> dict[str, str]:
     best, baseline = arms.best, arms.baseline
     failed = len(arms.record.failed)
     more = f"{failed} of {len(arms.record.runs)} runs failed; the others are compared." if failed else ""
+    planned = sum(run.status == "planned" for run in arms.record.runs)
+    if planned:
+        more = " ".join(filter(None, [f"{planned} of {len(arms.record.runs)} runs are still to be made.", more]))
+    if best is None and any(one.runs for one in arms.results):
+        line = "Nothing was measured: give the recipe `data.val` or `data.test`."
+        return {"kind": "open", "line": line, "more": more}
     if best is None:
         return {"kind": "broken", "line": "No run is finished.", "more": more}
     say = _say(arms)

@@ -1,5 +1,6 @@
 """What the arms of an ablation came to: from the records of their runs alone."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -127,8 +128,20 @@ class Arms:
 
     @property
     def baseline(self) -> ArmResult | None:
-        """The first of those that freeze nothing."""
-        return next((one for one in self.results if one.arm.is_baseline and one.runs), None)
+        """What freezes nothing, where there is one such arm."""
+        found = [one for one in self.results if one.arm.is_baseline]
+        return found[0] if len(found) == 1 else None
+
+    def apart(self, one: ArmResult) -> Spread:
+        """Give the differences of an arm from what freezes nothing and is like it in all else; none of that itself."""
+        like = (other for other in self.results if other.arm.is_baseline and other.arm.over == one.arm.over)
+        other = next(like, None)
+        return Spread(values=()) if other is None or other is one else one.beside(other)
+
+    @property
+    def warnings(self) -> dict[str, int]:
+        """What the runs warn of, and how many of them do."""
+        return dict(Counter(line for one in self.results for run in one.runs.values() for line in run.warnings))
 
     @property
     def best(self) -> ArmResult | None:
@@ -148,20 +161,18 @@ class Arms:
         what = "metric" if first is None else f"{first.split} {first.metric.replace('_', ' ')}"
         say = numbers.loss if first is not None and first.metric == "loss" else numbers.share
         header = ["arm", "trained", what, "minus the baseline", "converged at epoch", "gap in loss", "seconds a run"]
-        rows = []
-        for one in self.results:
-            apart = Spread(values=()) if self.baseline in (None, one) else one.beside(self.baseline)
-            rows.append(
-                [
-                    one.arm.name,
-                    one.trained,
-                    one.scores.said(say),
-                    apart.said(numbers.signed),
-                    one.converged.said(numbers.whole),
-                    one.gap.said(numbers.signed),
-                    one.seconds.said(numbers.duration),
-                ]
-            )
+        rows = [
+            [
+                one.arm.name,
+                one.trained,
+                one.scores.said(say),
+                self.apart(one).said(numbers.signed),
+                one.converged.said(numbers.whole),
+                one.gap.said(numbers.signed),
+                one.seconds.said(numbers.duration),
+            ]
+            for one in self.results
+        ]
         return header, rows
 
 

@@ -192,7 +192,8 @@ class Replays:
         """
         plain = self._task.loader(samples, share=self._runtime.share())
         index = len(self._plans) - 1
-        if self._settings is None or self._off is not None or not handle.plan.held_names:
+        exact = self._settings is not None and self._settings.dtype == "fp32" and self._runtime.autocast is None
+        if not exact or self._off is not None or not handle.plan.held_names:
             return plain
 
         def one(name: str, part: DataLoader[Any]) -> DataLoader[Any]:
@@ -202,7 +203,7 @@ class Replays:
             if held and (survey is None or not all(survey.tensors(handle.model) <= names for names in held)):
                 return part
             found = self._replayed(
-                handle, part, at=(index, name), epochs=None, insist=True, say=lambda _: None, show=lambda *_: None
+                handle, part, at=(index, name), epochs=None, say=lambda _: None, show=lambda *_: None
             )
             return part if found.refused is not None else found
 
