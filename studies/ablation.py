@@ -26,6 +26,7 @@ from frostline.ablation import Question, ablate
 from frostline.recipe import Recipe, assemble, stage_names
 from frostline.record import AblationRecord, read_ablation, read_record
 from frostline.report import arms_of
+from frostline.training.allocator import keep_freed_memory
 from tables import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,6 +81,7 @@ def _timed(question: Question, out: Path) -> dict[str, Any]:
 
 def by_hand() -> dict[str, Any]:
     """Time the parts of a run by hand: a pass over the samples, and an epoch of what each depth trains."""
+    keep_freed_memory()  # as a run does
     assembly = assemble(recipe(replay="off"))
     model: Any = assembly.model.eval().to(memory_format=torch.channels_last)
     task, val = assembly.task, assembly.data.val
