@@ -46,7 +46,7 @@ SURFACE = {
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State Teaching beginning "
     "checkpoint_bytes checkpoint_of display evaluate forget_peak_rss forget_snapshot hold_teacher is_out_of_memory "
-    "judge load_checkpoint machine peak_rss_mb put read_snapshot run_phase said shard take_up_beginning versions",
+    "judge load_checkpoint machine peak_rss_mb put read_snapshot run_phase said shard take_up_beginning timed versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 

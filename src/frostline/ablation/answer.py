@@ -56,13 +56,14 @@ def ablate(
     book = Book.opened(question, folder)
     book.write()
     missing, common = book.missing, Common()
+    show = show or Silent()
     if len(missing) > 1:
         with book.timed("recording"):
             try:
                 recipes = [book.recipes[run.name] for run in missing]
-                book.recording = record_together(recipes, show=show or Silent(), common=common)
+                book.recording = record_together(recipes, show=show, common=common)
             finally:
-                (show or Silent()).close()
+                show.close()
         book.write()
     done = len(book.recipes) - len(missing)
     with book.timed("runs"):

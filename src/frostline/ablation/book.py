@@ -1,8 +1,6 @@
 """The record of an ablation while its runs are made: what is planned, what is there already, and what came of it."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +19,7 @@ from frostline.record import (
     read_ablation,
     write_json,
 )
-from frostline.training import machine, versions
+from frostline.training import machine, timed, versions
 
 
 @dataclass(kw_only=True)
@@ -109,14 +107,9 @@ class Book:
         self.runs = [run if one.name == run.name else one for one in self.runs]
         self.write()
 
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
+    def timed(self, part: str) -> AbstractContextManager[None]:
         """Count the seconds of a block under a part's name."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - begun
+        return timed(self.seconds, part)
 
     def write(self) -> None:
         """Write the record as it stands.

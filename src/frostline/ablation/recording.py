@@ -6,8 +6,8 @@ from functools import partial
 from frostline.ablation.failures import said_of
 from frostline.freezing import apply
 from frostline.recipe import Common, Recipe, assemble, expanded, stage_names
-from frostline.recipe.common import prefix_words
 from frostline.recipe.machine import replay_settings, runtime_of
+from frostline.recipe.shared_by_runs import prefix_words
 from frostline.training import Display, Replays, ReplaySettings
 
 

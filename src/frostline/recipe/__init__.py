@@ -14,14 +14,14 @@ from frostline.recipe.techniques import expanded
 
 if TYPE_CHECKING:
     from frostline.recipe.assembly import Assembly, assemble, stage_names
-    from frostline.recipe.common import Common
     from frostline.recipe.folder import check_free
     from frostline.recipe.run import finetune
+    from frostline.recipe.shared_by_runs import Common
     from frostline.recipe.verify import verify_recipe, verify_run
 
 _LAZY = {
     "Assembly": "assembly",
-    "Common": "common",
+    "Common": "shared_by_runs",
     "assemble": "assembly",
     "check_free": "folder",
     "finetune": "run",

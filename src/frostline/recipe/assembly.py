@@ -15,13 +15,13 @@ from frostline.errors import NetworkError
 from frostline.freezing import FreezePlan, make_plan
 from frostline.lora import adapt_layers
 from frostline.recipe.adapters import put_in_adapters, settings_of
-from frostline.recipe.common import Common
 from frostline.recipe.data import Gathered
 from frostline.recipe.head import with_head, with_new_head
 from frostline.recipe.kinds import KINDS
 from frostline.recipe.rates import rate_factors, rate_schedule
 from frostline.recipe.remarks import of_adapters, of_plans, of_schedules, of_settings, of_technique, of_what_is_written
 from frostline.recipe.schema import Phase, Recipe
+from frostline.recipe.shared_by_runs import Common
 from frostline.recipe.teaching import with_teacher
 from frostline.recipe.techniques import expanded
 from frostline.selection import HEAD, Outline, call, outline, parents_of, tied_at_first, undisturbed

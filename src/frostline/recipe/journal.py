@@ -2,8 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from frostline.backbones import code_digest
 from frostline.recipe.assembly import Assembly
 from frostline.recipe.interrupted import FORMAT, Interrupted, data_of
 from frostline.record import EpochRecord, Evaluation, Json, PhaseRecord, Proof, RunRecord, Skipped, StageOutline
-from frostline.training import Best, State, machine, peak_rss_mb, versions
+from frostline.training import Best, State, machine, peak_rss_mb, timed, versions
 
 
 @dataclass(kw_only=True)
@@ -43,14 +42,9 @@ class Journal:
         # Now: they may change while it runs.
         self.data, self.code = data_of(self.assembly), code_digest(self.assembly.recipe.model.name)
 
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
+    def timed(self, part: str) -> AbstractContextManager[None]:
         """Count the seconds of a block under a part's name."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - begun
+        return timed(self.seconds, part)
 
     def state(self, best: Best, phase: int, inner: State, *, begun: bool = False) -> State:
         """Give all that a run needs to go on, beside the weights.

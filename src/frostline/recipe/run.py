@@ -15,7 +15,6 @@ from frostline.freezing import across, apply, confirm, digests, forget_cached, m
 from frostline.optimization import stage_rates
 from frostline.processes import is_main, is_one_of_several
 from frostline.recipe.assembly import Assembly, always_held, assemble, beside_held, blocks
-from frostline.recipe.common import Common
 from frostline.recipe.folder import forget_life_before, found, write_recipe
 from frostline.recipe.interrupted import Interrupted
 from frostline.recipe.journal import Journal
@@ -24,6 +23,7 @@ from frostline.recipe.machine import replay_settings, runtime_of
 from frostline.recipe.pretraining import OURS, OURS_OF_WORDS, Pretraining, plan_pretraining
 from frostline.recipe.rates import rate_schedule
 from frostline.recipe.schema import Recipe
+from frostline.recipe.shared_by_runs import Common
 from frostline.recipe.teaching import taught
 from frostline.record import (
     CHECKPOINTS,

@@ -17,7 +17,6 @@ from frostline.report.strips import strips
 def render_ablation(arms: Arms) -> str:
     """Draw an ablation as one HTML page that asks nothing of the network; its only script sorts tables."""
     script = files("frostline.report").joinpath("templates", "sort.js").read_text(encoding="utf-8")
-    first = next((one for one in arms.results), None)
     return drawn(
         "ablation.html",
         arms=arms,
@@ -26,9 +25,9 @@ def render_ablation(arms: Arms) -> str:
         page=REPORT_FILE,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        what="" if first is None else f"{first.split} {first.metric.replace('_', ' ')}",
+        what=arms.what,
         rows=[_row(one, arms) for one in arms.results],
-        strips=strips(arms.results, baseline=arms.baseline, say=_say(arms)),
+        strips=strips(arms.results, baseline=arms.baseline, say=arms.say),
         verdict=_verdict(arms),
         bars=[(one, frost_map(record)) for one in arms.results for record in list(one.runs.values())[:1]],
         recipe=as_yaml(arms.record.recipe),
@@ -44,15 +43,10 @@ def ablation_page(folder: Path) -> str:
     return render_ablation(arms_of(read_ablation(folder), folder))
 
 
-def _say(arms: Arms) -> numbers.Say:
-    return numbers.loss if arms.results and arms.results[0].metric == "loss" else numbers.share
-
-
 def _row(one: ArmResult, arms: Arms) -> dict[str, object]:
     """Give the cells of an arm: each with what it says and the number that it is sorted by."""
-    say = _say(arms)
     cells: list[tuple[Spread, numbers.Say]] = [
-        (one.scores, say),
+        (one.scores, arms.say),
         (arms.apart(one), numbers.signed),
         (one.converged, numbers.whole),
         (one.gap, numbers.signed),
@@ -80,10 +74,9 @@ def _verdict(arms: Arms) -> dict[str, str]:
         return {"kind": "open", "line": line, "more": more}
     if best is None:
         return {"kind": "broken", "line": "No run is finished.", "more": more}
-    say = _say(arms)
-    line = f"Best: {best.arm.name}, {best.split} {best.metric.replace('_', ' ')} {best.scores.said(say)}"
+    line = f"Best: {best.arm.name}, {arms.what} {best.scores.said(arms.say)}"
     if baseline is not None and baseline is not best:
-        line += f"; nothing frozen: {baseline.scores.said(say)}"
+        line += f"; nothing frozen: {baseline.scores.said(arms.say)}"
     seeds = len({run.seed for run in arms.record.runs})
     if seeds == 1:
         more = " ".join(filter(None, ["One seed: a difference may be chance; --seeds 3 shows how much is.", more]))

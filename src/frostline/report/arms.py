@@ -132,6 +132,17 @@ class Arms:
         found = [one for one in self.results if one.arm.is_baseline]
         return found[0] if len(found) == 1 else None
 
+    @property
+    def what(self) -> str:
+        """What the arms are compared by, in words."""
+        first = next(iter(self.results), None)
+        return "metric" if first is None else f"{first.split} {first.metric.replace('_', ' ')}"
+
+    @property
+    def say(self) -> numbers.Say:
+        """Writes a score."""
+        return numbers.loss if any(one.metric == "loss" for one in self.results) else numbers.share
+
     def apart(self, one: ArmResult) -> Spread:
         """Give the differences of an arm from what freezes nothing and is like it in all else; none of that itself."""
         like = (other for other in self.results if other.arm.is_baseline and other.arm.over == one.arm.over)
@@ -157,15 +168,13 @@ class Arms:
 
     def as_rows(self) -> tuple[list[str], list[list[str]]]:
         """Give a table for people: its header, and a row for each arm."""
-        first = next((one for one in self.results), None)
-        what = "metric" if first is None else f"{first.split} {first.metric.replace('_', ' ')}"
-        say = numbers.loss if first is not None and first.metric == "loss" else numbers.share
-        header = ["arm", "trained", what, "minus the baseline", "converged at epoch", "gap in loss", "seconds a run"]
+        header = ["arm", "trained", self.what, "minus the baseline"]
+        header += ["converged at epoch", "gap in loss", "seconds a run"]
         rows = [
             [
                 one.arm.name,
                 one.trained,
-                one.scores.said(say),
+                one.scores.said(self.say),
                 self.apart(one).said(numbers.signed),
                 one.converged.said(numbers.whole),
                 one.gap.said(numbers.signed),

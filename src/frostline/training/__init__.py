@@ -15,7 +15,7 @@ from frostline.training.checkpoint import (
 from frostline.training.course import Best, Course, PhaseResult, PhaseSettings
 from frostline.training.judging import evaluate, judge
 from frostline.training.logs import Logs
-from frostline.training.machine import forget_peak_rss, machine, peak_rss_mb, versions
+from frostline.training.machine import forget_peak_rss, machine, peak_rss_mb, timed, versions
 from frostline.training.memory import is_out_of_memory, said
 from frostline.training.phase import run_phase
 from frostline.training.progress import Display, Silent, display
@@ -66,5 +66,6 @@ __all__ = [
     "said",
     "shard",
     "take_up_beginning",
+    "timed",
     "versions",
 ]

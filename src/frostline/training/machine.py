@@ -1,10 +1,12 @@
-"""What a run computed on: versions, processors, and the memory that it took."""
+"""What a run computed on: versions, processors, and the memory and time that it took."""
 
 import os
 import platform
 import resource
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,16 @@ import torch
 # Of Linux: what is known of the memory of this process, and a file that takes orders about it; see proc(5).
 _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 NAMED_VERSIONS = ("frostline", "torch", "torchvision", "timm", "accelerate", "torchmetrics", "safetensors", "numpy")
+
+
+@contextmanager
+def timed(seconds: dict[str, float], part: str) -> Iterator[None]:
+    """Count the seconds of a block under a part's name, beside those that it has already."""
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[part] = seconds.get(part, 0.0) + time.perf_counter() - begun
 
 
 def forget_peak_rss() -> None:
