@@ -186,7 +186,7 @@ def _fastai(recipe: Recipe, *, epochs: int) -> dict[str, float]:
     seconds = perf_counter() - begun
     if assembly.data.test is None:
         sys.exit("the split has no test set")
-    judged = evaluate(network, assembly.data.test, task=assembly.task, runtime=runtime, split="test")
+    judged, _ = evaluate(network, assembly.data.test, task=assembly.task, runtime=runtime, split="test")
     return {"accuracy": judged.metrics["accuracy"], "seconds": seconds, "peak_mb": peak_rss_mb()}
 
 

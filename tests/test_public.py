@@ -33,9 +33,9 @@ SURFACE = {
     "dump_recipe expanded finetune library_names library_text load_recipe masked_recipe "
     "masked_starter stage_names starter text_starter varied verify_recipe verify_run",
     "frostline.record": "ABLATION_FILE AblationRecord ArmRecord CARD_FILE CHECKPOINTS Claim EpochRecord Evaluation "
-    "Json Mistake PRETRAINING PROOF_FILE PhaseRecord PlannedRun Proof RECIPE_FILE RECORD_FILE RUNS "
-    "RunRecord Skipped StageOutline StageRow Status TOKENIZER read_ablation read_record "
-    "write_atomically write_json",
+    "Json Mistake PREDICTIONS PRETRAINING PROOF_FILE PhaseRecord PlannedRun Predictions Proof RECIPE_FILE "
+    "RECORD_FILE RUNS RunRecord Skipped StageOutline StageRow Status TOKENIZER read_ablation read_predictions "
+    "read_record write_atomically write_json write_predictions",
     "frostline.report": "Arms REPORT_FILE arms_of render write_report",
     "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
     "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor guesses "
@@ -45,8 +45,9 @@ SURFACE = {
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State Teaching beginning "
-    "checkpoint_bytes checkpoint_of display evaluate forget_peak_rss forget_snapshot hold_teacher is_out_of_memory "
-    "judge load_checkpoint machine peak_rss_mb put read_snapshot run_phase said shard take_up_beginning timed versions",
+    "checkpoint_bytes checkpoint_of display evaluate forget_peak_rss forget_snapshot hold_teacher inference_seconds "
+    "is_out_of_memory judge load_checkpoint machine peak_rss_mb put read_snapshot run_phase said shard "
+    "take_up_beginning timed versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import confusion_matrix, log_loss
 
 from frostline.errors import NonFiniteLossError, ProofError, RunError, RunFailure
 from frostline.recipe import check_free, finetune, load_recipe
-from frostline.record import RunRecord, read_record
+from frostline.record import RunRecord, read_predictions, read_record
 from training.tiny import CLASSES, Twin, tiny_recipe, write_recipe
 
 CLAIMS = (
@@ -56,6 +57,8 @@ def test_the_files_of_a_run(finished: tuple[Path, RunRecord]) -> None:
         "report.html",
         "checkpoints/best.safetensors",
         "checkpoints/last.safetensors",
+        "predictions/test.safetensors",
+        "predictions/val.safetensors",
     }
     for name in files - {events}:
         assert (run / name).stat().st_mode & 0o044 == 0o044, name  # others may read a run
@@ -97,6 +100,15 @@ def test_the_record(finished: tuple[Path, RunRecord]) -> None:
         assert sum(map(sum, evaluation.confusion)) == evaluation.samples == 6
         right = sum(evaluation.confusion[label][label] for label in range(3))
         assert evaluation.metrics["accuracy"] == pytest.approx(right / 6)
+        said = read_predictions(run, evaluation.split)
+        assert said is not None
+        assert said.classes == CLASSES
+        found = confusion_matrix(said.labels_N, said.shares_NK.argmax(1), labels=range(3))
+        assert found.tolist() == [list(row) for row in evaluation.confusion]
+        assert log_loss(said.labels_N, said.shares_NK, labels=range(3)) == pytest.approx(evaluation.loss, rel=1e-5)
+        assert [Path(name).parent.name for name in said.samples] == [CLASSES[label] for label in said.labels_N]
+    assert record.inference_seconds is not None
+    assert 0 < record.inference_seconds < 1
 
 
 @pytest.mark.recipe

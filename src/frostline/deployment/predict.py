@@ -104,7 +104,7 @@ def _judged(model: nn.Module, samples: Samples, *, task: Task, runtime: Runtime,
     """Judge a network, with fewer samples at once where memory does not suffice: the machine may be a smaller one."""
     while True:
         try:
-            return evaluate(model, samples, task=task, runtime=runtime, split=split)
+            return evaluate(model, samples, task=task, runtime=runtime, split=split)[0]
         except RuntimeError as error:
             _check_memory(error, left=task.batch_size)
         task = replace(task, batch_size=task.batch_size // 2)

@@ -10,6 +10,7 @@ from frostline.recipe.load import dump_recipe
 from frostline.recipe.schema import Recipe
 from frostline.recipe.techniques import expanded
 from frostline.record import (
+    PREDICTIONS,
     PRETRAINING,
     PROOF_FILE,
     RECIPE_FILE,
@@ -68,12 +69,13 @@ def forget_life_before(out: Path) -> None:
     Raises:
         RunError: it stays there.
     """
-    for name in (RECORD_FILE, PROOF_FILE, REPORT_FILE):
+    said = (out / PREDICTIONS).glob("*.safetensors")
+    for path in (out / RECORD_FILE, out / PROOF_FILE, out / REPORT_FILE, *said):
         try:
-            (out / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(
-                f"run {out}", found=f"{name} cannot be taken away ({error.strerror})", do="choose another folder"
+                f"run {out}", found=f"{path.name} cannot be taken away ({error.strerror})", do="choose another folder"
             ) from None
 
 

@@ -35,6 +35,7 @@ class Journal:
     since: str = "the run"
     pretraining: Json = field(default_factory=dict)
     teacher: Json = field(default_factory=dict)
+    inference_seconds: float | None = None
     data: dict[str, Any] = field(init=False)
     code: str = field(init=False)
 
@@ -141,6 +142,7 @@ class Journal:
             code=self.code,
             pretraining=self.pretraining,
             teacher=self.teacher,
+            inference_seconds=self.inference_seconds,
             skipped=tuple(Skipped(name=fault.name, reason=fault.reason) for fault in assembly.skipped),
             warnings=(*assembly.warnings, *self.remarks),
             status="finished" if failure is None else "failed",

@@ -35,6 +35,7 @@ from frostline.record import (
     RunRecord,
     read_record,
     write_json,
+    write_predictions,
 )
 from frostline.report import write_report
 from frostline.tasks import Task
@@ -57,6 +58,7 @@ from frostline.training import (
     evaluate,
     forget_peak_rss,
     forget_snapshot,
+    inference_seconds,
     put,
     read_snapshot,
     run_phase,
@@ -338,8 +340,12 @@ def _train(
         for name, samples in assembly.data.by_name().items():
             if name != "train":
                 loader = None if handle is None else replays.judging(handle, samples)
-                judged = evaluate(model, samples, task=task, runtime=runtime, split=name, loader=loader)
+                judged, said = evaluate(model, samples, task=task, runtime=runtime, split=name, loader=loader)
                 journal.evaluations.append(judged)
+                if said is not None and runtime.is_main:
+                    write_predictions(out, said)
+        if runtime.count == 1:
+            journal.inference_seconds = inference_seconds(model, assembly.data.train, task=task)
 
 
 def _settings(assembly: Assembly, index: int) -> PhaseSettings:

@@ -13,6 +13,7 @@ from frostline.record.files import (
     write_atomically,
     write_json,
 )
+from frostline.record.predictions import PREDICTIONS, Predictions, read_predictions, write_predictions
 from frostline.record.run import (
     Claim,
     EpochRecord,
@@ -32,6 +33,7 @@ __all__ = [
     "ABLATION_FILE",
     "CARD_FILE",
     "CHECKPOINTS",
+    "PREDICTIONS",
     "PRETRAINING",
     "PROOF_FILE",
     "RECIPE_FILE",
@@ -47,6 +49,7 @@ __all__ = [
     "Mistake",
     "PhaseRecord",
     "PlannedRun",
+    "Predictions",
     "Proof",
     "RunRecord",
     "Skipped",
@@ -54,7 +57,9 @@ __all__ = [
     "StageRow",
     "Status",
     "read_ablation",
+    "read_predictions",
     "read_record",
     "write_atomically",
     "write_json",
+    "write_predictions",
 ]

@@ -163,6 +163,7 @@ class RunRecord:
     `augmentation` has the random changes to training pictures with all their arguments. `input` is what the network
     was given (as in `InputSpec`), and `code` the SHA-256 of a user's own file with the network. `pretraining` says from
     which run on masked words the network came, if from one: its folder, the digest of its weights, how good it was.
+    `inference_seconds` is what the whole network took for one sample, without reading it; None: it was not timed.
     """
 
     name: str
@@ -189,6 +190,7 @@ class RunRecord:
     pretraining: Json = field(default_factory=dict)
     teacher: Json = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
+    inference_seconds: float | None = None
     warnings: tuple[str, ...] = ()
     status: Literal["finished", "failed"] = "finished"
     failure: str | None = None

@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import (
 
 from frostline.data.samples import Samples
 from frostline.data.sampling import Sampling
-from frostline.record import Evaluation
+from frostline.record import Evaluation, Predictions
 from frostline.tasks.mistakes import worst_mistakes
 from frostline.tasks.task import Batch, Rows, Task
 from frostline.tasks.teacher import Teacher
@@ -119,6 +119,17 @@ class Classification(Task, ABC):
             metrics=metrics,
             confusion=self.confusion(logits_NK, labels_N),
             mistakes=worst_mistakes(samples, logits_NK, places_N),
+        )
+
+    def predictions(self, rows: Rows, places_N: Tensor, *, samples: Samples, split: str) -> Predictions:
+        """Give how sure the network was of each class, for each sample."""
+        logits_NK, labels_N = rows
+        return Predictions(
+            split=split,
+            classes=self.classes,
+            samples=tuple(samples.name(int(place)) for place in places_N),
+            labels_N=labels_N.numpy(),
+            shares_NK=logits_NK.softmax(1).numpy(),
         )
 
     def judged_loss(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:

@@ -196,6 +196,9 @@ class MaskedTextTask(Task):
         loss, metrics = self.measured(rows)
         return Evaluation(split=split, samples=len(places_N), loss=loss, metrics=metrics, confusion=())
 
+    def predictions(self, rows: Rows, places_N: Tensor, *, samples: Samples, split: str) -> None:
+        """Give nothing: of words that are asked for, how many were found is kept, and no more."""
+
 
 def _counts(output: Tensor, labels_NL: Tensor) -> Tensor:
     """Count in each text the tokens that were found, and those that were asked for: N × 2, in double."""

@@ -14,7 +14,7 @@ from frostline.data.buckets import Buckets
 from frostline.data.samples import Samples
 from frostline.data.sharing import Share, SharedBatches
 from frostline.errors import NetworkError
-from frostline.record import Evaluation
+from frostline.record import Evaluation, Predictions
 from frostline.selection import call, first_tensor
 
 # What a network is given: a tensor N × …, or several by the names of its arguments.
@@ -146,6 +146,10 @@ class Task(ABC):
             samples: what was judged.
             split: what they are, for the record (`val`, `test`).
         """
+
+    @abstractmethod
+    def predictions(self, rows: Rows, places_N: Tensor, *, samples: Samples, split: str) -> Predictions | None:
+        """Give what the network said of each sample, as `evaluation`; None: samples have no classes."""
 
     def inputs(self, samples: Samples) -> Iterator[Inputs]:
         """Yield what the network is given of samples, batch by batch."""

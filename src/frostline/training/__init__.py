@@ -13,6 +13,7 @@ from frostline.training.checkpoint import (
     read_snapshot,
 )
 from frostline.training.course import Best, Course, PhaseResult, PhaseSettings
+from frostline.training.inference import inference_seconds
 from frostline.training.judging import evaluate, judge
 from frostline.training.logs import Logs
 from frostline.training.machine import forget_peak_rss, machine, peak_rss_mb, timed, versions
@@ -55,6 +56,7 @@ __all__ = [
     "forget_peak_rss",
     "forget_snapshot",
     "hold_teacher",
+    "inference_seconds",
     "is_out_of_memory",
     "judge",
     "load_checkpoint",

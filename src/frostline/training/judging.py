@@ -1,13 +1,14 @@
 """Judging: a network run over samples, in eval mode and without gradients."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from frostline.data import Samples
-from frostline.record import Evaluation
+from frostline.record import Evaluation, Predictions
 from frostline.selection import call
 from frostline.tasks import Batch, Loader, Rows, Task, scores
 from frostline.training.runtime import Runtime
@@ -21,7 +22,7 @@ def evaluate(
     runtime: Runtime,
     split: str,
     loader: Loader | None = None,
-) -> Evaluation:
+) -> tuple[Evaluation, Predictions | None]:
     """Judge a network on samples, in eval mode and without gradients.
 
     Args:
@@ -31,10 +32,14 @@ def evaluate(
         runtime: where to compute; in the network's own type, or under autocast where it is wrapped.
         split: what the samples are, for the record (`val`, `test`).
         loader: gives them, such as one that looks up what is frozen; None: the task's.
+
+    Returns:
+        How good it is, and what it said of each sample; None where samples have no classes.
     """
     given = task.loader(samples, share=runtime.share()) if loader is None else loader
     rows, places_N = judge(model, runtime.loader(given), task=task, runtime=runtime)
-    return task.evaluation(rows, places_N, samples=samples, split=split)
+    judged = task.evaluation(rows, places_N, samples=samples, split=split)
+    return judged, task.predictions(rows, places_N, samples=samples, split=split)
 
 
 @torch.no_grad()
@@ -44,16 +49,11 @@ def judge(model: nn.Module, loader: Iterable[Batch], *, task: Task, runtime: Run
     Returns:
         Rows, and the places N of their samples, of all processes; in the order of the samples where there are several.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     batches, parts = iter(loader), []
-    try:
+    with evaluating(model):
         # Each is read by all before one of them runs: under DDP and FSDP a forward waits for the others'.
         while (batch := runtime.together(lambda: next(batches, None))) is not None:
             parts.append((*task.judged(scores(call(model, batch[0])), batch), batch[2].cpu()))
-    finally:
-        for module, training in modes.items():
-            module.training = training
     every = runtime.gathered(joined(parts))
     *rows, places_N = every[0] if len(every) == 1 else joined(every)
     if len(every) == 1:
@@ -61,6 +61,18 @@ def judge(model: nn.Module, loader: Iterable[Batch], *, task: Task, runtime: Run
     # Each once: where a batch has fewer samples than there are processes, some of them have one of another's.
     first = torch.from_numpy(np.unique(places_N.numpy(), return_index=True)[1])
     return tuple(one[first] for one in rows), places_N[first]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a network in eval mode for a block; every module gets back the mode that it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
