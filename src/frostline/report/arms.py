@@ -1,14 +1,23 @@
 """What the arms of an ablation came to: from the records of their runs alone."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
 
 from frostline.errors import RunError
-from frostline.record import RUNS, AblationRecord, ArmRecord, PlannedRun, RunRecord, read_record
+from frostline.record import (
+    RUNS,
+    AblationRecord,
+    ArmRecord,
+    PlannedRun,
+    Predictions,
+    RunRecord,
+    read_predictions,
+    read_record,
+)
 from frostline.report import numbers
 
 # Of the final metric: the epoch that first has so much of it is the one with which a run has converged.
@@ -48,6 +57,7 @@ class ArmResult:
         failed: runs that came to nothing.
         split: `test` or `validation`: what `score` is measured on.
         metric: the name of what is compared.
+        folders: of the runs, by seed, where they have any.
     """
 
     arm: ArmRecord
@@ -55,6 +65,7 @@ class ArmResult:
     failed: tuple[PlannedRun, ...]
     split: str
     metric: str
+    folders: dict[int, Path] = field(default_factory=dict)
 
     def _spread(self, value: Callable[[RunRecord], float | None]) -> Spread:
         found = (value(record) for record in self.runs.values())
@@ -103,6 +114,11 @@ class ArmResult:
     def trained(self) -> str:
         """That share in words."""
         return numbers.NONE if self.trained_share is None else numbers.percent(self.trained_share, 1)
+
+    def predictions(self, seed: int) -> Predictions | None:
+        """Read what the network of a run said of each sample that `score` is measured on; None: it was not kept."""
+        folder = self.folders.get(seed)
+        return None if folder is None else read_predictions(folder, "test" if self.split == "test" else "val")
 
     def beside(self, other: "ArmResult") -> Spread:
         """Give the differences of the metric from another arm's, seed by seed."""
@@ -192,30 +208,44 @@ def arms_of(record: AblationRecord, folder: Path) -> Arms:
         record: of the ablation.
         folder: where it is.
     """
-    records = {run.name: found for run in record.runs if (found := _finished(run, folder)) is not None}
+    folders = {run.name: folder / RUNS / run.name for run in record.runs}
+    records = {run.name: found for run in record.runs if (found := _finished(run, folders[run.name])) is not None}
+    return arms_from(record, records, folders=folders)
+
+
+def arms_from(record: AblationRecord, records: Mapping[str, RunRecord], *, folders: Mapping[str, Path]) -> Arms:
+    """Put records together by their arms.
+
+    Args:
+        record: which runs there are, and of which arms.
+        records: of those that are finished, by their names.
+        folders: where they are.
+    """
     metric = str(record.recipe.get("metric") or "accuracy")
     judged = {one.split for found in records.values() for one in found.evaluations}
     split = "test" if "test" in judged else "validation"
-    return Arms(
-        record,
-        tuple(
+    results = []
+    for arm in record.arms:
+        mine = [run for run in record.runs if run.arm == arm.name]
+        there = [run for run in mine if run.name in records]
+        results.append(
             ArmResult(
                 arm,
-                {run.seed: records[run.name] for run in record.runs if run.arm == arm.name and run.name in records},
-                tuple(run for run in record.runs if run.arm == arm.name and run.status == "failed"),
+                {run.seed: records[run.name] for run in there},
+                tuple(run for run in mine if run.status == "failed"),
                 split,
                 metric,
+                {run.seed: folders[run.name] for run in there},
             )
-            for arm in record.arms
-        ),
-    )
+        )
+    return Arms(record, tuple(results))
 
 
 def _finished(run: PlannedRun, folder: Path) -> RunRecord | None:
     if run.status != "finished":
         return None
     try:
-        return read_record(folder / RUNS / run.name)
+        return read_record(folder)
     except RunError:
         return None  # taken away since
 
