@@ -12,6 +12,7 @@ from frostline.report.drawing import REPORT_FILE, drawn
 from frostline.report.frost import frost_map
 from frostline.report.listing import as_yaml
 from frostline.report.strips import strips
+from frostline.report.symptoms import symptoms_of_arms
 
 
 def render_ablation(arms: Arms) -> str:
@@ -29,6 +30,8 @@ def render_ablation(arms: Arms) -> str:
         rows=[_row(one, arms) for one in arms.results],
         strips=strips(arms.results, baseline=arms.baseline, say=arms.say),
         verdict=_verdict(arms),
+        symptoms=symptoms_of_arms(arms),
+        lower_is_better=_is_loss(arms),
         bars=[(one, frost_map(record)) for one in arms.results for record in list(one.runs.values())[:1]],
         recipe=as_yaml(arms.record.recipe),
     )
@@ -62,6 +65,10 @@ def _row(one: ArmResult, arms: Arms) -> dict[str, object]:
     }
 
 
+def _is_loss(arms: Arms) -> bool:
+    return any(one.metric == "loss" for one in arms.results)
+
+
 def _verdict(arms: Arms) -> dict[str, str]:
     best, baseline = arms.best, arms.baseline
     failed = len(arms.record.failed)
@@ -77,6 +84,8 @@ def _verdict(arms: Arms) -> dict[str, str]:
     line = f"Best: {best.arm.name}, {arms.what} {best.scores.said(arms.say)}"
     if baseline is not None and baseline is not best:
         line += f"; nothing frozen: {baseline.scores.said(arms.say)}"
+    if _is_loss(arms):
+        line += "; lower is better"
     seeds = len({run.seed for run in arms.record.runs})
     if seeds == 1:
         more = " ".join(filter(None, ["One seed: a difference may be chance; --seeds 3 shows how much is.", more]))
