@@ -6,17 +6,18 @@ from dataclasses import replace
 from statistics import mean
 
 from frostline.errors import first_of
-from frostline.report import numbers
 from frostline.report.arms import ArmResult, Arms
 from frostline.report.symptoms.noise import standard_error
 from frostline.report.symptoms.run import ORDER, symptoms_of
 from frostline.report.symptoms.symptom import Symptom
 
-# Standard errors of a difference: by chance alone the best and the worst of two to eight arms with some seeds each lie
-# about three apart in one of twenty ablations (the studentized range over the root of two is 3.0 to 3.5).
+# Standard errors of a difference: by chance alone the best and the worst of a few arms with a few seeds each lie farther
+# apart in one of ten to twenty ablations (the studentized range over the root of two is 2.8 to 3.3 there).
 WITHIN = 3.0
 # Of a score that is a share: who is so near to 1 everywhere has too easy a task for the question.
 TOO_EASY = 0.98
+# Of the parameters: arms that differ by so much in what they train are as far apart as depths can be.
+WIDE = 0.5
 NAMED = 4
 
 
@@ -53,7 +54,7 @@ def _alike(arms: Arms) -> Iterator[Symptom]:
     yield Symptom(
         title=title,
         evidence=f"{len(some)} arms, {arms.what} from {said}; {of}",
-        advice=f"{_cheapest(some)}To know more: {more}; {_further(arms, some)}.",
+        advice=f"{_cheapest(some)}To know more: {more}; {_further(some)}.",
         severity="note",
     )
 
@@ -84,21 +85,24 @@ def _samples(one: ArmResult) -> int:
 
 
 def _cheapest(some: list[ArmResult]) -> str:
-    """Name the arm that takes least time: where all are as good, it is the one to use."""
-    timed = [one for one in some if one.seconds.values]
-    if len({one.arm.name for one in timed}) < 2:
+    """Name the arm that trains least, where they differ in that: where all are as good, it is the one to use."""
+    by_share = {one.trained_share: one for one in reversed(some) if one.trained_share is not None}
+    if len(by_share) < 2:
         return ""
-    least = min(timed, key=lambda one: one.seconds.mean)
-    return f"Until then take the cheapest, {least.arm.name} ({numbers.duration(least.seconds.mean)} a run). "
+    least = by_share[min(by_share)]
+    return f"Until then take the one that trains least, {least.arm.name} ({least.trained} of the parameters). "
 
 
-def _further(arms: Arms, some: list[ArmResult]) -> str:
-    metric = some[0].metric
+def _further(some: list[ArmResult]) -> str:
+    """Say what would tell the arms apart, beside more seeds."""
+    metric, split = some[0].metric, some[0].split
     if metric != "loss" and mean(one.scores.mean for one in some) >= TOO_EASY:
-        return "a harder task, for all arms are nearly perfect (fewer training samples: `data.per_class`)"
-    if len({one.trained_share for one in some}) == 1:
-        return "values that lie farther apart (all arms train the same parameters)"
-    return f"more {some[0].split} samples, or answers that lie farther apart (`freeze: all` beside `none`)"
+        return "a harder task, since all arms are nearly perfect (fewer training samples: `data.per_class`)"
+    shares = [one.trained_share or 0.0 for one in some]
+    if len(set(shares)) == 1:
+        return f"more {split} samples, or values that lie farther apart (all arms train the same parameters)"
+    apart = max(shares) - min(shares) > WIDE
+    return f"more {split} samples" + ("" if apart else ", or depths that lie farther apart (`all` beside `none`)")
 
 
 def _of_runs(arms: Arms) -> Iterator[Symptom]:

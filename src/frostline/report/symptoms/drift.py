@@ -71,12 +71,15 @@ def _drift(record: RunRecord, phase: PhaseRecord, *, number: int) -> _Drift | No
     ]
     if len(epochs) <= EPOCHS:
         return None
-    place = min(range(len(epochs)), key=lambda at: epochs[at].val_loss or 0.0)
+    losses = [epoch.val_loss or 0.0 for epoch in epochs]
+    place = losses.index(min(losses))
     low, last = epochs[place], epochs[-EPOCHS:]
     if len(epochs) - 1 - place < EPOCHS:
         return None
-    least = max(LEAST_NATS, (low.val_loss or 0.0) * _least_share(record.samples.get("val", 0)))
-    rises = [(epoch.val_loss or 0.0) - (low.val_loss or 0.0) for epoch in last]
+    # With its neighbours: the lowest of many is lower than the others by chance alone.
+    level = mean(losses[max(0, place - 1) : place + 2])
+    least = max(LEAST_NATS, level * _least_share(record.samples.get("val", 0)))
+    rises = [loss - level for loss in losses[-EPOCHS:]]
     falls = mean(epoch.train_loss for epoch in last) < (1 - LEAST_FALL) * low.train_loss
     if not falls or mean(rises) <= least or min(rises) <= least / 2:
         return None
