@@ -34,6 +34,12 @@ def test_where_the_metric_did_not_suffer_it_is_a_note() -> None:
     assert "accuracy 0.750 → 0.770, so it is how sure the network is of its mistakes that grew" in symptom.evidence
 
 
+def test_a_metric_that_fell_by_chance_alone() -> None:
+    symptom = only(drifting(val=50, recipe={"metric": "accuracy"}))
+    assert symptom.severity == "note"
+    assert "accuracy 0.750 → 0.630, which may be chance" in symptom.evidence
+
+
 @pytest.mark.parametrize(
     ("changes", "without"),
     [

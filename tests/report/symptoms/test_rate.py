@@ -36,6 +36,16 @@ def test_a_loss_that_stays_above_that_of_who_knows_nothing() -> None:
     assert f"who knows nothing of 4 classes has {math.log(4):.4g}" in evidence
 
 
+def test_a_loss_that_falls_from_where_no_head_begins() -> None:
+    assert "the train loss was 71 (epoch 1) and 49 (epoch 2)" in only(losses(71.0, 49.0, 16.0, 9.6)).evidence
+
+
+def test_a_loss_that_never_comes_below_chance() -> None:
+    assert "never below 1.7 (epoch 3)" in only(losses(1.8, 1.75, 1.7, 1.8, 1.75)).evidence
+    assert titles(losses(1.8, 1.75, 1.7, 1.65, 1.6)) == []
+    assert titles(losses(1.8, 1.75, 1.8)) == []
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number(value: float) -> None:
     symptom = only(losses(1.2, value, 1.0))

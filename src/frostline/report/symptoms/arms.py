@@ -11,8 +11,8 @@ from frostline.report.symptoms.noise import standard_error
 from frostline.report.symptoms.run import ORDER, symptoms_of
 from frostline.report.symptoms.symptom import Symptom
 
-# Standard errors of a difference: by chance alone the best and the worst of a few arms with a few seeds each lie farther
-# apart in one of ten to twenty ablations (the studentized range over the root of two is 2.8 to 3.3 there).
+# Standard errors of a difference: by chance alone the best and the worst of a few arms with a few seeds each lie
+# farther apart in one of ten to twenty ablations (the studentized range over the root of two is 2.8 to 3.3 there).
 WITHIN = 3.0
 # Of a score that is a share: who is so near to 1 everywhere has too easy a task for the question.
 TOO_EASY = 0.98

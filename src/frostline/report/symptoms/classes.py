@@ -17,8 +17,8 @@ NEARLY_ALL = 0.9
 TOO_OFTEN = 1.5
 # Samples of other classes: a handful may look alike to a network that knows its classes.
 LEAST_OTHERS = 10
-# Of the mean over all classes: a class with fewer samples is rare.
-RARE = 0.5
+# Of the mean over all classes, or of the class that takes everything: a class with fewer samples is rare.
+RARE = 2 / 3
 # Of the classes, and never fewer than three: where so many are never predicted the network has hardly learned, and no
 # one class is to blame.
 MANY = 0.5

@@ -104,7 +104,9 @@ def _metric(record: RunRecord, most: _Drift) -> tuple[str, bool]:
     by_chance = chance(name, before, after, count=validation_count(record, name))
     harmed = by_chance is None or before - after > by_chance
     said = f"; {name.replace('_', ' ')} {numbers.share(before)} → {numbers.share(after)}"
-    return said + ("" if harmed else ", so it is how sure the network is of its mistakes that grew"), harmed
+    if after >= before:
+        return f"{said}, so it is how sure the network is of its mistakes that grew", harmed
+    return said + ("" if harmed else ", which may be chance"), harmed
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -20,6 +20,11 @@ LEAST_RISES = 2
 # Of the loss of who knows nothing: nobody who has learned for two epochs is so far above it. In the same phases the
 # better of the first two epochs had 1.02 at most.
 ABOVE_CHANCE = 1.5
+# The same where the loss falls from epoch to epoch, as it does from a new head that began badly, though not so far off.
+FAR_ABOVE_CHANCE = 5.0
+# The same of all epochs, where there are four or more: whoever learns anything is below 1 by then.
+NEVER_BELOW = 1.2
+NEVER_BELOW_EPOCHS = 4
 # Schedules under which the rate itself rises within a phase, and the loss with it.
 RESTARTING = ("cosine_restarts", "one_cycle")
 NAMED = 3
@@ -58,7 +63,7 @@ def too_high(record: RunRecord) -> Iterator[Symptom]:
 def _shown(record: RunRecord, losses: Sequence[_Loss], *, restarts: bool) -> str:
     """Say what the train losses of a phase show; nothing: they went as losses go."""
     odd = next((one for one in losses if not math.isfinite(one.value)), None)
-    if odd is not None and "loss" in (record.failure or ""):
+    if odd is not None and any(word in (record.failure or "") for word in ("loss", "rate")):
         return ""  # the page begins with it, and with what to do
     if odd is not None:
         return f"the train loss of epoch {odd.epoch} is {numbers.odd(odd.value)}"
@@ -77,12 +82,15 @@ def _shown(record: RunRecord, losses: Sequence[_Loss], *, restarts: bool) -> str
         return f"the train loss rose, {lowest} → {last}"
     if len(rises) >= LEAST_RISES and not restarts:
         return f"the train loss rose again and again: {first_of(rises, most=NAMED)}"
+    if chance is None:
+        return ""
+    nothing = f"who knows nothing of {len(record.classes)} classes has {numbers.loss(chance)}"
     falls = all(high.value > low.value for high, low in pairwise(losses))
-    if chance is not None and not falls and min(one.value for one in losses[:2]) > ABOVE_CHANCE * chance:
-        return (
-            f"the train loss was {losses[0]} and {losses[1]}; who knows nothing of {len(record.classes)} classes has "
-            f"{numbers.loss(chance)}"
-        )
+    if min(one.value for one in losses[:2]) > (FAR_ABOVE_CHANCE if falls else ABOVE_CHANCE) * chance:
+        return f"the train loss was {losses[0]} and {losses[1]}; {nothing}"
+    least = min(losses, key=lambda one: one.value)
+    if len(losses) >= NEVER_BELOW_EPOCHS and not falls and least.value > NEVER_BELOW * chance:
+        return f"the train loss was never below {least}; {nothing}"
     return ""
 
 
