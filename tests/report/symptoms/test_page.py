@@ -28,14 +28,13 @@ def ill(name: str = "rose") -> RunRecord:
     )
     phases = tuple(dataclasses.replace(phase, stages=records.rows(6)) for phase in records.record().phases[:1])
     judged = records.evaluation("test", ((20, 0, 0), (20, 0, 0), (20, 0, 0)))
-    return records.record(
-        classes=(name, "tulip", "daisy"), phases=(*phases, records.record().phases[1]), epochs=risen, evaluations=(judged,)
-    )  # fmt: skip
+    phases += records.record().phases[1:]
+    return records.record(classes=(name, "tulip", "daisy"), phases=phases, epochs=risen, evaluations=(judged,))
 
 
 def ill_arms(name: str = "freeze_all") -> Arms:
     arms = arms_with({"freeze_none": (0.8, 0.82), name: (0.79, 0.83)})
-    return Arms(arms.record, tuple(dataclasses.replace(one, runs={0: ill(), **one.runs}) for one in arms.results))
+    return Arms(arms.record, tuple(dataclasses.replace(one, runs={**one.runs, 0: ill()}) for one in arms.results))
 
 
 def test_it_stands_before_all_other_sections_with_evidence_and_advice() -> None:
