@@ -1,6 +1,6 @@
 """What stands out, on the pages and on the terminal: near the top, escaped, and absent where nothing does."""
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from frostline.cli.show import show_symptoms
 from frostline.record import RunRecord
 from frostline.report import render
 from frostline.report.ablation_page import render_ablation
-from frostline.report.arms import Arms
+from frostline.report.arms import ArmResult, Arms
 from frostline.report.symptoms import Symptom
 
 from .. import records
@@ -23,10 +23,10 @@ ATTACK = records.hostile().name
 def ill(name: str = "rose") -> RunRecord:
     """A run with a fault, two signs and a note, one of them about a class of this name."""
     risen = tuple(
-        dataclasses.replace(epoch, val_loss=(epoch.val_loss or 0) + 0.2 * (epoch.epoch - 8) * (epoch.epoch > 8))
+        replace(epoch, val_loss=(epoch.val_loss or 0) + 0.2 * (epoch.epoch - 8) * (epoch.epoch > 8))
         for epoch in records.record().epochs
     )
-    phases = tuple(dataclasses.replace(phase, stages=records.rows(6)) for phase in records.record().phases[:1])
+    phases = tuple(replace(phase, stages=records.rows(6)) for phase in records.record().phases[:1])
     judged = records.evaluation("test", ((20, 0, 0), (20, 0, 0), (20, 0, 0)))
     phases += records.record().phases[1:]
     return records.record(classes=(name, "tulip", "daisy"), phases=phases, epochs=risen, evaluations=(judged,))
@@ -34,7 +34,11 @@ def ill(name: str = "rose") -> RunRecord:
 
 def ill_arms(name: str = "freeze_all") -> Arms:
     arms = arms_with({"freeze_none": (0.8, 0.82), name: (0.79, 0.83)})
-    return Arms(arms.record, tuple(dataclasses.replace(one, runs={**one.runs, 0: ill()}) for one in arms.results))
+
+    def with_one_ill(one: ArmResult) -> ArmResult:
+        return replace(one, runs={**one.runs, 0: replace(ill(), parameters=one.runs[0].parameters)})
+
+    return Arms(arms.record, tuple(with_one_ill(one) for one in arms.results))
 
 
 def test_it_stands_before_all_other_sections_with_evidence_and_advice() -> None:
@@ -76,7 +80,7 @@ def test_names_stay_words(text: str) -> None:
 
 def test_of_a_loss_the_page_says_that_lower_is_better() -> None:
     arms = arms_with()
-    by_loss = Arms(arms.record, tuple(dataclasses.replace(one, metric="loss") for one in arms.results))
+    by_loss = Arms(arms.record, tuple(replace(one, metric="loss") for one in arms.results))
     text = Page(render_ablation(by_loss)).text
     assert "; lower is better." in text
     assert "Lower is better: of a loss, the mark farthest to the left." in text
