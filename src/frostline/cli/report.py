@@ -12,7 +12,7 @@ JSON = typer.Option("--json", help="Print the record as JSON instead of writing 
 def report(run: Annotated[Path, RUN], json: Annotated[bool, JSON] = False) -> None:
     """Write the page of a run or an ablation again.
 
-    It is made from the records alone: no network, no data, no torch.
+    It is made from the records alone: no network, no data, no torch. What stands out is printed, too.
 
     Example: frostline report runs/photos
     """
@@ -24,5 +24,7 @@ def report(run: Annotated[Path, RUN], json: Annotated[bool, JSON] = False) -> No
         show.as_json((read_ablation(run) if many else read_record(run)).to_json())
         return
     from frostline.report import write_report
+    from frostline.report.symptoms import symptoms_in
 
     print(f"report: {write_report(run)}")
+    show.show_symptoms(symptoms_in(run))

@@ -15,6 +15,7 @@ from frostline.report.drawing import REPORT_FILE, drawn
 from frostline.report.frost import frost_map
 from frostline.report.listing import as_yaml
 from frostline.report.strips import strips
+from frostline.report.symptoms import symptoms_of_arms
 
 
 def render_ablation(arms: Arms, *, at: Path | None = None, what: str = "ablation") -> str:
@@ -39,6 +40,8 @@ def render_ablation(arms: Arms, *, at: Path | None = None, what: str = "ablation
         rows=[_row(one, arms, at) for one in arms.results],
         strips=strips(arms.results, baseline=arms.baseline, say=arms.say),
         verdict=_verdict(arms),
+        symptoms=symptoms_of_arms(arms),
+        lower_is_better=_is_loss(arms),
         bars=[(one, frost_map(record)) for one in arms.results for record in list(one.runs.values())[:1]],
         recipe=as_yaml(arms.record.recipe),
         noise=arms.noise,
@@ -105,6 +108,10 @@ def _page_of(one: ArmResult, at: Path | None) -> str | None:
     return Path(os.path.relpath(folder / REPORT_FILE, at)).as_posix()
 
 
+def _is_loss(arms: Arms) -> bool:
+    return any(one.metric == "loss" for one in arms.results)
+
+
 def _verdict(arms: Arms) -> dict[str, str]:
     best, baseline = arms.best, arms.baseline
     failed = len(arms.record.failed)
@@ -124,6 +131,8 @@ def _verdict(arms: Arms) -> dict[str, str]:
         if apart is not None:
             sure = "more than noise" if apart.p < 1 - LEVEL else "which may be noise"
             line += f", a difference of {said_apart(apart)}, {sure}"
+    if _is_loss(arms):
+        line += "; lower is better"
     seeds = len({run.seed for run in arms.record.runs})
     if seeds == 1:
         more = " ".join(filter(None, ["One seed: a difference may be chance; --seeds 3 shows how much is.", more]))
