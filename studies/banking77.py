@@ -188,7 +188,7 @@ def _commonest(folder: Path) -> float:
 
 def _tuned(seed: int, arm: str, size: int | None, rate: float) -> Words:
     """Fine-tune with a technique, and judge it."""
-    _pretrained_weights(seed)
+    pretrained(seed)
     if arm == COUNTED:
         return _counted(_recipe(seed, arm, size, rate), strength=rate)
     with tempfile.TemporaryDirectory() as place:
@@ -254,10 +254,11 @@ def _processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def _pretrained_weights(seed: int) -> None:
-    """See that the weights that techniques begin with are there."""
+def pretrained(seed: int) -> Path:
+    """Give the weights that techniques begin with, learned where they are not there yet."""
     if not (KEPT / f"split {seed}/pretraining/record.json").is_file():
         _pretrained(seed)
+    return KEPT / f"split {seed}/pretraining/checkpoints/best.safetensors"
 
 
 def _outcome(record: RunRecord, *, seconds: float) -> Words:

@@ -14,7 +14,7 @@ from frostline.training.checkpoint import (
 )
 from frostline.training.course import Best, Course, PhaseResult, PhaseSettings
 from frostline.training.inference import inference_seconds
-from frostline.training.judging import evaluate, judge
+from frostline.training.judging import evaluate, evaluating, judge
 from frostline.training.logs import Logs
 from frostline.training.machine import forget_peak_rss, machine, peak_rss_mb, timed, versions
 from frostline.training.memory import is_out_of_memory, said
@@ -53,6 +53,7 @@ __all__ = [
     "checkpoint_of",
     "display",
     "evaluate",
+    "evaluating",
     "forget_peak_rss",
     "forget_snapshot",
     "hold_teacher",

@@ -1,0 +1,112 @@
+"""Is what `frostline recommend` says right? Every technique on small sets, three seeds each, and the advice beside them.
+
+    python studies/recommendation.py           # or `make table-recommendation`; needs ../shared/data; about an hour
+
+The thresholds of the advice were chosen on the sets of MADE_FROM; those of JUDGED were looked at afterwards. Runs are
+kept in runs/recommendation, and made where they are missing.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from banking77 import pretrained, split
+from frostline.ablation import Arm, Question, ablate
+from frostline.recipe import Recipe
+from small_sets import plates_by_state, road_users
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared/data"
+KEPT = ROOT / "runs/recommendation"
+PAGE = ROOT / "docs/studies/recommendation.md"
+SEEDS = (0, 1, 2)
+# As in the other studies: docs/studies/techniques.md, docs/studies/banking77.md.
+RATES = {"frozen": 3e-3, "few_shot": 1e-3, "gradual": 1e-3, "discriminative": 3e-3, "lora": 3e-3, "full": 3e-4}
+RATES_OF_TEXTS = {"frozen": 3e-3, "few_shot": 3e-3, "gradual": 3e-3, "discriminative": 1e-2, "lora": 3e-3, "full": 1e-3}
+IMAGENET = {
+    "name": "torchvision/mobilenet_v2", "weights": str(SHARED / "weights/mobilenet_v2_imagenet.safetensors"),
+}  # fmt: skip
+
+
+def photographs(folder: Path, *, epochs: int, **data: Any) -> dict[str, Any]:
+    """A set of pictures for a network that knows ImageNet."""
+    return {
+        "task": "images",
+        "data": {"train": str(folder), "val": None, "size": 96, **data},
+        "model": IMAGENET,
+        "norm": "refill",
+        "epochs": epochs,
+    }
+
+
+def questions(per_class: int, *, epochs: int) -> dict[str, Any]:
+    """BANKING77 for a small BERT that knows the words of its texts."""
+    folder = split(0)
+    return {
+        "task": "text",
+        "data": {
+            "train": str(folder / "train.csv"),
+            "columns": {"text": "text", "label": "category"},
+            "val": None,
+            "test": str(folder / "test.csv"),
+            "per_class": per_class,
+        },
+        "model": {"name": f"hf/{folder / 'bert'}", "weights": str(pretrained(0))},
+        "warmup": 1,
+        "epochs": epochs,
+    }
+
+
+def cases() -> dict[str, dict[str, Any]]:
+    """Say what is tried: the sets that the advice was made from first."""
+    faces = SHARED / "faces/orl"
+    digits = {"train": "builtin/digits", "per_class": 20, "val": None, "test": "rest"}
+    return {
+        "road users": photographs(road_users(KEPT / "sets/road users"), epochs=20, test=0.4),
+        "plates by state": photographs(plates_by_state(KEPT / "sets/plates by state"), epochs=20, test=0.4),
+        "digits": {
+            "task": "images",
+            "data": digits,
+            "model": {"name": "frostline/glyph_resnet", "weights": "pretrained"},
+            "epochs": 30,
+        },
+        "TrashNet": photographs(SHARED / "images/trashnet", epochs=20, test=0.3),
+        "ORL, 3 a person": photographs(faces, epochs=30, test=0.5, per_class=3),
+        "ORL, 5 a person": photographs(faces, epochs=30, test=0.5, per_class=5),
+        "BANKING77, 5 a class": questions(5, epochs=40),
+        "BANKING77, 20 a class": questions(20, epochs=20),
+    }
+
+
+MADE_FROM = ("road users", "plates by state")
+
+
+def question(words: dict[str, Any]) -> Question:
+    """Ask for every technique on a set, each at its own rate, and all for the same epochs."""
+    words = dict(words)
+    epochs, rates = words.pop("epochs"), RATES_OF_TEXTS if words["task"] == "text" else RATES
+    recipe = Recipe.model_validate({**words, "technique": "full", "replay": {"dir": str(KEPT / "store")}})
+    arms = tuple(
+        Arm(name=name, changes=(f"technique={{name: {name}, epochs: {epochs}, lr: {lr}}}",), is_baseline=name == "full")
+        for name, lr in rates.items()
+    )
+    return Question(recipe=recipe, written_out=recipe, arms=arms, seeds=SEEDS)
+
+
+def main() -> None:
+    """Make the runs that are missing, ask for advice, and write the table."""
+    if not SHARED.is_dir():
+        sys.exit(f"{SHARED} is not here: this study needs its pictures and texts")
+    for name, words in cases().items():
+        print(f"== {name}", flush=True)
+        ablate(
+            question(words),
+            out=KEPT / name,
+            tell=lambda run, done, count: print(
+                f"{done} of {count}: {run.name} {run.status} {run.seconds:.0f} s", flush=True
+            ),
+        )
+
+
+if __name__ == "__main__":
+    main()
