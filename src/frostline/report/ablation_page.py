@@ -1,8 +1,5 @@
 """The page of an ablation: what its arms came to, drawn from the records of its runs."""
 
-import base64
-import hashlib
-from importlib.resources import files
 from pathlib import Path
 
 from frostline.record import RUNS, read_ablation
@@ -15,16 +12,13 @@ from frostline.report.strips import strips
 
 
 def render_ablation(arms: Arms) -> str:
-    """Draw an ablation as one HTML page that asks nothing of the network; its only script sorts tables."""
-    script = files("frostline.report").joinpath("templates", "sort.js").read_text(encoding="utf-8")
+    """Draw an ablation as one HTML page."""
     return drawn(
         "ablation.html",
         arms=arms,
         record=arms.record,
         runs=RUNS,
         page=REPORT_FILE,
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         what=arms.what,
         rows=[_row(one, arms) for one in arms.results],
         strips=strips(arms.results, baseline=arms.baseline, say=arms.say),

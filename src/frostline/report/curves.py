@@ -1,4 +1,4 @@
-"""Losses and metrics over epochs as geometry: everything in percent of the plane, so that text keeps its size."""
+"""Losses and metrics over epochs as geometry."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,6 +7,7 @@ from itertools import groupby
 
 from frostline.record import RunRecord
 from frostline.report.axis import Axis, axis_for, epoch_ticks
+from frostline.report.chart import Band, Chart, Mark, Series, points
 from frostline.report.frost import phase_numbers
 from frostline.report.listing import words
 from frostline.report.numbers import loss, share
@@ -14,51 +15,6 @@ from frostline.report.numbers import loss, share
 MARKED_EPOCHS_MOST = 40
 MARKS_MOST = 15
 LOOKS = 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mark:
-    """A point of a curve: its place in percent from the left and from the top, and what it says."""
-
-    x: float
-    y: float
-    words: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """One curve: `runs` are unbroken stretches as SVG points in thousandths, `look` numbers its colour and shape."""
-
-    name: str
-    dashed: bool
-    look: int
-    runs: tuple[str, ...]
-    marks: tuple[Mark, ...]
-    best: Mark | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Band:
-    """The epochs of one phase: the share of the width that they take, in percent, and where they begin."""
-
-    start: float
-    width: float
-    number: int
-    freeze: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chart:
-    """One figure: curves, ticks as (place in percent, label), phases, and the best epoch in words."""
-
-    title: str
-    words: str
-    series: tuple[Series, ...]
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
-    bands: tuple[Band, ...]
-    best: str | None
-    logarithmic: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +76,7 @@ def _chart(
         series=series,
         x_ticks=tuple((_across(place, numbers), str(numbers[place])) for place in epoch_ticks(numbers)),
         y_ticks=tuple((round(100 - 100 * axis.place(value), 3), label) for value, label in axis.ticks),
+        x_name="epoch",
         bands=_bands(record),
         best=f"best epoch, {best}" if any(one.best for one in series) else None,
         logarithmic=axis.logarithmic,
@@ -152,7 +109,7 @@ def _series(
         name=line.name,
         dashed=line.dashed,
         look=line.look,
-        runs=tuple(" ".join(f"{10 * mark.x:g},{10 * mark.y:g}" for mark in run) for run in runs if len(run) > 1),
+        runs=tuple(points((mark.x, mark.y) for mark in run) for run in runs if len(run) > 1),
         marks=tuple(marks if sparse else dict.fromkeys([*alone, marks[-1]])),
         best=best_mark,
     )
