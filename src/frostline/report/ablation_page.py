@@ -4,10 +4,16 @@ from pathlib import Path
 
 from frostline.record import RUNS, read_ablation
 from frostline.report import numbers
+from frostline.report.arm_classes import by_class
+from frostline.report.arm_curves import arm_charts
+from frostline.report.arm_proofs import arm_proofs, proven
+from frostline.report.arm_thresholds import arm_sureness
 from frostline.report.arms import ArmResult, Arms, Spread, arms_of
+from frostline.report.confusion_grid import confusion_grid
 from frostline.report.drawing import REPORT_FILE, drawn
 from frostline.report.frost import frost_map
 from frostline.report.listing import as_yaml
+from frostline.report.same_samples import side_by_side
 from frostline.report.strips import strips
 
 
@@ -24,6 +30,12 @@ def render_ablation(arms: Arms) -> str:
         strips=strips(arms.results, baseline=arms.baseline, say=arms.say),
         verdict=_verdict(arms),
         bars=[(one, frost_map(record)) for one in arms.results for record in list(one.runs.values())[:1]],
+        charts=arm_charts(arms),
+        grid=confusion_grid(arms),
+        classes=by_class(arms),
+        sureness=arm_sureness(arms),
+        side=side_by_side(arms),
+        proofs=arm_proofs(arms),
         recipe=as_yaml(arms.record.recipe),
     )
 
@@ -46,12 +58,14 @@ def _row(one: ArmResult, arms: Arms) -> dict[str, object]:
         (one.gap, numbers.signed),
         (one.seconds, numbers.duration),
         (one.memory, lambda value: numbers.NONE if value is None else numbers.memory(value)),
+        (one.inference, numbers.milliseconds),
     ]
     return {
         "result": one,
         "trained": one.trained,
         "trained_by": one.trained_share,
         "cells": [(spread.said(how), spread.mean if spread.values else None) for spread, how in cells],
+        "proof": proven(one),
         "run": next(iter(arms.names_of(one)), None),
     }
 

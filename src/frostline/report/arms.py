@@ -104,6 +104,11 @@ class ArmResult:
         """Peak memory of the process, in MiB."""
         return self._spread(lambda record: record.peak_rss_mb)
 
+    @cached_property
+    def inference(self) -> Spread:
+        """What the whole network took for one sample, in seconds."""
+        return self._spread(lambda record: record.inference_seconds)
+
     @property
     def trained_share(self) -> float | None:
         """The share of the parameters that the phase with the most trains; None: no run is finished."""

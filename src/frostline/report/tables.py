@@ -1,18 +1,22 @@
 """A table as the page draws it and as a file holds it: every cell with its words and the number behind them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from frostline.report.arms import Spread
 from frostline.report.numbers import NONE, Say
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What a cell says, the number that it is sorted by, where it has one, and whether it is the best of its row."""
+    """What a cell says, the number that it is sorted by, where it has one, and whether it is the best of its row.
+
+    `sd` is the standard deviation where the number is a mean.
+    """
 
     said: str
     by: float | None = None
+    sd: float | None = None
     best: bool = False
 
 
@@ -33,10 +37,17 @@ def number(value: float | None, say: Say, *, best: bool = False) -> Cell:
     """Give a cell with a number, or with the sign for none.
 
     >>> number(0.5, lambda value: f"{value:.2f}")
-    Cell(said='0.50', by=0.5, best=False)
+    Cell(said='0.50', by=0.5, sd=None, best=False)
     """
     known = value is not None and math.isfinite(value)
     return Cell(said=NONE if value is None else say(value), by=value if known else None, best=best)
+
+
+def spread(values: Spread, say: Say, *, best: bool = False) -> Cell:
+    """Give a cell with the mean of some numbers and their standard deviation."""
+    if not values.values:
+        return Cell(said=NONE, best=best)
+    return Cell(said=values.said(say), by=values.mean, sd=values.sd, best=best)
 
 
 def headings(first: str, *numbers: str) -> tuple[tuple[str, bool], ...]:
@@ -46,8 +57,3 @@ def headings(first: str, *numbers: str) -> tuple[tuple[str, bool], ...]:
     (('class', False), ('recall', True))
     """
     return ((first, False), *((name, True) for name in numbers))
-
-
-def words(values: Sequence[str]) -> tuple[Cell, ...]:
-    """Give cells with words."""
-    return tuple(Cell(said=value) for value in values)

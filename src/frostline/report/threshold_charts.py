@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from frostline.report.axis import axis_for
 from frostline.report.chart import Chart, Mark, Series, points
 from frostline.report.numbers import share
-from frostline.report.thresholds import Point
+from frostline.report.thresholds import Point, Ranking, spaced_thresholds
 
 if TYPE_CHECKING:
     import numpy as np
 
 Place = tuple[float, float]
+
+# The precision of fewer is chance: one of them makes a step that an eye takes for a finding.
+SAID_LEAST = 5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +29,7 @@ class Curves:
         thresholds_T, precision_T, recall_T, f1_T: shares of 1; precision is NaN where nothing is said.
         average_precision: the area under precision against recall.
         chosen: the threshold to mark, where there is one.
+        dashed: whether its line is broken.
         faint: whether it is one of many in the background.
     """
 
@@ -37,7 +41,17 @@ class Curves:
     f1_T: "np.ndarray"
     average_precision: float
     chosen: Point | None = None
+    dashed: bool = False
     faint: bool = False
+
+
+def drawn_at(ranking: Ranking) -> tuple["np.ndarray", "np.ndarray", "np.ndarray", "np.ndarray"]:
+    """Give the thresholds at which a ranking is drawn, and precision, recall and F1; precision where enough is said."""
+    import numpy as np
+
+    thresholds_T = spaced_thresholds()
+    precision_T, recall_T, f1_T = ranking.curves(thresholds_T)
+    return thresholds_T, np.where(ranking.said(thresholds_T) >= SAID_LEAST, precision_T, np.nan), recall_T, f1_T
 
 
 def threshold_charts(lines: Sequence[Curves], *, others: str) -> tuple[Chart, ...]:
@@ -124,6 +138,7 @@ def _series(line: Curves, places: _Places, across: str) -> Series:
         look=line.look,
         runs=tuple(points(run) for run in _stretches(places) if len(run) > 1),
         best=best,
+        dashed=line.dashed,
         faint=line.faint,
     )
 

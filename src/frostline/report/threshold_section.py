@@ -8,8 +8,8 @@ from frostline.record import Predictions
 from frostline.report.chart import Chart
 from frostline.report.numbers import NONE, share
 from frostline.report.tables import Cell, Table, headings, number
-from frostline.report.threshold_charts import Curves, threshold_charts
-from frostline.report.thresholds import Point, Ranking, all_classes, by_class, spaced_thresholds
+from frostline.report.threshold_charts import Curves, drawn_at, threshold_charts
+from frostline.report.thresholds import Point, Ranking, all_classes, by_class
 
 CLASSES_DRAWN_MOST = 20
 SETS = {"test": "the test samples", "val": "the samples of validation"}
@@ -55,8 +55,7 @@ def sureness(predictions: Sequence[Predictions]) -> Sureness | None:
 
 
 def _curves(name: str, look: int, one: Ranking, *, chosen: Point | None = None, faint: bool = False) -> Curves:
-    thresholds_T = spaced_thresholds()
-    precision_T, recall_T, f1_T = one.curves(thresholds_T)
+    thresholds_T, precision_T, recall_T, f1_T = drawn_at(one)
     return Curves(
         name=name,
         look=look,

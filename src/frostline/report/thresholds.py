@@ -64,12 +64,21 @@ class Ranking:
         """Give precision, recall and F1 at thresholds; precision is NaN where nothing is said, and F1 then 0."""
         import numpy as np
 
-        # The thresholds fall, and so their negatives rise, which `searchsorted` needs.
-        places_T = np.searchsorted(-self.thresholds_T, -thresholds_T, side="right")
-        said_T = np.concatenate([[0], self.said_T])[places_T]
-        right_T = np.concatenate([[0], self.right_T])[places_T]
+        said_T, right_T = self.said(thresholds_T), self._at(thresholds_T, self.right_T)
         precision_T = np.where(said_T > 0, right_T / np.maximum(said_T, 1), np.nan)
         return precision_T, right_T / self.positives, _f1(said_T, right_T, self.positives)
+
+    def said(self, thresholds_T: "np.ndarray") -> "np.ndarray":
+        """Count the pairs that are said at thresholds."""
+        return self._at(thresholds_T, self.said_T)
+
+    def _at(self, thresholds_T: "np.ndarray", counts_T: "np.ndarray") -> "np.ndarray":
+        import numpy as np
+
+        # The thresholds fall, and so their negatives rise, which `searchsorted` needs.
+        places_T = np.searchsorted(-self.thresholds_T, -thresholds_T, side="right")
+        found_T: np.ndarray = np.concatenate([[0], counts_T])[places_T]
+        return found_T
 
 
 def ranking(true_M: "np.ndarray", confidences_M: "np.ndarray") -> Ranking | None:
