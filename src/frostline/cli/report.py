@@ -9,7 +9,16 @@ RUN = typer.Argument(metavar="RUN", help="The folder of a run, or of an ablation
 JSON = typer.Option("--json", help="Print the record as JSON instead of writing the page.")
 
 
-def report(run: Annotated[Path, RUN], json: Annotated[bool, JSON] = False) -> None:
+FIGURES = typer.Option(
+    "--figures", metavar="DIR", help="Write every figure as PNG and SVG and every table as CSV, too, into DIR."
+)
+
+
+def report(
+    run: Annotated[Path, RUN],
+    json: Annotated[bool, JSON] = False,
+    figures: Annotated[Path | None, FIGURES] = None,
+) -> None:
     """Write the page of a run or an ablation again.
 
     It is made from the records alone: no network, no data, no torch.
@@ -26,3 +35,8 @@ def report(run: Annotated[Path, RUN], json: Annotated[bool, JSON] = False) -> No
     from frostline.report import write_report
 
     print(f"report: {write_report(run)}")
+    if figures is not None:
+        # Here and not above: nothing but this needs matplotlib.
+        from frostline.report.figures import write_figures
+
+        print(f"figures: {len(write_figures(run, figures))} files in {figures}")

@@ -1,20 +1,50 @@
 """The page of an ablation: what its arms came to, drawn from the records of its runs."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from frostline.record import RUNS, read_ablation
 from frostline.report import numbers
-from frostline.report.arm_classes import by_class
+from frostline.report.arm_classes import ByClass, by_class
 from frostline.report.arm_curves import arm_charts
-from frostline.report.arm_proofs import arm_proofs, proven
-from frostline.report.arm_thresholds import arm_sureness
+from frostline.report.arm_proofs import ArmProofs, arm_proofs, proven
+from frostline.report.arm_thresholds import ArmSureness, arm_sureness
 from frostline.report.arms import ArmResult, Arms, Spread, arms_of
-from frostline.report.confusion_grid import confusion_grid
+from frostline.report.chart import Chart
+from frostline.report.confusion_grid import Grid, confusion_grid
 from frostline.report.drawing import REPORT_FILE, drawn
-from frostline.report.frost import frost_map
+from frostline.report.frost import Bar, frost_map
 from frostline.report.listing import as_yaml
-from frostline.report.same_samples import side_by_side
-from frostline.report.strips import strips
+from frostline.report.same_samples import Side, side_by_side
+from frostline.report.strips import Strips, strips
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationParts:
+    """What the page draws of its arms, and what files of figures and tables are made of."""
+
+    strips: Strips
+    charts: tuple[Chart, ...]
+    grid: Grid
+    classes: ByClass
+    sureness: ArmSureness | None
+    side: Side
+    proofs: ArmProofs
+    bars: tuple[tuple[ArmResult, tuple[Bar, ...]], ...]
+
+    @classmethod
+    def of(cls, arms: Arms) -> "AblationParts":
+        """Prepare all of them."""
+        return cls(
+            strips=strips(arms.results, baseline=arms.baseline, say=arms.say),
+            charts=arm_charts(arms),
+            grid=confusion_grid(arms),
+            classes=by_class(arms),
+            sureness=arm_sureness(arms),
+            side=side_by_side(arms),
+            proofs=arm_proofs(arms),
+            bars=tuple((one, frost_map(next(iter(one.runs.values())))) for one in arms.results if one.runs),
+        )
 
 
 def render_ablation(arms: Arms) -> str:
@@ -27,15 +57,8 @@ def render_ablation(arms: Arms) -> str:
         page=REPORT_FILE,
         what=arms.what,
         rows=[_row(one, arms) for one in arms.results],
-        strips=strips(arms.results, baseline=arms.baseline, say=arms.say),
         verdict=_verdict(arms),
-        bars=[(one, frost_map(record)) for one in arms.results for record in list(one.runs.values())[:1]],
-        charts=arm_charts(arms),
-        grid=confusion_grid(arms),
-        classes=by_class(arms),
-        sureness=arm_sureness(arms),
-        side=side_by_side(arms),
-        proofs=arm_proofs(arms),
+        **vars(AblationParts.of(arms)),
         recipe=as_yaml(arms.record.recipe),
     )
 

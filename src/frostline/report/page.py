@@ -44,8 +44,17 @@ def run_page(folder: Path) -> str:
         RunError: its record is not there, or a file of it cannot be read.
     """
     record = read_record(folder)
-    kept = (read_predictions(folder, one) for one in dict.fromkeys(one.split for one in record.evaluations))
-    return render(record, predictions=[one for one in kept if one is not None])
+    return render(record, predictions=kept_predictions(folder, record))
+
+
+def kept_predictions(folder: Path, record: RunRecord) -> tuple[Predictions, ...]:
+    """Read what the network said of each sample, for each judged set of which that was kept.
+
+    Raises:
+        RunError: a file of it cannot be read.
+    """
+    found = (read_predictions(folder, split) for split in dict.fromkeys(one.split for one in record.evaluations))
+    return tuple(one for one in found if one is not None)
 
 
 def render(record: RunRecord, *, predictions: Sequence[Predictions] = ()) -> str:
