@@ -63,11 +63,13 @@ def confusion_grid(arms: Arms) -> Grid:
 
 def _small_map(arm: str, names: tuple[str, ...], found: Sequence[Matrix], most: int) -> SmallMap:
     summed = [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*found, strict=True)]
-    shares = tuple(tuple(cell / (sum(row) or 1) for cell in row) for row in summed)
+    shares = tuple(tuple(cell / whole for cell in row) for row, whole in ((row, sum(row) or 1) for row in summed))
     cells = [(share, row, column) for row, line in enumerate(shares) for column, share in enumerate(line) if share]
     diagonal = [one for one in cells if one[1] == one[2]]
     beside = [one for one in cells if one[1] != one[2]]
-    kept = beside if len(beside) <= most else nlargest(most, beside)
+    # Of cells with one share all are kept or none: a choice among them would look like a pattern.
+    limit = 0.0 if len(beside) <= most else nlargest(most + 1, (share for share, *_ in beside))[-1]
+    kept = [one for one in beside if one[0] > limit]
     return SmallMap(
         arm=arm,
         classes=names,

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from frostline.report import numbers
 from frostline.report.confusion import heat
+from frostline.report.names import breakable
 from frostline.report.threshold_charts import SAID_LEAST
 
 REPORT_FILE = "report.html"
@@ -47,6 +48,6 @@ def _environment() -> Environment:
     said = (numbers.count, numbers.exact, numbers.share, numbers.percent, numbers.rates, numbers.loss, numbers.duration)
     environment.globals["said_least"] = SAID_LEAST
     environment.filters.update(
-        {function.__name__: function for function in (*said, numbers.memory, numbers.moment, heat)}
+        {function.__name__: function for function in (*said, numbers.memory, numbers.moment, heat, breakable)}
     )
     return environment
