@@ -17,7 +17,8 @@ class Mark:
 class Series:
     """One curve: `runs` are unbroken stretches as SVG points in thousandths, `look` numbers its colour and shape.
 
-    A faint one is thin and grey, has no line in the legend, and is told apart by its name alone.
+    A faint one is thin and grey, has no line in the legend, and is told apart by its name alone. `note` is what the
+    legend says besides the name.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Series:
     marks: tuple[Mark, ...] = ()
     best: Mark | None = None
     faint: bool = False
+    note: str = ""
 
     @property
     def lines(self) -> tuple[tuple[tuple[float, float], ...], ...]:

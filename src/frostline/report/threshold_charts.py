@@ -134,7 +134,8 @@ def _series(line: Curves, places: _Places, across: str) -> Series:
             x=round(100 * x, 2), y=round(100 - 100 * y, 2), words=f"{line.name}: {share(y)} at {across} {share(x)}"
         )
     return Series(
-        name=f"{line.name} (average precision {share(line.average_precision)})" if across == "recall" else line.name,
+        name=line.name,
+        note=f"average precision {share(line.average_precision)}" if across == "recall" else "",
         look=line.look,
         runs=tuple(points(run) for run in _stretches(places) if len(run) > 1),
         best=best,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from frostline.report.chart import Chart
+from frostline.report.chart import Chart, Series
 from frostline.report.figures.paper import INK, LINE, LOOKS, MUTED, bare, paper, written
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # The shapes of the page's marks, by look.
 MARKS = {1: "o", 2: "s", 3: "D", 4: "^", 5: "v", 6: "P"}
-LEGEND_LETTERS_MOST = 90
+LEGEND_LETTERS_MOST = 60
 # Of the longest name in the legend, for two of them to fit beside each other.
 TWO_COLUMNS_MOST = 40
 
@@ -57,7 +57,7 @@ def draw_chart(chart: Chart) -> Iterator["Figure"]:
                     marker="o", markersize=10, markerfacecolor="none", markeredgecolor=INK, clip_on=False,
                 )  # fmt: skip
             if series.lines or series.marks:
-                named.setdefault(_name(series.name, chart, faint=series.faint), drawn if series.lines else marks)
+                named.setdefault(_name(series, chart), drawn if series.lines else marks)
         if chart.best is not None:
             (ring,) = axes.plot(
                 [], [], linestyle="none", marker="o", markersize=8, markerfacecolor="none", markeredgecolor=INK
@@ -68,8 +68,9 @@ def draw_chart(chart: Chart) -> Iterator["Figure"]:
         yield figure
 
 
-def _name(name: str, chart: Chart, *, faint: bool) -> str:
-    if faint:
+def _name(series: Series, chart: Chart) -> str:
+    if series.faint:
         return chart.others or ""
-    text = written(name)
-    return text if len(text) <= LEGEND_LETTERS_MOST else f"{text[: LEGEND_LETTERS_MOST - 1]}…"
+    text = written(series.name)
+    short = text if len(text) <= LEGEND_LETTERS_MOST else f"{text[: LEGEND_LETTERS_MOST - 1]}…"
+    return f"{short} ({series.note})" if series.note else short
