@@ -23,7 +23,7 @@ def report(
 
     It is made from the records alone: no network, no data, no torch.
 
-    Example: frostline report runs/photos
+    Example: frostline report runs/photos --figures figures
     """
     from frostline.cli import show
     from frostline.record import ABLATION_FILE, read_ablation, read_record
@@ -31,12 +31,14 @@ def report(
     if json:
         many = (run / ABLATION_FILE).is_file()
         show.as_json((read_ablation(run) if many else read_record(run)).to_json())
-        return
-    from frostline.report import write_report
+    else:
+        from frostline.report import write_report
 
-    print(f"report: {write_report(run)}")
+        print(f"report: {write_report(run)}")
     if figures is not None:
         # Here and not above: nothing but this needs matplotlib.
         from frostline.report.figures import write_figures
 
-        print(f"figures: {len(write_figures(run, figures))} files in {figures}")
+        files = write_figures(run, figures)
+        if not json:
+            print(f"figures: {len(files)} files in {figures}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import isnan
 from typing import TYPE_CHECKING
 
 from frostline.report.axis import axis_for
@@ -128,7 +129,7 @@ def _chart(
 
 def _series(line: Curves, places: _Places, across: str) -> Series:
     best = None
-    if places.chosen is not None and places.chosen[1] == places.chosen[1]:
+    if places.chosen is not None and not isnan(places.chosen[1]):
         x, y = places.chosen
         best = Mark(
             x=round(100 * x, 2), y=round(100 - 100 * y, 2), words=f"{line.name}: {share(y)} at {across} {share(x)}"
@@ -147,7 +148,7 @@ def _series(line: Curves, places: _Places, across: str) -> Series:
 def _stretches(places: _Places) -> list[list[Place]]:
     """Cut a line where it has no value, and leave out places that no eye could tell from those beside them."""
     every = [
-        (round(100 * float(x), 1), round(100 - 100 * float(y), 1)) if y == y else None
+        (round(100 * float(x), 1), round(100 - 100 * float(y), 1)) if not isnan(y) else None
         for x, y in zip(places.across, places.up, strict=True)
     ]
     found: list[list[Place]] = [[]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from statistics import mean
 
 from frostline.record import Predictions
@@ -81,7 +82,7 @@ def _said(best: Point, chosen: Point, chosen_on: str, drawn_on: str) -> tuple[st
 
 
 def _means(chosen: Point) -> str:
-    right = NONE if chosen.precision != chosen.precision else share(chosen.precision)
+    right = NONE if isnan(chosen.precision) else share(chosen.precision)
     found = share(chosen.recall)
     return f"{right} of what is said is right (precision), and {found} of the samples get their class (recall)"
 

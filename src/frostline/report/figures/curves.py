@@ -43,6 +43,7 @@ def draw_chart(chart: Chart) -> Iterator["Figure"]:
                 "linewidth": 0.7 if series.faint else 1.6,
                 "alpha": 0.4 if series.faint else 1.0,
                 "linestyle": "--" if series.dashed else "-",
+                "clip_on": False,  # at the edge half of a line would be lost
             }
             for line in series.lines:
                 (drawn,) = axes.plot(*zip(*line, strict=True), **style)

@@ -31,13 +31,10 @@ def draw_matrix(
 
     size = len(classes)
     few = size <= NUMBERED_CLASSES_MOST
-    ground = np.array(to_rgb(SUNK))
-    colours_KK3 = np.empty((size, size, 3))
-    for row in range(size):
-        for column in range(size):
-            share = heat(shares[row][column])
-            colour = np.array(to_rgb(HEAT["right" if row == column else "wrong"]))
-            colours_KK3[row, column] = share * colour + (1 - share) * ground
+    # The same opacity as in a cell of the page, over the same ground.
+    heats_KK1 = np.vectorize(heat, otypes=[float])(np.array(shares))[..., None]
+    right, wrong, ground = (np.array(to_rgb(colour)) for colour in (HEAT["right"], HEAT["wrong"], SUNK))
+    colours_KK3 = heats_KK1 * np.where(np.eye(size, dtype=bool)[..., None], right, wrong) + (1 - heats_KK1) * ground
     names = [shortened_name(written(name), most=LETTERS_MOST) for name in classes] if few else []
     # In inches: room for the names on both sides, and for the cells.
     side = 1.6 + 0.1 * max(map(len, names)) + 0.42 * size if few else 7.0
