@@ -16,6 +16,8 @@ SURFACE = {
     "frostline.data": "Augment Buckets Fault Mix Samples Share Split Texts Words bounds_of class_weights counted "
     "each_part fault_of find_faults harmless_flip has_columns holds_texts least_samples list_pictures list_texts "
     "named_parts open_picture pass_by policy read_picture read_samples refuse split split_by_length unlabelled",
+    "frostline.comparison": "Answers Difference Gathered LEVEL MEASURES gather holm of_samples of_seeds read_csv "
+    "read_ultralytics side_by_side",
     "frostline.deployment": "Export Exported Prediction Trained evaluate_run export_run load_run predict_folder "
     "predict_texts",
     "frostline.freezing": "GRADIENTS FreezePlan GradientWatch Loss NormMode PlanHandle PlannedModule PlannedParameter "
@@ -36,7 +38,7 @@ SURFACE = {
     "Json Mistake PREDICTIONS PRETRAINING PROOF_FILE PhaseRecord PlannedRun Predictions Proof RECIPE_FILE "
     "RECORD_FILE RUNS RunRecord Skipped StageOutline StageRow Status TOKENIZER read_ablation read_predictions "
     "read_record write_atomically write_json write_predictions",
-    "frostline.report": "Arms REPORT_FILE arms_of render write_report",
+    "frostline.report": "Arms REPORT_FILE arms_from arms_of render write_comparison write_report",
     "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
     "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor guesses "
     "is_of_adapter is_weight_layer outline parents_of parse parse_call pick role_of tied_at_first undisturbed",

@@ -193,9 +193,10 @@ def test_what_the_arms_came_to(tmp_path: Path) -> None:
     for one in arms.results:
         assert one.scores.values == (tests[one.arm.name], tests[f"{one.arm.name}_seed_4"])
     assert arms.baseline is arms.results[0]
-    assert arms.results[1].beside(arms.results[0]).values == tuple(
-        tests[f"freeze_through_stem{end}"] - tests[f"freeze_none{end}"] for end in ("", "_seed_4")
-    )
+    apart = arms.differences["freeze_through_stem"]
+    each = [tests[f"freeze_through_stem{end}"] - tests[f"freeze_none{end}"] for end in ("", "_seed_4")]
+    assert apart.value == pytest.approx(sum(each) / 2)
+    assert (apart.basis, apart.samples, apart.seeds) == ("samples and seeds", 6, 2)
     header, rows = arms.as_rows()
     assert header[2] == "test accuracy"
     assert [row[0] for row in rows] == DEPTHS
@@ -246,9 +247,10 @@ def test_values_are_compared_with_what_freezes_nothing_and_is_like_them(tmp_path
     arms = arms_of(ablate(question, out=tmp_path / "a"), tmp_path / "a")
     none_low, none_high, low, high = arms.results
     assert arms.baseline is None, "there are two"
-    assert (arms.apart(none_low).values, arms.apart(none_high).values) == ((), ())
-    assert arms.apart(low).values == (low.scores.mean - none_low.scores.mean,)
-    assert arms.apart(high).values == (high.scores.mean - none_high.scores.mean,)
+    assert {name: apart.value for name, apart in arms.differences.items()} == {
+        low.arm.name: pytest.approx(low.scores.mean - none_low.scores.mean),
+        high.arm.name: pytest.approx(high.scores.mean - none_high.scores.mean),
+    }
 
 
 WORKERS = {**DATA, "workers": 1}

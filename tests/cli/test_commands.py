@@ -24,6 +24,7 @@ COMMANDS = (
     "outline",
     "train",
     "ablate",
+    "compare",
     "verify",
     "evaluate",
     "predict",

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from frostline.cli.ablate import ablate
+from frostline.cli.compare import compare
 from frostline.cli.demo import demo
 from frostline.cli.evaluate import evaluate
 from frostline.cli.export import export
@@ -54,7 +55,7 @@ def _options(version: Annotated[bool, VERSION] = False) -> None:
     """Fine-tune pretrained networks: say what stays frozen, prove that it held."""
 
 
-for command in (demo, outline, train, ablate, verify, evaluate, predict, export, report):
+for command in (demo, outline, train, ablate, compare, verify, evaluate, predict, export, report):
     app.command()(command)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(store_app, name="store")

@@ -21,7 +21,7 @@ def report(
 ) -> None:
     """Write the page of a run or an ablation again.
 
-    It is made from the records alone: no network, no data, no torch.
+    It is made from the records alone: no network, no data, no torch. What stands out is printed, too.
 
     Example: frostline report runs/photos --figures figures
     """
@@ -33,8 +33,10 @@ def report(
         show.as_json((read_ablation(run) if many else read_record(run)).to_json())
     else:
         from frostline.report import write_report
+        from frostline.report.symptoms import symptoms_in
 
         print(f"report: {write_report(run)}")
+        show.show_symptoms(symptoms_in(run))
     if figures is not None:
         # Here and not above: nothing but this needs matplotlib.
         from frostline.report.figures import write_figures

@@ -11,6 +11,7 @@ from frostline.processes import is_main
 if TYPE_CHECKING:
     from frostline.errors import FrostlineError
     from frostline.record import Evaluation, Proof, RunRecord, StageRow
+    from frostline.report.symptoms import Symptom
     from frostline.selection import Outline
 
 MARKS = {"holds": "holds", "fails": "FAILS", "not applicable": "n/a"}
@@ -116,6 +117,16 @@ def show_run(record: "RunRecord", out: Path) -> None:
         print(f"proof: {record.proof['line']}")
         warn(record.proof["warnings"])
     print(f"report: {out / 'report.html'}")
+
+
+def show_symptoms(symptoms: Iterable["Symptom"]) -> None:
+    """Print what stands out, a line each; what to do about it is on the page."""
+    from frostline.report.drawing import UNWRITABLE
+
+    for symptom in symptoms:
+        # Names of classes may hold what moves the cursor.
+        line = UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(symptom.line.split()))
+        print(f"stands out: {line}")
 
 
 def show_evaluation(evaluation: "Evaluation", classes: Sequence[str], *, what: str = "picture") -> None:

@@ -90,4 +90,7 @@ def run(
     if as_json:
         show.as_json(record.to_json())
     else:
+        from frostline.report.symptoms import symptoms_of
+
         show.show_run(record, out)
+        show.show_symptoms(symptoms_of(record))

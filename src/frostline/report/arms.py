@@ -2,16 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from statistics import mean, stdev
 
+from frostline.comparison import LEVEL, MEASURES, Difference, holm, of_samples, of_seeds, side_by_side
 from frostline.errors import RunError
 from frostline.record import (
     RUNS,
     AblationRecord,
     ArmRecord,
+    EpochRecord,
     PlannedRun,
     Predictions,
     RunRecord,
@@ -74,8 +77,7 @@ class ArmResult:
     def score_of(self, record: RunRecord) -> float | None:
         """Give the metric of one run: on the test samples, or of the best epoch on those of validation."""
         if self.split == "validation":
-            epoch = next((one for one in record.epochs if one.epoch == record.best.get("epoch")), None)
-            return None if epoch is None else _measured(self.metric, epoch.metrics, epoch.val_loss)
+            return _best(record, self.metric)
         test = next((one for one in record.evaluations if one.split == "test"), None)
         return None if test is None else _measured(self.metric, test.metrics, test.loss)
 
@@ -83,6 +85,21 @@ class ArmResult:
     def scores(self) -> Spread:
         """The metric of every run."""
         return self._spread(self.score_of)
+
+    @cached_property
+    def best_epochs(self) -> Spread:
+        """The validation metric of the best epoch of every run."""
+        return self._spread(lambda record: _best(record, self.metric))
+
+    @cached_property
+    def last_epochs(self) -> Spread:
+        """The validation metric of the last epoch of every run."""
+        return self._spread(lambda record: _of_epoch(record.epochs[-1], self.metric) if record.epochs else None)
+
+    @cached_property
+    def inference(self) -> Spread:
+        """Seconds that the whole network takes for one sample."""
+        return self._spread(lambda record: record.inference_seconds)
 
     @cached_property
     def converged(self) -> Spread:
@@ -102,18 +119,14 @@ class ArmResult:
     @cached_property
     def memory(self) -> Spread:
         """Peak memory of the process, in MiB."""
-        return self._spread(lambda record: record.peak_rss_mb)
-
-    @cached_property
-    def inference(self) -> Spread:
-        """What the whole network took for one sample, in seconds."""
-        return self._spread(lambda record: record.inference_seconds)
+        return self._spread(lambda record: record.peak_rss_mb or None)
 
     @property
     def trained_share(self) -> float | None:
-        """The share of the parameters that the phase with the most trains; None: no run is finished."""
+        """The share of the parameters that the phase with the most trains; None: that is not known."""
         record = next(iter(self.runs.values()), None)
-        return None if record is None else record.parameters["trained"] / record.parameters["total"]
+        trained, total = (None if record is None else record.parameters.get(name) for name in ("trained", "total"))
+        return None if trained is None or not total else float(trained / total)
 
     @property
     def trained(self) -> str:
@@ -125,14 +138,28 @@ class ArmResult:
         folder = self.folders.get(seed)
         return None if folder is None else read_predictions(folder, "test" if self.split == "test" else "val")
 
-    def beside(self, other: "ArmResult") -> Spread:
-        """Give the differences of the metric from another arm's, seed by seed."""
-        pairs = [
-            (self.score_of(record), other.score_of(other.runs[seed]))
-            for seed, record in self.runs.items()
-            if seed in other.runs
+    def apart(self, other: "ArmResult") -> Difference | None:
+        """Give the difference of the metric from another arm's, and how sure it is; None: nothing tells noise from it.
+
+        Seeds that both have are compared pair by pair; where there are none, all with all.
+        """
+        shared = [seed for seed in self.runs if seed in other.runs]
+        ours, theirs = (shared, shared) if shared else (list(self.runs), list(other.runs))
+        if not ours or not theirs:
+            return None
+        if self.metric in MEASURES:
+            said = [[arm.predictions(seed) for seed in seeds] for arm, seeds in ((self, ours), (other, theirs))]
+            known = [[one for one in arm if one is not None] for arm in said]
+            if known == said:
+                answers = side_by_side(*known)
+                if not isinstance(answers, str):
+                    classes = len(known[0][0].classes)
+                    return of_samples(*answers, metric=self.metric, classes=classes, paired=bool(shared))
+        scores = [
+            [score for seed in seeds if (score := arm.score_of(arm.runs[seed])) is not None]
+            for arm, seeds in ((self, ours), (other, theirs))
         ]
-        return Spread(values=tuple(ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None))
+        return of_seeds(*scores, paired=bool(shared) and len(scores[0]) == len(scores[1]))
 
 
 @dataclass(frozen=True)
@@ -164,11 +191,40 @@ class Arms:
         """Writes a score."""
         return numbers.loss if any(one.metric == "loss" for one in self.results) else numbers.share
 
-    def apart(self, one: ArmResult) -> Spread:
-        """Give the differences of an arm from what freezes nothing and is like it in all else; none of that itself."""
+    @cached_property
+    def differences(self) -> dict[str, Difference]:
+        """What every arm is apart from the baseline that is like it in all else, by its name, where that can be told.
+
+        The chance of each is adjusted for how many there are, by Holm's method.
+        """
+        found = {one.arm.name: apart for one in self.results if (apart := self._apart(one)) is not None}
+        chances = holm([apart.p for apart in found.values()])
+        return {name: replace(apart, p=chance) for (name, apart), chance in zip(found.items(), chances, strict=True)}
+
+    def _apart(self, one: ArmResult) -> Difference | None:
         like = (other for other in self.results if other.arm.is_baseline and other.arm.over == one.arm.over)
         other = next(like, None)
-        return Spread(values=()) if other is None or other is one else one.beside(other)
+        return None if other is None or other is one else one.apart(other)
+
+    @property
+    def noise(self) -> str:
+        """Say what differences are judged by, and what of noise that leaves out."""
+        bases = {apart.basis for apart in self.differences.values()}
+        if not bases:
+            return (
+                "No difference can be told from noise: nothing is known of the samples, and there is one run of an arm."
+            )
+        level = f"{100 * LEVEL:.0f} %"
+        told = {
+            "samples and seeds": "by resampling the samples, the same for both arms, and by how the seeds differ",
+            "samples": "by resampling the samples, the same for both arms; another seed may change more than they do",
+            "seeds": "by how the seeds differ; what was said of each sample is not known",
+        }
+        how = "; ".join(told[basis] for basis in told if basis in bases)
+        return (
+            f"In brackets the interval of a difference at {level}, judged {how}. More than noise: by chance it is "
+            f"seen in less than {100 * (1 - LEVEL):.0f} % of cases, among so many arms (Holm)."
+        )
 
     @property
     def warnings(self) -> dict[str, int]:
@@ -189,21 +245,37 @@ class Arms:
 
     def as_rows(self) -> tuple[list[str], list[list[str]]]:
         """Give a table for people: its header, and a row for each arm."""
-        header = ["arm", "trained", self.what, "minus the baseline"]
-        header += ["converged at epoch", "gap in loss", "seconds a run"]
+        header = ["arm", "trained", self.what, "minus the baseline", "more than noise"]
+        header += ["converged at epoch", "gap in loss", "time of a run", "of a sample"]
         rows = [
             [
                 one.arm.name,
                 one.trained,
                 one.scores.said(self.say),
-                self.apart(one).said(numbers.signed),
+                said_apart(self.differences.get(one.arm.name)),
+                said_sure(self.differences.get(one.arm.name)),
                 one.converged.said(numbers.whole),
                 one.gap.said(numbers.signed),
                 one.seconds.said(numbers.duration),
+                numbers.duration(one.inference.mean) if one.inference.values else numbers.NONE,
             ]
             for one in self.results
         ]
         return header, rows
+
+
+def said_apart(apart: Difference | None) -> str:
+    """Say a difference and its interval."""
+    if apart is None:
+        return numbers.NONE
+    return f"{numbers.signed(apart.value)} [{numbers.signed(apart.low)}, {numbers.signed(apart.high)}]"
+
+
+def said_sure(apart: Difference | None) -> str:
+    """Say whether a difference is more than noise."""
+    if apart is None:
+        return numbers.NONE
+    return "yes" if apart.p < 1 - LEVEL else "no"
 
 
 def arms_of(record: AblationRecord, folder: Path) -> Arms:
@@ -227,8 +299,9 @@ def arms_from(record: AblationRecord, records: Mapping[str, RunRecord], *, folde
         folders: where they are.
     """
     metric = str(record.recipe.get("metric") or "accuracy")
-    judged = {one.split for found in records.values() for one in found.evaluations}
-    split = "test" if "test" in judged else "validation"
+    # On what all of them can be compared.
+    tested = [any(one.split == "test" for one in found.evaluations) for found in records.values()]
+    split = "test" if tested and all(tested) else "validation"
     results = []
     for arm in record.arms:
         mine = [run for run in record.runs if run.arm == arm.name]
@@ -259,9 +332,22 @@ def _measured(metric: str, metrics: dict[str, float], loss: float | None) -> flo
     return loss if metric == "loss" else metrics.get(metric)
 
 
+def _of_epoch(epoch: EpochRecord, metric: str) -> float | None:
+    return _measured(metric, epoch.metrics, epoch.val_loss)
+
+
+def _best(record: RunRecord, metric: str) -> float | None:
+    """Give the validation metric of the epoch that the run chose, or else of the best."""
+    chosen = next((one for one in record.epochs if one.epoch == record.best.get("epoch")), None)
+    if chosen is not None:
+        return _of_epoch(chosen, metric)
+    values = [value for epoch in record.epochs if (value := _of_epoch(epoch, metric)) is not None]
+    return (min if metric == "loss" else max)(values, default=None)
+
+
 def _converged(record: RunRecord, metric: str) -> float | None:
     values = [epoch.metrics.get(metric) for epoch in record.epochs]
-    if metric == "loss" or not values or values[-1] is None:
+    if metric == "loss" or not values or not values[-1]:
         return None
     last = values[-1]
     return next(
@@ -272,4 +358,5 @@ def _converged(record: RunRecord, metric: str) -> float | None:
 
 def _gap(record: RunRecord) -> float | None:
     last = record.epochs[-1] if record.epochs else None
-    return None if last is None or last.val_loss is None else last.val_loss - last.train_loss
+    gap = None if last is None or last.val_loss is None else last.val_loss - last.train_loss
+    return gap if gap is not None and isfinite(gap) else None

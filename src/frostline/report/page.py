@@ -16,6 +16,7 @@ from frostline.report.headline import tiles
 from frostline.report.listing import as_yaml
 from frostline.report.mistakes import gallery
 from frostline.report.skipped import left_out
+from frostline.report.symptoms import symptoms_of
 from frostline.report.threshold_section import sureness
 
 
@@ -71,6 +72,7 @@ def render(record: RunRecord, *, predictions: Sequence[Predictions] = ()) -> str
         proof=proof,
         verdict=verdict(record, proof),
         tiles=tiles(record),
+        symptoms=symptoms_of(record),
         bars=frost_map(record),
         charts=charts(record),
         phase_numbers=phase_numbers(record),

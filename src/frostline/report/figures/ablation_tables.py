@@ -22,17 +22,29 @@ def ablation_tables(
 
 
 def _arms(arms: Arms) -> Table:
-    """The table of arms; seconds and mebibytes in full."""
-    names = ("minus nothing frozen", "converged at epoch", "validation minus train loss", "seconds of a run")
+    """The table of arms; seconds and mebibytes in full, and each difference with the ends of its interval."""
+    against = f"minus {'the baseline' if arms.baseline is None else arms.baseline.arm.name}"
+    apart = (against, f"{against}, from", f"{against}, to", "chance of noise")
+    names = ("converged at epoch", "validation minus train loss", "seconds of a run", "peak MiB", "seconds a sample")
     rows = []
     for one in arms.results:
-        spreads = (one.scores, arms.apart(one), one.converged, one.gap, one.seconds, one.memory, one.inference)
-        row = (Cell(said=one.arm.name), number(one.trained_share, numbers.share))
-        rows.append((*row, *(spread(each, numbers.loss) for each in spreads), Cell(said=proven(one).said)))
+        found = arms.differences.get(one.arm.name)
+        differences = (None,) * 4 if found is None else (found.value, found.low, found.high, found.p)
+        spreads = (one.converged, one.gap, one.seconds, one.memory, one.inference)
+        rows.append(
+            (
+                Cell(said=one.arm.name),
+                number(one.trained_share, numbers.share),
+                spread(one.scores, numbers.loss),
+                *(number(value, numbers.loss) for value in differences),
+                *(spread(each, numbers.loss) for each in spreads),
+                Cell(said=proven(one).said),
+            )
+        )
     return Table(
         name="arms",
         caption="Arms in numbers",
-        headings=(*headings("arm", "trained", arms.what, *names, "peak MiB", "seconds a sample"), ("proof", False)),
+        headings=(*headings("arm", "trained", arms.what, *apart, *names), ("proof", False)),
         rows=tuple(rows),
     )
 

@@ -1,0 +1,1 @@
+"""Symptoms: found where they are, and nowhere else."""
