@@ -145,6 +145,10 @@ def test_train_verify_and_report(frostline: Call, tmp_path: Path) -> None:
     assert frostline("report", run).out == "report: runs/tiny/report.html\n"
     assert (run / "report.html").read_bytes() == page
     assert json.loads(frostline("report", run, "--json").out) == record
+    written = frostline("report", run, "--figures", "figures").out.splitlines()[-1]
+    files = sorted(Path("figures").iterdir())
+    assert written == f"figures: {len(files)} files in figures"
+    assert {path.suffix for path in files} == {".png", ".svg", ".csv"}
 
     checkpoint = run / "checkpoints/best.safetensors"
     state = load_file(checkpoint)

@@ -7,7 +7,8 @@ import pytest
 
 from frostline.record import EpochRecord
 from frostline.report.axis import axis_for
-from frostline.report.curves import Chart, Series, charts
+from frostline.report.chart import Chart, Series
+from frostline.report.curves import charts
 
 from . import records
 

@@ -46,9 +46,10 @@ def test_the_reader_of_these_tests_is_strict(text: str) -> None:
 
 
 @EVERY
-def test_asks_nothing_of_the_network_and_runs_nothing(make) -> None:
+def test_asks_nothing_of_the_network_and_runs_nothing_but_its_own_script(make) -> None:
     page = Page(render(make()))
-    assert not page.tags & {"script", "iframe", "object", "embed", "base", "form", "audio", "video", "image"}
+    assert [attributes for tag, attributes in page.elements if tag == "script"] == [{}], "the one that sorts"
+    assert not page.tags & {"iframe", "object", "embed", "base", "form", "audio", "video", "image"}
     pictures = [attributes["src"] for tag, attributes in page.elements if tag == "img"]
     assert all(re.fullmatch(r"data:image/jpeg;base64,/9j/[A-Za-z0-9+/]+=*", picture) for picture in pictures)
     assert all(target.startswith("#") or target in ("data:,", *pictures) for target in page.points)
@@ -87,7 +88,7 @@ def test_hostile_words_stay_words() -> None:
     page = Page(text)
     attack = hostile.name
     assert page.text.count(attack) > 15, "named in the headline, the tables, the proof, the recipe and more"
-    assert "<script" not in text
+    assert len(re.findall(r"<script", text)) == 1, "the one that sorts"
     assert "{{ 7 * 7 }}" in page.text
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text)
     text.encode()

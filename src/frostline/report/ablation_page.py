@@ -1,32 +1,64 @@
 """The page of an ablation: what its arms came to, drawn from the records of its runs."""
 
-import base64
-import hashlib
 import os
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
 
 from frostline.comparison import LEVEL
 from frostline.errors import RunError
 from frostline.record import read_ablation, write_atomically
 from frostline.report import numbers
+from frostline.report.arm_classes import ByClass, by_class
+from frostline.report.arm_curves import arm_charts
+from frostline.report.arm_proofs import ArmProofs, arm_proofs, proven
+from frostline.report.arm_thresholds import ArmSureness, arm_sureness
 from frostline.report.arms import ArmResult, Arms, Spread, arms_of, said_apart, said_sure
+from frostline.report.chart import Chart
+from frostline.report.confusion_grid import Grid, confusion_grid
 from frostline.report.drawing import REPORT_FILE, drawn
-from frostline.report.frost import frost_map
+from frostline.report.frost import Bar, frost_map
 from frostline.report.listing import as_yaml
-from frostline.report.strips import strips
+from frostline.report.same_samples import Side, side_by_side
+from frostline.report.strips import Strips, strips
 from frostline.report.symptoms import symptoms_of_arms
 
 
+@dataclass(frozen=True, kw_only=True)
+class AblationParts:
+    """What the page draws of its arms, and what files of figures and tables are made of."""
+
+    strips: Strips
+    charts: tuple[Chart, ...]
+    grid: Grid
+    classes: ByClass
+    sureness: ArmSureness | None
+    side: Side
+    proofs: ArmProofs
+    bars: tuple[tuple[ArmResult, tuple[Bar, ...]], ...]
+
+    @classmethod
+    def of(cls, arms: Arms) -> "AblationParts":
+        """Prepare all of them."""
+        return cls(
+            strips=strips(arms.results, baseline=arms.baseline, say=arms.say),
+            charts=arm_charts(arms),
+            grid=confusion_grid(arms),
+            classes=by_class(arms),
+            sureness=arm_sureness(arms),
+            side=side_by_side(arms),
+            proofs=arm_proofs(arms),
+            bars=tuple((one, frost_map(next(iter(one.runs.values())))) for one in arms.results if one.runs),
+        )
+
+
 def render_ablation(arms: Arms, *, at: Path | None = None, what: str = "ablation") -> str:
-    """Draw an ablation as one HTML page that asks nothing of the network; its only script sorts tables.
+    """Draw an ablation as one HTML page.
 
     Args:
         arms: what its runs came to.
         at: the folder that the page will lie in, for what leads to the pages of runs; None: nothing does.
         what: what it is called, `ablation` or `comparison`.
     """
-    script = files("frostline.report").joinpath("templates", "sort.js").read_text(encoding="utf-8")
     return drawn(
         "ablation.html",
         arms=arms,
@@ -34,17 +66,14 @@ def render_ablation(arms: Arms, *, at: Path | None = None, what: str = "ablation
         kind=what,
         networks=list(dict.fromkeys(run.network for one in arms.results for run in one.runs.values())),
         against="the baseline" if arms.baseline is None else arms.baseline.arm.name,
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         what=arms.what,
         rows=[_row(one, arms, at) for one in arms.results],
-        strips=strips(arms.results, baseline=arms.baseline, say=arms.say),
         verdict=_verdict(arms),
         symptoms=symptoms_of_arms(arms),
         lower_is_better=_is_loss(arms),
-        bars=[(one, frost_map(record)) for one in arms.results for record in list(one.runs.values())[:1]],
         recipe=as_yaml(arms.record.recipe),
         noise=arms.noise,
+        **vars(AblationParts.of(arms)),
     )
 
 
@@ -85,6 +114,7 @@ def _row(one: ArmResult, arms: Arms, at: Path | None) -> dict[str, object]:
         (one.gap, numbers.signed),
         (one.seconds, numbers.duration),
         (one.memory, lambda value: numbers.NONE if value is None else numbers.memory(value)),
+        (one.inference, numbers.milliseconds),
     ]
     apart = arms.differences.get(one.arm.name)
     return {
@@ -96,6 +126,7 @@ def _row(one: ArmResult, arms: Arms, at: Path | None) -> dict[str, object]:
         "apart_by": None if apart is None else apart.value,
         "sure": said_sure(apart),
         "sure_by": None if apart is None else apart.p,
+        "proof": proven(one),
         "page": _page_of(one, at),
     }
 

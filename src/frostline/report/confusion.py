@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frostline.record import Evaluation, RunRecord
+from frostline.report import numbers
+from frostline.report.tables import Cell, Table, headings, number
 
 Matrix = Sequence[Sequence[int]]
 
@@ -53,6 +55,41 @@ class Judged:
     def upright(self) -> bool:
         """Whether the names of the columns fit without being turned."""
         return len(self.names) <= UPRIGHT_CLASSES_MOST and max(map(len, self.names)) <= UPRIGHT_LETTERS_MOST
+
+    @property
+    def class_table(self) -> Table:
+        """Recall, precision and counts of every class."""
+        return Table(
+            name=f"classes_{self.evaluation.split}",
+            caption=f"Recall and precision by class, {self.evaluation.split}",
+            headings=headings("class", "recall", "precision", "samples", "predicted", "right"),
+            rows=tuple(
+                (
+                    Cell(said=one.name),
+                    *(number(value, numbers.share) for value in (one.recall, one.precision)),
+                    *(number(value, _exact) for value in (one.samples, one.predicted, one.correct)),
+                )
+                for one in self.scores
+            ),
+        )
+
+    @property
+    def confusion_table(self) -> Table:
+        """The worst confusions."""
+        return Table(
+            name=f"worst_confusions_{self.evaluation.split}",
+            caption="The worst confusions" if self.confusions else "No sample was taken for another class.",
+            headings=(("truth", False), ("taken for", False), ("samples", True), ("share of the truth", True)),
+            rows=tuple(
+                (
+                    Cell(said=one.truth),
+                    Cell(said=one.taken_for),
+                    number(one.count, _exact),
+                    number(one.share, lambda value: numbers.percent(100 * (value or 0), 100)),
+                )
+                for one in self.confusions
+            ),
+        )
 
     @property
     def shares(self) -> tuple[tuple[float, ...], ...]:
@@ -134,6 +171,10 @@ def heat(share: float) -> float:
     (0.0, 0.56, 1.0)
     """
     return round(0.12 + 0.88 * share, 3) if share else 0.0
+
+
+def _exact(value: float | None) -> str:
+    return numbers.exact(None if value is None else int(value))
 
 
 def _shares(row: Sequence[int]) -> tuple[float, ...]:

@@ -1,74 +1,15 @@
-"""Losses and metrics over epochs as geometry: everything in percent of the plane, so that text keeps its size."""
+"""Losses and metrics over epochs as geometry."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from frostline.record import RunRecord
-from frostline.report.axis import Axis, axis_for, epoch_ticks
+from frostline.report.chart import Band, Chart
+from frostline.report.epoch_chart import Line, epoch_chart
 from frostline.report.frost import phase_numbers
 from frostline.report.listing import words
 from frostline.report.numbers import loss, share
 
-MARKED_EPOCHS_MOST = 40
-MARKS_MOST = 15
 LOOKS = 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mark:
-    """A point of a curve: its place in percent from the left and from the top, and what it says."""
-
-    x: float
-    y: float
-    words: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """One curve: `runs` are unbroken stretches as SVG points in thousandths, `look` numbers its colour and shape."""
-
-    name: str
-    dashed: bool
-    look: int
-    runs: tuple[str, ...]
-    marks: tuple[Mark, ...]
-    best: Mark | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Band:
-    """The epochs of one phase: the share of the width that they take, in percent, and where they begin."""
-
-    start: float
-    width: float
-    number: int
-    freeze: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chart:
-    """One figure: curves, ticks as (place in percent, label), phases, and the best epoch in words."""
-
-    title: str
-    words: str
-    series: tuple[Series, ...]
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
-    bands: tuple[Band, ...]
-    best: str | None
-    logarithmic: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Line:
-    """A named row of values, one for each epoch: None where nothing was measured, NaN where that was no number."""
-
-    name: str
-    look: int
-    dashed: bool
-    values: tuple[float | None, ...]
 
 
 def charts(record: RunRecord) -> tuple[Chart, ...]:
@@ -77,10 +18,10 @@ def charts(record: RunRecord) -> tuple[Chart, ...]:
     if not epochs:
         return ()
     losses = [
-        _Line(name="train loss", look=1, dashed=True, values=tuple(epoch.train_loss for epoch in epochs)),
-        _Line(name="validation loss", look=2, dashed=False, values=tuple(epoch.val_loss for epoch in epochs)),
+        Line(name="train loss", look=1, dashed=True, values=tuple(epoch.train_loss for epoch in epochs)),
+        Line(name="validation loss", look=2, dashed=False, values=tuple(epoch.val_loss for epoch in epochs)),
     ]
-    metrics: list[_Line] = []
+    metrics: list[Line] = []
     names = dict.fromkeys(name for epoch in epochs for name in (*epoch.metrics, *epoch.train_metrics))
     for number, name in enumerate(names):
         look = (number + 1) % LOOKS + 1
@@ -89,73 +30,16 @@ def charts(record: RunRecord) -> tuple[Chart, ...]:
             for every in ([epoch.metrics for epoch in epochs], [epoch.train_metrics for epoch in epochs])
         )
         metrics += [
-            _Line(name=f"validation {name}", look=look, dashed=False, values=val),
-            _Line(name=f"train {name}", look=look, dashed=True, values=train),
+            Line(name=f"validation {name}", look=look, dashed=False, values=val),
+            Line(name=f"train {name}", look=look, dashed=True, values=train),
         ]
+    numbers = [epoch.epoch for epoch in epochs]
+    best, bands = record.best.get("epoch"), _bands(record)
     drawn = [
-        _chart("Loss", record, losses, anchor=0.0, say=loss),
-        _chart("Metrics", record, metrics, anchor=1.0, say=share),
+        epoch_chart("Loss", numbers, losses, anchor=0.0, say=loss, best=best, bands=bands),
+        epoch_chart("Metrics", numbers, metrics, anchor=1.0, say=share, best=best, bands=bands),
     ]
     return tuple(chart for chart in drawn if chart is not None)
-
-
-def _finite(line: _Line) -> list[float]:
-    return [value for value in line.values if value is not None and math.isfinite(value)]
-
-
-def _chart(
-    title: str, record: RunRecord, lines: Sequence[_Line], *, anchor: float, say: Callable[[float], str]
-) -> Chart | None:
-    numbers = [epoch.epoch for epoch in record.epochs]
-    lines = [line for line in lines if _finite(line)]
-    if not lines:
-        return None
-    axis = axis_for([value for line in lines for value in _finite(line)], anchor=anchor)
-    best = record.best.get("epoch")
-    series = tuple(_series(line, numbers, axis, best=best, say=say) for line in lines)
-    ends = "; ".join(f"{line.name} ends at {say(_finite(line)[-1])}" for line in lines)
-    return Chart(
-        title=title,
-        words=f"{title} over {len(numbers)} epoch{'s' if len(numbers) > 1 else ''}: {ends}",
-        series=series,
-        x_ticks=tuple((_across(place, numbers), str(numbers[place])) for place in epoch_ticks(numbers)),
-        y_ticks=tuple((round(100 - 100 * axis.place(value), 3), label) for value, label in axis.ticks),
-        bands=_bands(record),
-        best=f"best epoch, {best}" if any(one.best for one in series) else None,
-        logarithmic=axis.logarithmic,
-    )
-
-
-def _series(
-    line: _Line, numbers: Sequence[int], axis: Axis, *, best: int | None, say: Callable[[float], str]
-) -> Series:
-    runs: list[list[Mark]] = [[]]
-    best_mark = None
-    for place, (epoch, value) in enumerate(zip(numbers, line.values, strict=True)):
-        if value is None:
-            continue
-        if not math.isfinite(value):
-            runs.append([])
-            continue
-        mark = Mark(
-            x=_across(place, numbers),
-            y=round(100 - 100 * axis.place(value), 3),
-            words=f"epoch {epoch}: {line.name} {say(value)}",
-        )
-        runs[-1].append(mark)
-        if epoch == best and not line.dashed:
-            best_mark = mark
-    marks = [mark for run in runs for mark in run]
-    alone = [mark for run in runs if len(run) == 1 for mark in run]
-    sparse = len(numbers) <= MARKED_EPOCHS_MOST or len(marks) <= MARKS_MOST
-    return Series(
-        name=line.name,
-        dashed=line.dashed,
-        look=line.look,
-        runs=tuple(" ".join(f"{10 * mark.x:g},{10 * mark.y:g}" for mark in run) for run in runs if len(run) > 1),
-        marks=tuple(marks if sparse else dict.fromkeys([*alone, marks[-1]])),
-        best=best_mark,
-    )
 
 
 def _bands(record: RunRecord) -> tuple[Band, ...]:
@@ -175,7 +59,3 @@ def _bands(record: RunRecord) -> tuple[Band, ...]:
         )
         done += length
     return tuple(bands)
-
-
-def _across(place: int, numbers: Sequence[int]) -> float:
-    return round(100 * (place + 0.5) / len(numbers), 3)

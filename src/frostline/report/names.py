@@ -6,6 +6,8 @@ from itertools import takewhile
 
 # A folder of a drive or of the root, and not the root alone, which is nothing worth telling.
 ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[/\\].+[/\\]$", re.DOTALL)
+# A piece of a name: up to an underscore, up to so many letters, or white space.
+WORD = re.compile(r"[^\s_]{1,15}_|[^\s_]{1,16}|_|\s+")
 BEHIND_A_SEPARATOR = re.compile(r"(?<=[/\\])")
 
 
@@ -30,6 +32,22 @@ def pieces(name: str) -> tuple[str, ...]:
     ('cat/', '1.jpg')
     """
     return tuple(BEHIND_A_SEPARATOR.split(name))
+
+
+def breakable(name: str) -> list[str]:
+    """Split a name behind each underscore, and what is long: a line may end there.
+
+    >>> breakable("freeze_through_stem"), breakable("two words"), breakable("x" * 20)
+    (['freeze_', 'through_', 'stem'], ['two words'], ['xxxxxxxxxxxxxxxx', 'xxxx'])
+    """
+    pieces: list[str] = []
+    for word in WORD.findall(name):
+        # At white space a line may end as it is.
+        if (pieces and word[0].isspace()) or (pieces and pieces[-1][-1].isspace()):
+            pieces[-1] += word
+        else:
+            pieces.append(word)
+    return pieces
 
 
 def shortened_name(name: str, *, most: int) -> str:

@@ -143,6 +143,18 @@ def duration(seconds: float | None) -> str:
     return "{} d {} h".format(*divmod(round(seconds / 3_600), 24))
 
 
+def milliseconds(seconds: float | None) -> str:
+    """Say a short time with three digits that matter.
+
+    >>> milliseconds(0.00831), milliseconds(0.0000204), milliseconds(1.5), milliseconds(None)
+    ('8.31 ms', '0.0204 ms', '1500 ms', '–')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return odd(seconds)
+    digits = 0 if seconds <= 0 else max(0, 2 - math.floor(math.log10(1000 * seconds)))
+    return f"{1000 * seconds:.{digits}f} ms"
+
+
 def memory(mebibytes: float) -> str:
     """Say an amount of memory.
 

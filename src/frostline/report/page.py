@@ -1,20 +1,23 @@
 """One self-contained HTML page about a run, or about many: records in, the page out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from frostline.record import ABLATION_FILE, RunRecord, read_record, write_atomically
+from frostline.record import ABLATION_FILE, Predictions, RunRecord, read_predictions, read_record, write_atomically
 from frostline.report.ablation_page import ablation_page
 from frostline.report.claims import show_proof, verdict
 from frostline.report.confusion import judge
 from frostline.report.cost import facts, parts
 from frostline.report.curves import charts
 from frostline.report.drawing import REPORT_FILE, drawn
+from frostline.report.epochs import epoch_table
 from frostline.report.frost import frost_map, phase_numbers
 from frostline.report.headline import tiles
 from frostline.report.listing import as_yaml
 from frostline.report.mistakes import gallery
 from frostline.report.skipped import left_out
 from frostline.report.symptoms import symptoms_of
+from frostline.report.threshold_section import sureness
 
 
 def write_report(folder: Path) -> Path:
@@ -31,12 +34,37 @@ def write_report(folder: Path) -> Path:
     """
     path = folder / REPORT_FILE
     many = (folder / ABLATION_FILE).is_file()
-    write_atomically(path, ablation_page(folder) if many else render(read_record(folder)))
+    write_atomically(path, ablation_page(folder) if many else run_page(folder))
     return path
 
 
-def render(record: RunRecord) -> str:
-    """Draw a record as one HTML page that asks nothing of the network and runs no script."""
+def run_page(folder: Path) -> str:
+    """Draw the run in a folder.
+
+    Raises:
+        RunError: its record is not there, or a file of it cannot be read.
+    """
+    record = read_record(folder)
+    return render(record, predictions=kept_predictions(folder, record))
+
+
+def kept_predictions(folder: Path, record: RunRecord) -> tuple[Predictions, ...]:
+    """Read what the network said of each sample, for each judged set of which that was kept.
+
+    Raises:
+        RunError: a file of it cannot be read.
+    """
+    found = (read_predictions(folder, split) for split in dict.fromkeys(one.split for one in record.evaluations))
+    return tuple(one for one in found if one is not None)
+
+
+def render(record: RunRecord, *, predictions: Sequence[Predictions] = ()) -> str:
+    """Draw a record as one HTML page.
+
+    Args:
+        record: of the run.
+        predictions: what its network said of each sample, for each set of which that was kept.
+    """
     proof = show_proof(record.proof)
     return drawn(
         "report.html",
@@ -48,9 +76,11 @@ def render(record: RunRecord) -> str:
         bars=frost_map(record),
         charts=charts(record),
         phase_numbers=phase_numbers(record),
-        metric_names=list(dict.fromkeys(name for epoch in record.epochs for name in epoch.metrics)),
+        epochs=epoch_table(record),
+        validated=any(epoch.metrics or epoch.val_loss is not None for epoch in record.epochs),
         judged=[judge(evaluation, record) for evaluation in record.evaluations],
         gallery=gallery(record),
+        sureness=sureness(predictions),
         left_out=left_out(record),
         recipe=as_yaml(record.recipe),
         parts=parts(record.seconds),

@@ -1,0 +1,5 @@
+"""The figures and tables of a page as files: PNG and SVG, and CSV, from the same geometry and the same cells."""
+
+from frostline.report.figures.write import write_figures
+
+__all__ = ["write_figures"]
