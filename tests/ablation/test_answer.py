@@ -226,7 +226,7 @@ def test_an_error_of_any_kind_is_that_of_its_run(tmp_path: Path, monkeypatch: py
             raise OSError(28, "No space left on device", str(out))
         return finetune(recipe, out=out, **words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("frostline.ablation.making.finetune", failing)
+    monkeypatch.setattr("frostline.ablation.failures.finetune", failing)
     record = ablate(depths_of(recipe_of(tmp_path)), out=tmp_path / "a")
     assert [run.status for run in record.runs] == ["finished", "failed", "finished"]
     assert str(record.failed[0].failure).startswith("OSError: [Errno 28] No space left on device")

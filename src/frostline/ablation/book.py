@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from frostline.ablation.question import Question
 from frostline.errors import RunError
@@ -32,6 +33,7 @@ class Book:
         arms: what is compared, those of earlier questions first.
         runs: of all of them.
         recipes: of the runs that this question needs, by their names.
+        token: which only this ablation has.
         recording: what was said of the pass that was made for all.
         seconds: by part.
     """
@@ -42,6 +44,7 @@ class Book:
     runs: list[PlannedRun]
     recipes: dict[str, Recipe]
     started: str
+    token: str
     recording: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -61,6 +64,7 @@ class Book:
             runs=[] if before is None else list(before.runs),
             recipes={},
             started=datetime.now(UTC).isoformat(timespec="seconds") if before is None else before.started,
+            token=(before.token if before is not None else "") or uuid4().hex,
             recording=() if before is None else before.recording,
             seconds={} if before is None else dict(before.seconds),
         )
@@ -127,6 +131,7 @@ class Book:
             seconds=self.seconds,
             versions=versions(),
             machine=machine(),
+            token=self.token,
         )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
