@@ -1,10 +1,11 @@
 """Answer a question: record what its runs have in common, make those that are missing, and draw what came of them."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from frostline.ablation.book import Book
+from frostline.ablation.lock import alone_in
 from frostline.ablation.making import make_runs
 from frostline.ablation.question import Question
 from frostline.ablation.ray_cluster import reached
@@ -50,9 +51,9 @@ def ablate(
         The record, as `ablation.json` in the folder has it.
 
     Raises:
-        RunError: the folder holds something else, or cannot be written.
+        RunError: the folder holds something else, another ablation is at work in it, or it cannot be written.
         UserError: several processes were started for it; Ray is not installed, or no cluster at its address.
-        RunFailure: the cluster was lost; what was finished before is kept.
+        RunFailure: the cluster was lost, or the record cannot be written any more; what is finished is kept.
     """
     if is_one_of_several():
         raise UserError(
@@ -61,10 +62,11 @@ def ablate(
             do="start it alone; --jobs makes several runs at once",
         )
     folder = Path(out)
-    book = Book.opened(question, folder)
-    missing, common = book.missing, Common()
-    with nullcontext() if ray is None or not missing else reached(ray) as cluster:
-        book.write()
+    missing = Book.opened(question, folder).missing
+    with nullcontext() if ray is None or not missing else reached(ray) as cluster, alone_in(folder):
+        book = Book.opened(question, folder)  # once more: another ablation may have ended meanwhile
+        missing, common = book.missing, Common()
+        book.begin()
         recipes = [book.recipes[run.name] for run in missing]
         if len(missing) > 1 and (cluster is None or all(cluster.all_see(store) for store in stores_of(recipes))):
             _record(book, recipes, show=show or Silent(), common=common)
@@ -72,13 +74,12 @@ def ablate(
             runs = make_runs(missing, recipes=book.recipes, folder=folder / RUNS, jobs=jobs or 1, common=common)
         else:
             runs = cluster.make_runs(missing, recipes=book.recipes, folder=folder, token=book.token, jobs=jobs)
-        with book.timed("runs"):
+        with closing(runs):
             for done, run in enumerate(runs, len(book.recipes) - len(missing) + 1):
                 book.put(run)
                 if tell is not None:
                     tell(run, done, len(book.recipes))
-    book.write()
-    write_report(folder)
+        write_report(folder)
     return read_ablation(folder)
 
 

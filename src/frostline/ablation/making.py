@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -20,7 +20,7 @@ from frostline.record import PlannedRun
 
 def make_runs(
     runs: Sequence[PlannedRun], *, recipes: Mapping[str, Recipe], folder: Path, jobs: int, common: Common
-) -> Iterator[PlannedRun]:
+) -> Generator[PlannedRun, None, None]:
     """Make runs, and give each as it ended, in the order in which they end.
 
     Args:

@@ -1,7 +1,7 @@
 """A Ray cluster that makes runs, behind a process that speaks with it: whatever ends that, or fills its terminal."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -59,7 +59,7 @@ class RayCluster:
 
     def make_runs(
         self, runs: Sequence[PlannedRun], *, recipes: Mapping[str, Recipe], folder: Path, token: str, jobs: int | None
-    ) -> Iterator[PlannedRun]:
+    ) -> Generator[PlannedRun, None, None]:
         """Make runs, and give each as it ended, in the order in which they end.
 
         Args:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from frostline.record import AblationRecord, PlannedRun
 
 RECIPE = typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in the library.")
@@ -93,15 +95,17 @@ def ablate(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     record = answer(question, out=folder, jobs=jobs, ray=ray, show=display(console), tell=tell)
+    # Those of an earlier question are in the record, too, and were told then.
+    failed = [run for run in record.failed if run.name in question.names]
     if json:
         show.as_json(record.to_json())
     else:
-        _show(record, folder)
-    if record.failed:
+        _show(record, folder, failed)
+    if failed:
         raise typer.Exit(1)
 
 
-def _show(record: "AblationRecord", folder: Path) -> None:
+def _show(record: "AblationRecord", folder: Path, failed: "Sequence[PlannedRun]") -> None:
     from frostline.cli import show
     from frostline.report import arms_of
 
@@ -110,7 +114,7 @@ def _show(record: "AblationRecord", folder: Path) -> None:
     print()
     show.table(header, rows)
     show.warn(arms.warnings)
-    for run in record.failed:
+    for run in failed:
         print(f"failed: {run.name}: {run.failure}")
     print(f"report: {folder / 'report.html'}")
 

@@ -56,7 +56,7 @@ class AblationRecord:
         arms: what is compared, in the order in which it was asked.
         runs: one for each arm and seed.
         recording: what was said of the pass that computed what is frozen, once for all runs.
-        seconds: of all that was done, by part; `recording` and `runs`.
+        seconds: of all that was done, by part: `recording`, and `runs`, which is the sum of what every try took.
         started: when it was begun, ISO 8601.
         versions, machine: as in a run's record.
         token: which only this ablation has: a machine that reads it in the folder sees the folder.
