@@ -286,26 +286,18 @@ def _children_with(mark: str) -> list[int]:
     return found
 
 
-def _started(recipe: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "frostline", "ablate", str(recipe), "--depths", "stem", "--out", str(out), *words]
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-
-
-def _wait_for(pattern: str, folder: Path) -> None:
-    ends = time.monotonic() + 60
-    while not list(folder.glob(pattern)) and time.monotonic() < ends:
-        time.sleep(0.02)
-
-
 def test_two_at_once_in_one_folder_and_the_dead_lock_nobody_out(tmp_path: Path) -> None:
     """Those who read pictures for the first have its lock still when it is killed: they end soon."""
     slow = "def before(self):\n    import time\n    time.sleep(0.2)"
     path = write_recipe(tmp_path, network=slow, data=WORKERS, replay="off")
     question = Question.asked(load_recipe(path), stage_names=lambda: STAGES, depths=["stem"])
-    running = _started(path, tmp_path / "a")
-    _wait_for("runs/*/metrics.csv", tmp_path / "a")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "frostline", "ablate", str(path), "--depths", "stem", "--out", str(tmp_path / "a")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    ends = time.monotonic() + 60
+    while len(_children_with(str(tmp_path))) < 2 and time.monotonic() < ends:
+        time.sleep(0.02)
     with pytest.raises(RunError, match=f"another one is at work there .process {running.pid} on .*wait until it has"):
         ablate(question, out=tmp_path / "a")
     running.kill()

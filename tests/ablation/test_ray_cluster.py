@@ -4,6 +4,7 @@ import dataclasses
 import json
 import socket
 from collections.abc import Iterator
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from frostline.ablation.ray_messages import Place
 from frostline.ablation.ray_node import make_there
 from frostline.ablation.returned import read_folder, write_folder
 from frostline.errors import RunFailure, UserError
-from frostline.recipe import Recipe, finetune
+from frostline.recipe import Recipe, finetune, load_recipe
 from frostline.record import PlannedRun, read_ablation, read_record
 from training.tiny import tiny_recipe
 
@@ -136,9 +137,7 @@ def test_a_machine_that_does_not_see_the_folder_sends_the_run_back(tmp_path: Pat
     (tmp_path / "a/runs/one/of an earlier try").write_text("old")
     planned = PlannedRun(name="one", arm="one", seed=3)
     with reached(address) as cluster:
-        (run,) = cluster.make_runs(
-            [planned], recipes={"one": recipe}, folder=tmp_path / "a", token="another", jobs=1
-        )  # fmt: skip
+        (run,) = cluster.make_runs([planned], recipes={"one": recipe}, folder=tmp_path / "a", token="another", jobs=1)
     finetune(recipe, out=tmp_path / "alone")
     assert (run.status, run.failure) == ("finished", None)
     assert _names(tmp_path / "a/runs/one") == _names(tmp_path / "alone")
@@ -151,10 +150,14 @@ def _names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name}
 
 
-def test_where_a_run_is_made_is_seen_from_the_record_of_its_ablation(tmp_path: Path) -> None:
-    """Another machine may have another ablation in a folder of that name."""
+def test_where_a_run_is_made_is_seen_from_the_record_of_its_ablation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine may have another ablation in a folder of that name; relative paths lead where they do here."""
     recipe, folder = recipe_of(tmp_path), tmp_path / "a"
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"train": "photos"})})
     folder.mkdir()
+    monkeypatch.chdir(folder)  # and back again behind the test
     (folder / "ablation.json").write_text(json.dumps({"token": "theirs"}))
     here = make_there("one", recipe, Place(folder=folder, token="theirs", directory=tmp_path), 1)
     assert (here.failure, here.files) == (None, None)
@@ -168,7 +171,10 @@ def test_where_a_run_is_made_is_seen_from_the_record_of_its_ablation(tmp_path: P
     assert same_weights(folder / "runs/two", folder / "runs/one")
 
 
-def test_a_run_that_fails_where_nobody_sees_it_sends_its_record_back(tmp_path: Path) -> None:
+def test_a_run_that_fails_where_nobody_sees_it_sends_its_record_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     recipe = recipe_of(tmp_path, phases=[{"epochs": 2, "freeze": "none", "lr": 1e30}])
     made = make_there("one", recipe, Place(folder=tmp_path / "a", token="ours", directory=tmp_path), 1)
     assert "the loss is" in str(made.failure)
@@ -186,17 +192,14 @@ def test_what_comes_back_takes_the_place_of_what_was_there(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_pretraining_wants_a_folder_that_all_see(tmp_path: Path) -> None:
-    from frostline.recipe import load_recipe
-
+def test_pretraining_wants_a_folder_that_all_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     recipe = load_recipe("digits").model_copy(update={"pretrain": object()})
     made = make_there("one", recipe, Place(folder=tmp_path / "a", token="ours", directory=tmp_path), 1)
     assert "name a folder with --out that all machines share" in str(made.failure)
 
 
 def test_a_cluster_that_is_lost_ends_the_ablation_and_what_was_finished_stays(tmp_path: Path) -> None:
-    from multiprocessing import Pipe
-
     ours, theirs = Pipe()
     theirs.close()
     with pytest.raises(RunFailure, match=r"the cluster is gone.*begin again: what is finished stays"):

@@ -13,13 +13,13 @@ from uuid import uuid4
 
 from frostline.ablation.own_process import end, end_with_parent
 from frostline.ablation.ray_address import check_address
-from frostline.ablation.ray_messages import Look, Place, Work
+from frostline.ablation.ray_messages import TOKEN, Look, Place, Work
 from frostline.errors import RunFailure, UserError
 from frostline.recipe import Recipe
 from frostline.record import RUNS, PlannedRun
 
-# A cluster answers within a few seconds; one that is started here takes longer.
-CONNECT_SECONDS, START_SECONDS = 30.0, 120.0
+# A cluster answers within a few seconds, on a busy machine within many; one that is started here takes longer.
+CONNECT_SECONDS, START_SECONDS = 60.0, 120.0
 LEAVE_SECONDS = 15.0
 
 
@@ -135,7 +135,9 @@ def _await_connection(address: str, ours: Connection, process: SpawnProcess) -> 
     try:
         ours.recv()  # it has begun
         seconds = START_SECONDS if address == "local" else CONNECT_SECONDS
-        wrong = ours.recv() if ours.poll(seconds) else f"nothing there answered as Ray does within {seconds:.0f} s"
+        wrong = (
+            ours.recv() if ours.poll(seconds) else f"nothing there answered as Ray does within {seconds:.0f} s; {TOKEN}"
+        )
     except EOFError:
         wrong = "Ray ended the process that was to speak with it"
     if wrong is not None:

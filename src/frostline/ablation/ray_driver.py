@@ -14,7 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from frostline.ablation.failures import said_of
-from frostline.ablation.ray_messages import Look, Made, Work
+from frostline.ablation.ray_messages import TOKEN, Look, Made, Work
 from frostline.ablation.ray_node import make_there, sees
 from frostline.ablation.ray_room import Room, cpus_of_a_run, places
 from frostline.ablation.returned import write_folder
@@ -38,7 +38,7 @@ def drive(asked: Connection, address: str) -> None:
             runtime_env={"env_vars": _environment()},
         )
     except Exception as error:  # of any kind: the address, versions that differ, a port of something else
-        asked.send(" ".join(f"{type(error).__name__}: {error}".split()).rstrip("."))
+        asked.send(_said_of_connecting(error))
         return
     asked.send(None)
     try:
@@ -51,6 +51,12 @@ def drive(asked: Connection, address: str) -> None:
                 asked.send(answer)
     except (EOFError, BrokenPipeError):  # nobody waits any more
         ray.shutdown()
+
+
+def _said_of_connecting(error: BaseException) -> str:
+    said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+    # Ray says it only to whoever reads its tracebacks to the end.
+    return f"{said}: {TOKEN}" if "AuthToken" in str(error.__cause__) else said
 
 
 def _environment() -> dict[str, str]:

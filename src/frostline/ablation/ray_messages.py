@@ -6,6 +6,9 @@ from pathlib import Path
 
 from frostline.recipe import Recipe
 
+# What a person can do where a cluster is not open to everybody.
+TOKEN = "a cluster that asks for a token wants RAY_AUTH_MODE=token, and that token where Ray looks for it"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
