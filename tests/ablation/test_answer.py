@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from frostline.ablation import Question, ablate
-from frostline.errors import RunError, UserError
-from frostline.recipe import Recipe, finetune
+from frostline.ablation import Question, ablate, book
+from frostline.errors import RunError, RunFailure, UserError
+from frostline.recipe import Recipe, finetune, load_recipe
 from frostline.record import PlannedRun, read_ablation, read_record
 from frostline.report import arms_of
 from frostline.training import Silent
@@ -227,7 +227,7 @@ def test_an_error_of_any_kind_is_that_of_its_run(tmp_path: Path, monkeypatch: py
             raise OSError(28, "No space left on device", str(out))
         return finetune(recipe, out=out, **words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("frostline.ablation.making.finetune", failing)
+    monkeypatch.setattr("frostline.ablation.failures.finetune", failing)
     record = ablate(depths_of(recipe_of(tmp_path)), out=tmp_path / "a")
     assert [run.status for run in record.runs] == ["finished", "failed", "finished"]
     assert str(record.failed[0].failure).startswith("OSError: [Errno 28] No space left on device")
@@ -286,3 +286,68 @@ def _children_with(mark: str) -> list[int]:
             if folder.name.isdecimal() and f"TMPDIR={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
     return found
+
+
+def test_two_at_once_in_one_folder_and_the_dead_lock_nobody_out(tmp_path: Path) -> None:
+    """Those who read pictures for the first have its lock still when it is killed: they end soon."""
+    slow = "def before(self):\n    import time\n    time.sleep(0.2)"
+    path = write_recipe(tmp_path, network=slow, data=WORKERS, replay="off")
+    question = Question.asked(load_recipe(path), stage_names=lambda: STAGES, depths=["stem"])
+    running = subprocess.Popen(
+        [sys.executable, "-m", "frostline", "ablate", str(path), "--depths", "stem", "--out", str(tmp_path / "a")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    ends = time.monotonic() + 60
+    while len(_children_with(str(tmp_path))) < 2 and time.monotonic() < ends:
+        time.sleep(0.02)
+    with pytest.raises(RunError, match=f"another one is at work there .process {running.pid} on .*wait until it has"):
+        ablate(question, out=tmp_path / "a")
+    running.kill()
+    running.wait()
+    assert [run.status for run in ablate(question, out=tmp_path / "a").runs] == ["finished", "finished"]
+
+
+def test_what_runs_took_is_kept_when_the_ablation_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed behind a run that had ended: what that took is in the record, and what others take is added."""
+    question = depths_of(recipe_of(tmp_path))
+
+    def killed(run: PlannedRun, done: int, count: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ablate(question, out=tmp_path / "a", tell=killed)
+    before = read_ablation(tmp_path / "a")
+    took = [run.seconds for run in before.runs]
+    assert before.seconds["runs"] == pytest.approx(took[0] + took[1])
+    assert (took[0] > 0, took[2]) == (True, 0)
+    after = ablate(question, out=tmp_path / "a")
+    assert after.seconds["runs"] == pytest.approx(sum(run.seconds for run in after.runs))
+
+
+def test_a_full_disk_between_two_runs_is_said_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    question, written = depths_of(recipe_of(tmp_path)), book.write_json
+
+    def full(path: Path, content: dict[str, object]) -> None:
+        if (tmp_path / "a/runs/freeze_none/record.json").exists():
+            raise OSError(28, "No space left on device", str(path))
+        written(path, content)
+
+    monkeypatch.setattr(book, "write_json", full)
+    with pytest.raises(RunFailure) as caught:
+        ablate(question, out=tmp_path / "a")
+    assert "ablation.json cannot be written any more (No space left on device). make room" in str(caught.value)
+    assert "begin again: runs that are finished stay" in str(caught.value)
+    monkeypatch.undo()
+    ended: list[str] = []
+    ablate(question, out=tmp_path / "a", tell=lambda run, *_: ended.append(run.name))
+    assert ended == DEPTHS  # found finished, and noted
+
+
+def test_a_folder_that_cannot_be_written_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: dict[str, object]) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(book, "write_json", full)
+    with pytest.raises(RunError, match=r"it cannot be written .No space left on device.\. choose another folder"):
+        ablate(depths_of(recipe_of(tmp_path)), out=tmp_path / "a")

@@ -1,5 +1,6 @@
 """Questions: which runs are compared, what each of them changes, and how they are named."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -67,10 +68,10 @@ def test_a_technique_keeps_the_settings_that_the_recipe_has(tmp_path: Path) -> N
 def test_values_are_tried_with_every_depth(tmp_path: Path) -> None:
     question = asked(tmp_path, depths=["stem"], over={"phases.0.lr": ["1e-3", "0.1"], "batch_size": ["2"]})
     assert [arm.name for arm in question.arms] == [
-        "freeze_none_lr_1e-3_batch_size_2",
-        "freeze_none_lr_0.1_batch_size_2",
-        "freeze_through_stem_lr_1e-3_batch_size_2",
-        "freeze_through_stem_lr_0.1_batch_size_2",
+        "freeze_none_batch_size_2_lr_1e-3",
+        "freeze_none_batch_size_2_lr_0.1",
+        "freeze_through_stem_batch_size_2_lr_1e-3",
+        "freeze_through_stem_batch_size_2_lr_0.1",
     ]
     assert [arm.is_baseline for arm in question.arms] == [True, True, False, False]
     recipe = question.recipe_of(question.arms[3], 3)
@@ -89,7 +90,27 @@ def test_seeds_draw_everything_but_the_samples(tmp_path: Path) -> None:
 
 def test_values_that_look_alike_as_names_are_named_apart(tmp_path: Path) -> None:
     question = asked(tmp_path, over={"phases.0.freeze": ["{match: [conv1]}", "{match: [conv1,]}", "{match: [bn1]}"]})
-    assert [arm.name for arm in question.arms] == ["freeze_match_conv1", "freeze_match_conv1_2", "freeze_match_bn1"]
+    one, other, apart = (arm.name for arm in question.arms)
+    assert one != other
+    assert all(re.fullmatch("freeze_match_conv1_[0-9a-f]{8}", name) for name in (one, other))
+    assert apart == "freeze_match_bn1"
+    assert question.names == {one, other, apart}
+
+
+OVER = {
+    "phases.0.lr": ["1e-3", "0.1"],
+    "batch_size": ["2", "4"],
+    "phases.0.freeze": ["{match: [conv1]}", "{match: [conv1,]}"],
+}
+
+
+def test_arms_are_named_alike_in_whatever_order_they_are_asked(tmp_path: Path) -> None:
+    """So the same question finds what is there already, and equal values are compared with each other."""
+    arms = {arm.name: (arm.changes, arm.over) for arm in asked(tmp_path, depths=["stem"], over=OVER).arms}
+    turned = {key: values[::-1] for key, values in reversed(OVER.items())}
+    again = asked(tmp_path, depths=["stem"], over=turned).arms
+    assert {arm.name: (arm.changes, arm.over) for arm in again} == arms
+    assert len(arms) == 16
 
 
 @pytest.mark.parametrize(

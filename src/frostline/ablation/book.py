@@ -4,9 +4,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
+from frostline.ablation.lock import LOCK_FILE
 from frostline.ablation.question import Question
-from frostline.errors import RunError
+from frostline.errors import RunError, RunFailure
 from frostline.recipe import Recipe
 from frostline.record import (
     ABLATION_FILE,
@@ -32,6 +34,7 @@ class Book:
         arms: what is compared, those of earlier questions first.
         runs: of all of them.
         recipes: of the runs that this question needs, by their names.
+        token: which only this ablation has.
         recording: what was said of the pass that was made for all.
         seconds: by part.
     """
@@ -42,6 +45,7 @@ class Book:
     runs: list[PlannedRun]
     recipes: dict[str, Recipe]
     started: str
+    token: str
     recording: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -52,8 +56,7 @@ class Book:
         Raises:
             RunError: something else is in the folder, or an ablation of another recipe.
         """
-        recipe = question.recipe.model_dump(mode="json")
-        before = _before(folder, recipe)
+        before, recipe = _before(question, folder), question.recipe.model_dump(mode="json")
         book = cls(
             folder=folder,
             recipe=recipe,
@@ -61,6 +64,7 @@ class Book:
             runs=[] if before is None else list(before.runs),
             recipes={},
             started=datetime.now(UTC).isoformat(timespec="seconds") if before is None else before.started,
+            token=(before.token if before is not None else "") or uuid4().hex,
             recording=() if before is None else before.recording,
             seconds={} if before is None else dict(before.seconds),
         )
@@ -103,7 +107,12 @@ class Book:
         return [run for run in self.runs if run.name in self.recipes and run.status != "finished"]
 
     def put(self, run: PlannedRun) -> None:
-        """Note how a run ended, and write it down."""
+        """Note how a run ended and what it took, and write it down.
+
+        Raises:
+            RunFailure: it cannot be written.
+        """
+        self.seconds["runs"] = self.seconds.get("runs", 0.0) + run.seconds
         self.runs = [run if one.name == run.name else one for one in self.runs]
         self.write()
 
@@ -111,12 +120,35 @@ class Book:
         """Count the seconds of a block under a part's name."""
         return timed(self.seconds, part)
 
-    def write(self) -> None:
-        """Write the record as it stands.
+    def begin(self) -> None:
+        """Write the record before the first run.
 
         Raises:
             RunError: it cannot be written.
         """
+        try:
+            self._write()
+        except OSError as error:
+            raise RunError(
+                f"ablation {self.folder}", found=f"it cannot be written ({error.strerror})", do="choose another folder"
+            ) from None
+
+    def write(self) -> None:
+        """Write the record as it stands, while runs are made.
+
+        Raises:
+            RunFailure: it cannot be written.
+        """
+        try:
+            self._write()
+        except OSError as error:
+            raise RunFailure(
+                f"ablation {self.folder}",
+                found=f"{ABLATION_FILE} cannot be written any more ({error.strerror})",
+                do="make room, or see to it, and begin again: runs that are finished stay",
+            ) from None
+
+    def _write(self) -> None:
         record = AblationRecord(
             name=self.folder.name,
             recipe=self.recipe,
@@ -127,28 +159,24 @@ class Book:
             seconds=self.seconds,
             versions=versions(),
             machine=machine(),
+            token=self.token,
         )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / ABLATION_FILE, record.to_json())
-        except OSError as error:
-            raise RunError(
-                f"ablation {self.folder}", found=f"it cannot be written ({error.strerror})", do="choose another folder"
-            ) from None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / ABLATION_FILE, record.to_json())
 
 
 def _anew(run: PlannedRun) -> PlannedRun:
     return PlannedRun(name=run.name, arm=run.arm, seed=run.seed)
 
 
-def _before(folder: Path, recipe: Json) -> AblationRecord | None:
+def _before(question: Question, folder: Path) -> AblationRecord | None:
     """Give the record that is in a folder already; None: there is nothing.
 
     Raises:
         RunError: something else is there, or an ablation of another recipe.
     """
     if (folder / ABLATION_FILE).is_file():
-        before = read_ablation(folder)
+        before, recipe = read_ablation(folder), question.recipe.model_dump(mode="json")
         changed = [key for key in recipe if before.recipe.get(key) != recipe[key]]
         if changed:
             raise RunError(
@@ -157,9 +185,8 @@ def _before(folder: Path, recipe: Json) -> AblationRecord | None:
                 do="choose another folder with --out",
             )
         return before
-    # A kill may have left the record half written.
-    if folder.exists() and (
-        not folder.is_dir() or any(not path.name.startswith(f".{ABLATION_FILE}.") for path in folder.iterdir())
-    ):
+    # A kill may have left the record half written, or nothing but the lock.
+    ours = (f".{ABLATION_FILE}.", LOCK_FILE)
+    if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(ours) for path in folder.iterdir())):
         raise RunError(f"ablation {folder}", found="something is there already", do="choose another folder with --out")
     return None

@@ -3,26 +3,24 @@
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
-from dataclasses import replace
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from threading import Thread
 
 import torch
 
-from frostline.ablation.failures import said_of
-from frostline.recipe import Common, Recipe, finetune
+from frostline.ablation.failures import failure_of, said_of
+from frostline.ablation.own_process import end, end_with_parent
+from frostline.recipe import Common, Recipe
 from frostline.record import PlannedRun
 
 
 def make_runs(
     runs: Sequence[PlannedRun], *, recipes: Mapping[str, Recipe], folder: Path, jobs: int, common: Common
-) -> Iterator[PlannedRun]:
+) -> Generator[PlannedRun, None, None]:
     """Make runs, and give each as it ended, in the order in which they end.
 
     Args:
@@ -35,8 +33,8 @@ def make_runs(
     if jobs == 1:
         for run in runs:
             begun = time.perf_counter()
-            failure = _failure_of(recipes[run.name], folder / run.name, common)
-            yield _ended(run, failure, since=begun)
+            failure = failure_of(recipes[run.name], folder / run.name, common)
+            yield run.ended(failure, seconds=time.perf_counter() - begun)
         return
     several = _Several(jobs)
     with ThreadPoolExecutor(jobs) as pool:
@@ -47,22 +45,6 @@ def make_runs(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             several.stop()
-
-
-def _ended(run: PlannedRun, failure: str | None, *, since: float) -> PlannedRun:
-    seconds = time.perf_counter() - since
-    if failure is None:
-        return replace(run, status="finished", failure=None, seconds=seconds)
-    return replace(run, status="failed", failure=failure, seconds=seconds)
-
-
-def _failure_of(recipe: Recipe, out: Path, common: Common | None = None) -> str | None:
-    """Make a run, or what is left of it, and say why it failed; None: it did not."""
-    try:
-        finetune(recipe, out=out, resume=True, common=common)
-    except Exception as error:  # whatever it is, it is this run's
-        return said_of(error)
-    return None
 
 
 class _Several:
@@ -93,43 +75,30 @@ class _Several:
             failure = ours.recv()
         except EOFError:
             process.join()
-            failure = f"its process was ended: {_end(process.exitcode or 0)}"
+            failure = f"its process was ended: {_said_of_end(process.exitcode or 0)}"
         except Exception as error:  # no process could be started
-            return _ended(run, said_of(error), since=begun)
+            return run.ended(said_of(error), seconds=time.perf_counter() - begun)
         process.join()
         self._running.discard(process)
-        return _ended(run, failure, since=begun)
+        return run.ended(failure, seconds=time.perf_counter() - begun)
 
     def stop(self) -> None:
         """End what runs still: it goes on when the ablation is begun again."""
         self._stopped = True
         for process in list(self._running):
-            if process.pid is None:
-                continue
-            with suppress(OSError):  # it has ended
-                os.killpg(process.pid, signal.SIGKILL)
+            end(process)
 
 
 def _work(theirs: Connection, recipe: Recipe, out: Path, jobs: int) -> None:
-    # A group of its own, with what reads pictures for it: Ctrl-C is meant for the ablation, which ends all of them.
-    os.setpgid(0, 0)
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     # What is many processes' work is nobody's, if each of them wants all cores.
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-    theirs.send(_failure_of(recipe, out))
+    theirs.send(failure_of(recipe, out))
     theirs.close()
     # All is written; what else ends with a process may take longer.
     os._exit(0)
 
 
-def _end_with_parent() -> None:
-    """Wait for the ablation to end, however it does: who goes on would write where the next one does."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.killpg(0, signal.SIGKILL)
-
-
-def _end(code: int) -> str:
+def _said_of_end(code: int) -> str:
     """Say how a process ended."""
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,6 +1,8 @@
 """The question of an ablation: a recipe, the arms that are compared, and the seeds that each of them is run with."""
 
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -100,9 +102,12 @@ class Question:
             key = "technique" if recipe.technique is None else "technique.name"
             alone = not arms
             arms += [_of_technique(key, name, is_baseline=alone and name == "full") for name in names]
-        for key, values in over.items():
-            varieties = [_of_value(key, value) for value in values]
-            arms = [_both(arm, value) for arm, value in product(arms, varieties)] if arms else varieties
+        if over:
+            # Named and noted by the order of the keys' names: however they are asked, what is there already is found.
+            each = ([(key, value) for value in values] for key, values in over.items())
+            choices = [sorted(choice) for choice in product(*each)]
+            before: Sequence[Arm | None] = arms or [None]
+            arms = [_with(arm, choice) for arm, choice in product(before, choices)]
         if not arms:
             raise UserError(
                 "ablate",
@@ -124,6 +129,11 @@ class Question:
         of_phases = any(change.startswith("phases") for change in arm.every)
         recipe = self.written_out if of_phases else self.recipe
         return varied(recipe, [f"data.seed={self.recipe.data_seed}", *arm.every, f"seed={seed}"])
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of its runs."""
+        return frozenset(self.name_of(arm, seed) for arm in self.arms for seed in self.seeds)
 
     def name_of(self, arm: Arm, seed: int) -> str:
         """Name one run: that with the recipe's seed as its arm, so that more seeds can be added."""
@@ -163,12 +173,13 @@ def _of_technique(key: str, name: str, *, is_baseline: bool) -> Arm:
     return Arm(name=f"technique_{name}", changes=(f"{key}={name}",), is_baseline=is_baseline)
 
 
-def _of_value(key: str, value: str) -> Arm:
-    return Arm(name=_as_name(f"{key.rpartition('.')[2]}_{value}"), over=(f"{key}={value}",))
-
-
-def _both(one: Arm, other: Arm) -> Arm:
-    return replace(one, name=f"{one.name}_{other.name}"[:MOST_LETTERS], over=(*one.over, *other.over))
+def _with(arm: Arm | None, choice: Iterable[tuple[str, str]]) -> Arm:
+    """Give an arm with values of other keys, or, where there is none, one of them alone."""
+    over = tuple(f"{key}={value}" for key, value in choice)
+    named = [_as_name(f"{key.rpartition('.')[2]}_{value}") for key, value in choice]
+    if arm is None:
+        return Arm(name="_".join(named)[:MOST_LETTERS], over=over)
+    return replace(arm, name="_".join([arm.name, *named])[:MOST_LETTERS], over=over)
 
 
 def _as_name(text: str) -> str:
@@ -177,15 +188,14 @@ def _as_name(text: str) -> str:
 
 
 def _named_apart(arms: Iterable[Arm]) -> tuple[Arm, ...]:
-    """Give every arm once, with a name that no other has."""
-    taken: dict[str, Arm] = {}
-    for arm in dict.fromkeys(arms):
-        name, count = arm.name, 1
-        while name in taken:
-            count += 1
-            name = f"{arm.name}_{count}"
-        taken[name] = replace(arm, name=name)
-    return tuple(taken.values())
+    """Give every arm once, with a name that no other has, and that does not depend on which of them comes first."""
+    once = list(dict.fromkeys(arms))
+    count = Counter(arm.name for arm in once)
+    return tuple(arm if count[arm.name] == 1 else replace(arm, name=f"{arm.name}_{_digest(arm)}") for arm in once)
+
+
+def _digest(arm: Arm) -> str:
+    return hashlib.sha256("\n".join(arm.every).encode()).hexdigest()[:8]
 
 
 def values_of(text: str) -> tuple[str, tuple[str, ...]]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from frostline.ablation.failures import said_of
 from frostline.freezing import apply
 from frostline.recipe import Common, Recipe, assemble, expanded, stage_names
 from frostline.recipe.machine import replay_settings, runtime_of
 from frostline.recipe.shared_by_runs import prefix_words
+from frostline.replaying.store import default_folder
 from frostline.training import Display, Replays, ReplaySettings
 
 
@@ -29,6 +31,16 @@ def record_together(recipes: Sequence[Recipe], *, show: Display, common: Common)
         except Exception as error:  # what is wrong with one of the runs, it says itself, and the others record alone
             lines.append(f"replay: nothing was recorded for all: {said_of(error)}")
     return tuple(lines)
+
+
+def stores_of(recipes: Sequence[Recipe]) -> set[Path]:
+    """Give the folders in which what recipes have in common is stored.
+
+    Raises:
+        StoreError: as `default_folder`.
+    """
+    asked = [settings for settings in map(replay_settings, recipes) if settings is not None]
+    return {default_folder() if settings.dir is None else Path(settings.dir) for settings in asked}
 
 
 def _alike(recipes: Sequence[Recipe]) -> Iterator[list[Recipe]]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from frostline.record import AblationRecord, PlannedRun
 
 RECIPE = typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in the library.")
@@ -21,7 +23,16 @@ OVER = typer.Option(
     "--over", metavar="KEY=V,V", help="Values of a key, such as phases.0.lr=1e-3,3e-4; may be repeated."
 )
 SEEDS = typer.Option("--seeds", min=1, help="Runs of each, with seeds from the recipe's on, on the same samples.")
-JOBS = typer.Option("--jobs", min=1, help="Runs at once, each in a process of its own.")
+JOBS = typer.Option(
+    "--jobs", min=1, help="Runs at once, each in a process of its own; 1, or with --ray as many as there is room for."
+)
+RAY = typer.Option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Make the runs on a Ray cluster: auto, HOST:6379, ray://HOST:10001, or local to start one here. Its machines "
+    "need this frostline, and the data where the recipe says. DIR should be a folder that all of them see; from a "
+    "machine that does not see it, a run comes back through Ray when it has ended.",
+)
 OUT = typer.Option("--out", metavar="DIR", help="The folder; by default runs/ and the recipe's name with _ablation.")
 JSON = typer.Option("--json", help="Print the record as JSON.")
 
@@ -34,7 +45,8 @@ def ablate(
     techniques: Annotated[str, TECHNIQUES] = "",
     over: Annotated[list[str] | None, OVER] = None,
     seeds: Annotated[int, SEEDS] = 1,
-    jobs: Annotated[int, JOBS] = 1,
+    jobs: Annotated[int | None, JOBS] = None,
+    ray: Annotated[str | None, RAY] = None,
     out: Annotated[Path | None, OUT] = None,
     json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -82,16 +94,18 @@ def ablate(
         line = f"{done} of {count}: {run.name} {came_to} in {run.seconds:.1f} s"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    record = answer(question, out=folder, jobs=jobs, show=display(console), tell=tell)
+    record = answer(question, out=folder, jobs=jobs, ray=ray, show=display(console), tell=tell)
+    # Those of an earlier question are in the record, too, and were told then.
+    failed = [run for run in record.failed if run.name in question.names]
     if json:
         show.as_json(record.to_json())
     else:
-        _show(record, folder)
-    if record.failed:
+        _show(record, folder, failed)
+    if failed:
         raise typer.Exit(1)
 
 
-def _show(record: "AblationRecord", folder: Path) -> None:
+def _show(record: "AblationRecord", folder: Path, failed: "Sequence[PlannedRun]") -> None:
     from frostline.cli import show
     from frostline.report import arms_of
 
@@ -100,7 +114,7 @@ def _show(record: "AblationRecord", folder: Path) -> None:
     print()
     show.table(header, rows)
     show.warn(arms.warnings)
-    for run in record.failed:
+    for run in failed:
         print(f"failed: {run.name}: {run.failure}")
     print(f"report: {folder / 'report.html'}")
 

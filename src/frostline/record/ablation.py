@@ -40,6 +40,11 @@ class PlannedRun:
     seconds: float = 0.0
     failure: str | None = None
 
+    def ended(self, failure: str | None, *, seconds: float) -> "PlannedRun":
+        """Give it as it ended; with no failure it finished."""
+        status: Literal["finished", "failed"] = "finished" if failure is None else "failed"
+        return dataclasses.replace(self, status=status, failure=failure, seconds=seconds)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AblationRecord:
@@ -51,9 +56,10 @@ class AblationRecord:
         arms: what is compared, in the order in which it was asked.
         runs: one for each arm and seed.
         recording: what was said of the pass that computed what is frozen, once for all runs.
-        seconds: of all that was done, by part; `recording` and `runs`.
+        seconds: of all that was done, by part: `recording`, and `runs`, which is the sum of what every try took.
         started: when it was begun, ISO 8601.
         versions, machine: as in a run's record.
+        token: which only this ablation has: a machine that reads it in the folder sees the folder.
     """
 
     name: str
@@ -65,6 +71,7 @@ class AblationRecord:
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     machine: Json = dataclasses.field(default_factory=dict)
+    token: str = ""
     schema: int = 1
 
     @property
