@@ -8,7 +8,7 @@ BENCH := .venv-bench
 BENCH_ENV := $(BENCH)/.made-from-requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-huggingface-architectures table-predict-speed table-techniques table-text-replay table-distillation table-banking77 table-ablation sheet-odd-pictures bench bench-env clean
+.PHONY: help env demo test test-unit check format lint types contracts requirements weights table-digits table-trashnet table-augmentation table-views table-step table-outlines table-replay-families table-huggingface-architectures table-predict-speed table-techniques table-text-replay table-distillation table-banking77 table-ablation table-recommendation sheet-odd-pictures bench bench-env clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -92,6 +92,9 @@ table-banking77: $(ENV)  ## Make the table of docs/studies/banking77.md again (t
 
 table-ablation: $(ENV)  ## Make the table of docs/studies/ablation.md again (40 minutes; needs ../shared/data)
 	OMP_NUM_THREADS=1 $(BIN)/python studies/ablation.py
+
+table-recommendation: $(ENV)  ## Make the table of docs/studies/recommendation.md again (needs ../shared/data)
+	$(BIN)/python studies/recommendation.py
 
 table-techniques: $(BENCH_ENV)  ## Make the table of docs/studies/techniques.md again (an hour and a half; needs ../shared/data)
 	$(BENCH)/bin/python studies/techniques.py

@@ -1,4 +1,4 @@
-"""Is what `frostline recommend` says right? Every technique on small sets, three seeds each, and the advice beside them.
+"""Is what `frostline recommend` says right? Every technique on small sets, three seeds each, and the advice for them.
 
     python studies/recommendation.py           # or `make table-recommendation`; needs ../shared/data; about an hour
 
@@ -13,7 +13,11 @@ from typing import Any
 from banking77 import pretrained, split
 from frostline.ablation import Arm, Question, ablate
 from frostline.recipe import Recipe
+from frostline.recommendation import judge, recommend
+from frostline.record import PlannedRun
+from frostline.report import arms_of, said_apart
 from small_sets import plates_by_state, road_users
+from tables import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared/data"
@@ -79,6 +83,7 @@ def cases() -> dict[str, dict[str, Any]]:
 
 
 MADE_FROM = ("road users", "plates by state")
+HEADER = ("set", "classes", "samples", "probe", *RATES, "advice", "best", "advice minus best", "right")
 
 
 def question(words: dict[str, Any]) -> Question:
@@ -97,15 +102,38 @@ def main() -> None:
     """Make the runs that are missing, ask for advice, and write the table."""
     if not SHARED.is_dir():
         sys.exit(f"{SHARED} is not here: this study needs its pictures and texts")
+    rows, right = [], []
     for name, words in cases().items():
-        print(f"== {name}", flush=True)
-        ablate(
-            question(words),
-            out=KEPT / name,
-            tell=lambda run, done, count: print(
-                f"{done} of {count}: {run.name} {run.status} {run.seconds:.0f} s", flush=True
-            ),
+        asked = question(words)
+        record = ablate(asked, out=KEPT / name, tell=tell)
+        found, arms = recommend(asked.recipe), arms_of(record, KEPT / name)
+        checked = judge(arms, found.advice.usual.technique)
+        by_name = {one.arm.name: one for one in arms.results}
+        probe = found.evidence.last.probe
+        rows.append(
+            (
+                f"{name} *" if name in MADE_FROM else name,
+                str(found.evidence.classes),
+                f"{found.evidence.samples:,}",
+                f"{probe.accuracy:.3f} ± {probe.error:.3f}",
+                *(by_name[technique].scores.said(arms.say) for technique in RATES),
+                checked.chosen,
+                checked.best,
+                "" if checked.apart is None else said_apart(checked.apart),
+                "yes" if checked.right else "no",
+            )
         )
+        if name not in MADE_FROM:
+            right.append(checked.right)
+    note = (
+        f"Right on {sum(right)} of the {len(right)} sets that it was not made from. Mean ± sd over {len(SEEDS)} seeds."
+    )
+    write_table(PAGE, header=HEADER, rows=rows, note=note)
+
+
+def tell(run: PlannedRun, done: int, count: int) -> None:
+    """Say that a run has ended."""
+    print(f"{done} of {count}: {run.name} {run.status} {run.seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,10 @@ SURFACE = {
     "Json Mistake PREDICTIONS PRETRAINING PROOF_FILE PhaseRecord PlannedRun Predictions Proof RECIPE_FILE "
     "RECORD_FILE RUNS RunRecord Skipped StageOutline StageRow Status TOKENIZER read_ablation read_predictions "
     "read_record write_atomically write_json write_predictions",
-    "frostline.report": "Arms REPORT_FILE arms_from arms_of render write_comparison write_report",
+    "frostline.recommendation": "Advice Checked Evidence Option Probe Recommendation StageEvidence Usual advise check "
+    "check_judged judge linear_classifier linear_probe logme recommend record_features relative_gradients sizes "
+    "some_of",
+    "frostline.report": "Arms REPORT_FILE arms_from arms_of render said_apart write_comparison write_report",
     "frostline.selection": "BIASES HEAD INSIDE NECK NORMS STEM Convention ExampleInput Layer ModuleEntry Outline "
     "ParameterEntry Resolution Selector resolve Stage Words adapted_layers all_tensors bare call first_tensor guesses "
     "is_of_adapter is_weight_layer outline parents_of parse parse_call pick role_of tied_at_first undisturbed",
@@ -47,9 +50,9 @@ SURFACE = {
     "frostline.replaying": "ReplayLoader Survey Views replay survey",
     "frostline.training": "BEST Best Course Device Display Keeper LAST Logs PhaseResult PhaseSettings "
     "PhaseState Precision ReplaySettings Replays Runtime SAVE_SECONDS Silent Snapshot State Teaching beginning "
-    "checkpoint_bytes checkpoint_of display evaluate forget_peak_rss forget_snapshot hold_teacher inference_seconds "
-    "is_out_of_memory judge load_checkpoint machine peak_rss_mb put read_snapshot run_phase said shard "
-    "take_up_beginning timed versions",
+    "checkpoint_bytes checkpoint_of display evaluate evaluating forget_peak_rss forget_snapshot hold_teacher "
+    "inference_seconds is_out_of_memory judge load_checkpoint machine peak_rss_mb put read_snapshot run_phase said "
+    "shard take_up_beginning timed versions",
     "frostline.unfreezing": "Phase Progress Unfreezing by_epoch freeze_out phase_at top_down unfreeze",
 }
 

@@ -22,6 +22,7 @@ RECIPES = ("recipe list", "recipe show", "recipe new", "recipe keys", "recipe sc
 COMMANDS = (
     "demo",
     "outline",
+    "recommend",
     "train",
     "ablate",
     "compare",

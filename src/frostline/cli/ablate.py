@@ -88,13 +88,7 @@ def ablate(
 
     folder = out or Path("runs") / f"{Path(recipe).stem}_ablation"
     console = Console(stderr=True)
-
-    def tell(run: "PlannedRun", done: int, count: int) -> None:
-        came_to = f"failed: {run.failure}" if run.failure is not None else "finished"
-        line = f"{done} of {count}: {run.name} {came_to} in {run.seconds:.1f} s"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    record = answer(question, out=folder, jobs=jobs, ray=ray, show=display(console), tell=tell)
+    record = answer(question, out=folder, jobs=jobs, ray=ray, show=display(console), tell=show.telling_of_runs(console))
     # Those of an earlier question are in the record, too, and were told then.
     failed = [run for run in record.failed if run.name in question.names]
     if json:
@@ -108,11 +102,15 @@ def ablate(
 def _show(record: "AblationRecord", folder: Path, failed: "Sequence[PlannedRun]") -> None:
     from frostline.cli import show
     from frostline.report import arms_of
+    from frostline.report.symptoms import symptoms_of_arms
 
     arms = arms_of(record, folder)
     header, rows = arms.as_rows()
     print()
     show.table(header, rows)
+    print()
+    print(arms.noise)
+    show.show_symptoms(symptoms_of_arms(arms))
     show.warn(arms.warnings)
     for run in failed:
         print(f"failed: {run.name}: {run.failure}")

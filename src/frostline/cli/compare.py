@@ -19,6 +19,7 @@ COLUMNS = typer.Option(
     metavar="KEY=NAME,…",
     help="Columns of tables: epoch, train_loss, val_loss, seconds, lr, and metrics: epoch=Epoch,accuracy=val_acc.",
 )
+FIGURES = typer.Option("--figures", metavar="DIR", help="Write figures (PNG, SVG) and tables (CSV), too, into DIR.")
 OUT = typer.Option("--out", metavar="DIR", help="The folder of the page.")
 JSON = typer.Option("--json", help="Print what was found as JSON.")
 
@@ -29,6 +30,7 @@ def compare(
     baseline: Annotated[str | None, BASELINE] = None,
     columns: Annotated[str, COLUMNS] = "",
     out: Annotated[Path, OUT] = Path("runs/comparison"),
+    figures: Annotated[Path | None, FIGURES] = None,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Compare runs: how good, how sure, how soon, at what cost.
@@ -41,10 +43,16 @@ def compare(
     from frostline.cli import show
     from frostline.comparison import gather
     from frostline.report import arms_from, write_comparison
+    from frostline.report.symptoms import symptoms_of_arms
 
     gathered = gather(runs, columns=_columns(columns), baseline=baseline, metric=metric, name=out.name)
     arms = arms_from(gathered.record, gathered.records, folders=gathered.folders)
     page = write_comparison(arms, out)
+    if figures is not None:
+        # Here and not above: nothing but this needs matplotlib.
+        from frostline.report.figures import write_figures_of_arms
+
+        write_figures_of_arms(arms, figures)
     if json:
         show.as_json(_as_json(arms))
         return
@@ -52,8 +60,11 @@ def compare(
     show.table(header, rows)
     print()
     print(arms.noise)
+    show.show_symptoms(symptoms_of_arms(arms))
     show.warn(gathered.notes)
     print(f"report: {page}")
+    if figures is not None:
+        print(f"figures: {figures}")
 
 
 def _columns(text: str) -> dict[str, str] | None:

@@ -19,6 +19,7 @@ from frostline.cli.export import export
 from frostline.cli.outline import outline
 from frostline.cli.predict import predict
 from frostline.cli.recipe import app as recipe_app
+from frostline.cli.recommend import recommend
 from frostline.cli.report import report
 from frostline.cli.show import is_told_by_another
 from frostline.cli.store import app as store_app
@@ -55,7 +56,7 @@ def _options(version: Annotated[bool, VERSION] = False) -> None:
     """Fine-tune pretrained networks: say what stays frozen, prove that it held."""
 
 
-for command in (demo, outline, train, ablate, compare, verify, evaluate, predict, export, report):
+for command in (demo, outline, recommend, train, ablate, compare, verify, evaluate, predict, export, report):
     app.command()(command)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(store_app, name="store")

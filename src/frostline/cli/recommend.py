@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from frostline.recommendation import Checked, Recommendation
-    from frostline.record import PlannedRun
+    from frostline.recipe import Recipe
+    from frostline.recommendation import Checked, Option, Recommendation
 
 RECIPE = typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in the library.")
 CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
@@ -38,6 +38,7 @@ def recommend(
     """
     from frostline.errors import UserError
     from frostline.recipe import dump_recipe, load_recipe
+    from frostline.recommendation import check_judged
     from frostline.recommendation import recommend as look
     from frostline.record import write_atomically
 
@@ -45,11 +46,15 @@ def recommend(
     path = out or Path(f"{Path(recipe).with_suffix('')}_recommended.yaml")
     if path.exists():
         raise UserError(f"recommend {recipe}", found=f"{path} is there already", do="choose another file with --out")
+    if check:
+        check_judged(asked)
     found = look(asked)
     try:
-        write_atomically(path, dump_recipe(found.chosen.recipe))
+        write_atomically(path, _commented(found) + dump_recipe(found.chosen.recipe, only_said=True))
     except OSError as error:
-        raise UserError(f"--out {path}", found=f"it cannot be written ({error.strerror})", do="choose another") from None
+        raise UserError(
+            f"--out {path}", found=f"it cannot be written ({error.strerror})", do="choose another"
+        ) from None
     if not json:
         _show(found, path)
     checked = _checked(found, asked, path.with_suffix(""), seeds=seeds, jobs=jobs) if check else None
@@ -59,6 +64,18 @@ def recommend(
         show.as_json(_as_json(found, path, checked))
     elif checked is not None:
         _show_checked(checked, path.with_suffix(""))
+
+
+def _commented(found: "Recommendation") -> str:
+    """Say above a recipe why it is as it is."""
+    lines = [f"Recommended: {_said(found)}.", *found.advice.reasons]
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _said(found: "Recommendation") -> str:
+    through = found.advice.through
+    depth = "" if through is None else f", never training {through} and what is before it"
+    return found.advice.usual.technique + depth
 
 
 def _show(found: "Recommendation", path: Path) -> None:
@@ -82,39 +99,42 @@ def _show(found: "Recommendation", path: Path) -> None:
         f"on {evidence.looked_at:,} of {evidence.samples:,} training samples of {evidence.classes} classes, "
         f"probes in {evidence.last.probe.folds} folds\n"
     )
-    depth = "" if found.advice.through is None else f", never training {found.advice.through} and what is before it"
-    print(f"recommended: {found.advice.usual.technique}{depth}")
+    print(f"recommended: {_said(found)}")
     for reason in found.advice.reasons:
         print(f"  {reason}")
     print()
-    options = [
-        [one.technique, _epochs(one.recipe.technique), numbers.duration(one.seconds)] for one in found.options
-    ]
-    chosen = found.chosen.seconds
-    options.append(["recommended", max(found.advice.usual.epochs), numbers.duration(chosen)])
-    show.table(["technique", "epochs", "predicted steps"], options)
+    chosen = found.chosen
+    options = [one for one in found.options if one.technique != chosen.technique]
+    show.table(
+        ["technique", "at most", "predicted"],
+        [
+            [
+                f"{one.technique}{' (recommended)' if one is chosen else ''}",
+                f"{_epochs(one)} epochs",
+                numbers.duration(one.seconds),
+            ]
+            for one in (chosen, *options)
+        ],
+    )
     print(f"recipe: {path}")
 
 
-def _epochs(technique: object) -> int:
-    return int(getattr(technique, "epochs", None) or 0)
+def _epochs(option: "Option") -> int:
+    technique = option.recipe.technique
+    if technique is not None:
+        return technique.epochs or 0
+    return sum(phase.epochs for phase in option.recipe.phases)
 
 
-def _checked(found: "Recommendation", asked: object, out: Path, *, seeds: int, jobs: int) -> "Checked":
+def _checked(found: "Recommendation", asked: "Recipe", out: Path, *, seeds: int, jobs: int) -> "Checked":
     from rich.console import Console
 
-    from frostline.recipe import Recipe
+    from frostline.cli import show
     from frostline.recommendation import check
     from frostline.training import display
 
-    assert isinstance(asked, Recipe)
     console = Console(stderr=True)
-
-    def tell(run: "PlannedRun", done: int, count: int) -> None:
-        came_to = f"failed: {run.failure}" if run.failure is not None else "finished"
-        line = f"{done} of {count}: {run.name} {came_to} in {run.seconds:.1f} s"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
+    tell = show.telling_of_runs(console)
     return check(found, asked, out=out, seeds=seeds, jobs=jobs, show=display(console), tell=tell)
 
 

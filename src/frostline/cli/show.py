@@ -2,15 +2,17 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frostline.processes import is_main
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from frostline.errors import FrostlineError
-    from frostline.record import Evaluation, Proof, RunRecord, StageRow
+    from frostline.record import Evaluation, PlannedRun, Proof, RunRecord, StageRow
     from frostline.report.symptoms import Symptom
     from frostline.selection import Outline
 
@@ -117,6 +119,17 @@ def show_run(record: "RunRecord", out: Path) -> None:
         print(f"proof: {record.proof['line']}")
         warn(record.proof["warnings"])
     print(f"report: {out / 'report.html'}")
+
+
+def telling_of_runs(console: "Console") -> Callable[["PlannedRun", int, int], None]:
+    """Make what tells of each of many runs as it ends: which it is of how many, and what it came to."""
+
+    def tell(run: "PlannedRun", done: int, count: int) -> None:
+        came_to = f"failed: {run.failure}" if run.failure is not None else "finished"
+        line = f"{done} of {count}: {run.name} {came_to} in {run.seconds:.1f} s"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    return tell
 
 
 def show_symptoms(symptoms: Iterable["Symptom"]) -> None:

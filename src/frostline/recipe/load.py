@@ -90,8 +90,12 @@ def _validated(source: Source, *, asked: str) -> Recipe:
     return recipe
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def dump_recipe(recipe: Recipe, *, only_said: bool = False) -> str:
     """Write a recipe as YAML with every key, in the order of the schema; loading it gives an equal recipe.
+
+    Args:
+        recipe: any; with a technique that is not written out, what it says alone can be loaded again.
+        only_said: leave out what it does not say itself.
 
     >>> print(dump_recipe(load_recipe("digits")).splitlines()[0])
     task: images
@@ -101,7 +105,7 @@ def dump_recipe(recipe: Recipe) -> str:
     writer.width = 1_000_000  # a long path stays on its line
     writer.indent(mapping=2, sequence=4, offset=2)
     text = StringIO()
-    writer.dump(_laid_out(recipe.model_dump(mode="json")), text)
+    writer.dump(_laid_out(recipe.model_dump(mode="json", exclude_unset=only_said)), text)
     return text.getvalue()
 
 

@@ -11,10 +11,10 @@ from frostline.recommendation.probe import Probe, linear_classifier, linear_prob
 from frostline.recommendation.sizes import Usual, sizes
 
 if TYPE_CHECKING:
-    from frostline.recommendation.check import Checked, check, judge
+    from frostline.recommendation.answer import Option, Recommendation, recommend
+    from frostline.recommendation.checking import Checked, check, check_judged, judge
     from frostline.recommendation.features import record_features, some_of
     from frostline.recommendation.gradients import relative_gradients
-    from frostline.recommendation.recommend import Option, Recommendation, recommend
 
 __all__ = [
     "Advice",
@@ -27,6 +27,7 @@ __all__ = [
     "Usual",
     "advise",
     "check",
+    "check_judged",
     "judge",
     "linear_classifier",
     "linear_probe",
@@ -38,12 +39,13 @@ __all__ = [
     "some_of",
 ]
 _LATE = {
-    "Checked": "check",
-    "Option": "recommend",
-    "Recommendation": "recommend",
-    "check": "check",
-    "judge": "check",
-    "recommend": "recommend",
+    "Checked": "checking",
+    "Option": "answer",
+    "Recommendation": "answer",
+    "check": "checking",
+    "check_judged": "checking",
+    "judge": "checking",
+    "recommend": "answer",
     "record_features": "features",
     "relative_gradients": "gradients",
     "some_of": "features",

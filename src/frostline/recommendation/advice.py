@@ -10,14 +10,15 @@ from frostline.recommendation.sizes import Usual, sizes
 # What the network's features are worth to these classes, as they are.
 Worth = Literal["enough", "part", "little"]
 # Chance-corrected accuracy of the probe of what the head is given. Where nine of ten are right already, training
-# what made the features has little to win and all to lose; below one half, little is lost.
+# what made the features has little to win; below one half, what there is of them need not be spared by adapters.
 ENOUGH, LITTLE = 0.9, 0.5
 # Of the largest: a stage with less would be moved little, and is left as it is (the first of them, and all before).
 CALM = 0.5
 # Augmented draws of each picture that are kept where the features are.
 VIEWS = 4
-# Techniques that leave the features as they are.
-HOLDING = ("frozen", "few_shot")
+# Techniques that train what makes the features. Where the table has none of them for a size, the first: it was the best
+# on both sets that this was made from (docs/studies/recommendation.md).
+TRAINING = ("gradual", "discriminative", "full")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,24 +95,20 @@ class Advice:
 def advise(evidence: Evidence) -> Advice:
     """Choose a technique and a depth.
 
-    The table by size proposes. The probe disposes: features that tell the classes apart are kept, whatever the
-    table says, and features that do not are trained.
+    The table by size proposes, and the probe decides: features that tell the classes apart are kept under a linear
+    head, which is what the probe has tried; features that do not are trained, whatever the table says.
     """
     table = sizes()
     proposed = table.few_shot if evidence.fewest < table.few_shot_below else table.of(evidence.samples)
     reasons = [_of_size(evidence, proposed), _of_probe(evidence)]
     if evidence.worth == "enough":
-        kept = proposed if proposed.technique in HOLDING else table.settings("frozen")
-        if kept is not proposed:
-            reasons.append(f"so the features are kept: {kept.technique} instead of {proposed.technique}")
+        kept = table.settings("frozen")
+        if kept.technique != proposed.technique:
+            reasons.append(f"so the features are kept under a linear head: frozen instead of {proposed.technique}")
         return Advice(usual=kept, through=None, reasons=tuple(reasons))
     by_size = table.of(evidence.samples)
-    if evidence.worth == "little":
-        chosen = table.settings("full")
-    elif by_size.technique == "frozen" or (by_size.technique == "lora" and not evidence.words):
-        chosen = table.settings("gradual")
-    else:
-        chosen = by_size
+    adapts = by_size.technique == "lora" and evidence.words and evidence.worth == "part"
+    chosen = by_size if adapts or by_size.technique in TRAINING else table.settings(TRAINING[0])
     if chosen.technique != proposed.technique:
         reasons.append(f"so the features are trained: {chosen.technique} instead of {proposed.technique}")
     through = None if chosen.technique == "lora" else _calm(evidence)
@@ -173,5 +170,5 @@ def settings_of(usual: Usual, *, words: bool, on_gpu: bool) -> Mapping[str, obje
     if not words and usual.technique != "few_shot":
         said["augment"] = "light" if usual.technique == "frozen" else "standard"
         if usual.technique == "frozen":
-            said["replay"] = {"views": VIEWS}
+            said["replay.views"] = VIEWS
     return said

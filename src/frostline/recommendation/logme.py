@@ -10,6 +10,7 @@ import numpy as np
 
 STEPS = 100
 TOLERANCE = 1e-6
+LEAST = 1e-12
 
 
 def logme(features_ND: np.ndarray, labels_N: np.ndarray) -> float:
@@ -44,7 +45,8 @@ def _evidence(sigma_R: np.ndarray, z2_R: np.ndarray, beyond: float, *, count: in
         gamma = float((sigma_R / (sigma_R + ratio)).sum())
         mean2 = float((sigma_R * z2_R / (ratio + sigma_R) ** 2).sum())
         residual2 = float((z2_R / (1 + sigma_R / ratio) ** 2).sum()) + beyond
-        alpha, beta = gamma / (mean2 + 1e-12), (count - gamma) / (residual2 + 1e-12)
+        # Features that say nothing leave the prior free, and those that say all leave no noise.
+        alpha, beta = max(gamma, LEAST) / (mean2 + LEAST), max(count - gamma, LEAST) / (residual2 + LEAST)
         if abs(alpha / beta - ratio) <= TOLERANCE * ratio:
             break
     ratio = alpha / beta

@@ -48,6 +48,15 @@ def write_figures(folder: Path, out: Path) -> tuple[Path, ...]:
         drawings, tables = _of_ablation(arms_of(read_ablation(folder), folder))
     else:
         drawings, tables = _of_run(folder)
+    return _write(drawings, tables, out)
+
+
+def write_figures_of_arms(arms: Arms, out: Path) -> tuple[Path, ...]:
+    """Write the figures and tables of runs that were compared, as `write_figures`."""
+    return _write(*_of_ablation(arms), out)
+
+
+def _write(drawings: Iterator[Drawing], tables: list[Table], out: Path) -> tuple[Path, ...]:
     if out.exists() and not out.is_dir():
         raise RunError(f"figures in {out}", found="a file of that name", do="name a folder, such as figures")
     out.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from frostline.ablation import Arm, Question, ablate
 from frostline.comparison import LEVEL, Difference
 from frostline.errors import RunError, UserError
 from frostline.recipe import Recipe, varied
-from frostline.recommendation.recommend import Recommendation
+from frostline.recommendation.answer import Recommendation
 from frostline.record import PlannedRun
 from frostline.report import Arms, arms_of
 from frostline.training import Display
@@ -37,6 +37,17 @@ class Checked:
         """Whether what was recommended is not worse than the best by more than noise."""
         return self.chosen == self.best or self.apart is None or self.apart.p >= 1 - LEVEL
 
+    @property
+    def line(self) -> str:
+        """Say it."""
+        if self.chosen == self.best:
+            return f"the advice was right: {self.chosen} is the best"
+        if self.apart is None:
+            return f"{self.best} is better, and whether by more than noise cannot be told: give it more seeds"
+        if self.right:
+            return f"the advice was right: {self.chosen} is not worse than {self.best}, the best, by more than noise"
+        return f"the advice was wrong: {self.best} is better by more than noise"
+
 
 def question_of(recommendation: Recommendation, recipe: Recipe, *, seeds: int) -> Question:
     """Ask for every technique as it would be written, and for the one that is recommended."""
@@ -50,6 +61,16 @@ def question_of(recommendation: Recommendation, recipe: Recipe, *, seeds: int) -
     return Question(
         recipe=base, written_out=base, arms=tuple(arms), seeds=tuple(range(recipe.seed, recipe.seed + seeds))
     )
+
+
+def check_judged(recipe: Recipe) -> None:
+    """See that a recipe has samples to judge by.
+
+    Raises:
+        UserError: it has none.
+    """
+    if recipe.data.val is None and recipe.data.test is None:
+        raise UserError("--check", found="nothing to judge by", do="give the recipe `data.test`, or `data.val`")
 
 
 def check(
@@ -77,8 +98,7 @@ def check(
         UserError: the recipe has nothing to judge by.
         RunError: the folder holds something else, or no run of what was recommended came to its end.
     """
-    if recipe.data.val is None and recipe.data.test is None:
-        raise UserError("--check", found="nothing to judge by", do="give the recipe `data.test`, or `data.val`")
+    check_judged(recipe)
     question = question_of(recommendation, recipe, seeds=seeds)
     arms = arms_of(ablate(question, out=out, jobs=jobs, show=show, tell=tell), out)
     chosen = next(arm.name for arm in reversed(question.arms) if arm.changes == recommendation.chosen.changes)

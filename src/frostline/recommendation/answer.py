@@ -126,7 +126,7 @@ def _changes(recipe: Recipe, assembly: Assembly, usual: Usual, *, through: str |
         words["patience"] = max(5, (usual.epochs[1] - usual.epochs[0]) // 2)
     said = settings_of(usual, words=recipe.task == "text", on_gpu=on_gpu)
     changes = [f"technique={json.dumps(words)}"]
-    changes += [f"{key}={json.dumps(value)}" for key, value in said.items() if key not in recipe.model_fields_set]
+    changes += [f"{key}={json.dumps(value)}" for key, value in said.items() if _is_open(recipe, key)]
     if through is None:
         return changes
     # Written out, and where the technique would train everything, the first stages are held.
@@ -136,6 +136,13 @@ def _changes(recipe: Recipe, assembly: Assembly, usual: Usual, *, through: str |
             phase["freeze"] = {"through": through}
     rates = [f"rates={json.dumps(plain['rates'])}"] if "rates" in plain else []
     return ["technique=null", f"phases={json.dumps(plain['phases'])}", *rates, *changes[1:]]
+
+
+def _is_open(recipe: Recipe, key: str) -> bool:
+    """Whether a recipe leaves a key to whoever writes a technique into it."""
+    if key == "replay.views":
+        return _is_open(recipe, "augment") and recipe.replay.use == "auto" and recipe.replay.views is None
+    return key not in recipe.model_fields_set
 
 
 def _plain(recipe: Recipe, assembly: Assembly) -> Recipe:
