@@ -26,6 +26,7 @@ def test_the_public_names() -> None:
         "arms_from",
         "arms_of",
         "render",
+        "said_apart",
         "write_comparison",
         "write_report",
     ]
