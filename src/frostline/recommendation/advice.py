@@ -9,15 +9,16 @@ from frostline.recommendation.sizes import Usual, sizes
 
 # What the network's features are worth to these classes, as they are.
 Worth = Literal["enough", "part", "little"]
-# Chance-corrected accuracy of the probe of what the head is given. Where nine of ten are right already, training
-# what made the features has little to win; below one half, what there is of them need not be spared by adapters.
-ENOUGH, LITTLE = 0.9, 0.5
+# Of the chance-corrected accuracy of the probe of what the head is given: below one half, there is little that adapters
+# could build on.
+LITTLE = 0.5
 # Of the largest: a stage with less would be moved little, and is left as it is (the first of them, and all before).
 CALM = 0.5
 # Augmented draws of each picture that are kept where the features are.
 VIEWS = 4
-# Techniques that train what makes the features. Where the table has none of them for a size, the first: it was the best
-# on both sets that this was made from (docs/studies/recommendation.md).
+# Techniques that train what makes the features. Where the table has none of them for a size, the first: on both sets
+# that this was made from it was the best, and what holds the features was behind by 0.19 and more
+# (docs/studies/recommendation.md).
 TRAINING = ("gradual", "discriminative", "full")
 
 
@@ -73,8 +74,10 @@ class Evidence:
 
     @property
     def worth(self) -> Worth:
-        """What the features are worth as they are."""
-        return "enough" if self.share >= ENOUGH else "little" if self.share < LITTLE else "part"
+        """What the features are worth as they are: enough where a perfect probe lies within the error of this one."""
+        if self.last.probe.accuracy + self.last.probe.error >= 1:
+            return "enough"
+        return "little" if self.share < LITTLE else "part"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +98,8 @@ class Advice:
 def advise(evidence: Evidence) -> Advice:
     """Choose a technique and a depth.
 
-    The table by size proposes, and the probe decides: features that tell the classes apart are kept under a linear
-    head, which is what the probe has tried; features that do not are trained, whatever the table says.
+    The table by size proposes, and the probe decides: where it leaves nothing to win, the features are kept under a
+    linear head, which is what the probe has tried; else they are trained, whatever the table says.
     """
     table = sizes()
     proposed = table.few_shot if evidence.fewest < table.few_shot_below else table.of(evidence.samples)
@@ -144,9 +147,9 @@ def _of_probe(evidence: Evidence) -> str:
     last = evidence.last
     best = max(evidence.stages, key=lambda one: one.probe.accuracy)
     said = {
-        "enough": "what the network knows is enough",
-        "part": "what the network knows is a part of what is needed",
-        "little": "what the network knows is of little use as it is",
+        "enough": "training what makes them has nothing to win",
+        "part": "training what makes them can win the rest",
+        "little": "as they are, they are of little use",
     }
     better = ""
     if best.probe.accuracy - last.probe.accuracy > 2 * (best.probe.error**2 + last.probe.error**2) ** 0.5:
