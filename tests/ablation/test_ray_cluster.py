@@ -69,6 +69,7 @@ def what_was_learned(run: Path) -> dict[str, Any]:
         "name",
         "seconds",
         "peak_rss_mb",
+        "inference_seconds",
         "started",
         "machine",
         "versions",
