@@ -58,3 +58,10 @@ def test_a_run_without_a_proof_is_not_proven(tmp_path: Path) -> None:
 def test_no_run_at_all(tmp_path: Path) -> None:
     found = arm_proofs(ablation(tmp_path, seeds=0))
     assert (found.kind, found.said) == ("open", "No run is finished.")
+
+
+def test_a_run_without_a_proof_is_not_said_to_have_moved(tmp_path: Path) -> None:
+    """As runs of other trainers are."""
+    arms = with_proofs(ablation(tmp_path), None, None)
+    assert proven(arms.results[0]).said == "not proven"
+    assert proven(with_proofs(arms, records.proof(), None).results[0]).said == "1 of 2 held"

@@ -51,7 +51,8 @@ def proven(result: ArmResult) -> Cell:
         return number(None, whole)
     worst = min(kinds, key=ORDER.index)
     held = sum(kind == "held" for kind in kinds)
-    said = SAID["idle"] if worst == "idle" else f"{held} of {len(kinds)} held"
+    alike = {"idle": SAID["idle"], "open": SAID["open"]}
+    said = alike[worst] if set(kinds) == {worst} and worst in alike else f"{held} of {len(kinds)} held"
     return Cell(said=said if worst != "broken" else f"{said}, {kinds.count('broken')} did NOT", by=held / len(kinds))
 
 

@@ -90,3 +90,17 @@ def test_the_symptoms_of_runs_are_told_once_with_the_arms_that_have_them() -> No
     assert symptom.where == "3 of 8 runs: freeze_through_stem (2 of 2), freeze_all (1 of 2)"
     assert symptom.evidence.startswith("in freeze_through_stem, 60 of 60 test samples")
     assert symptom.line.startswith("One class takes everything (3 of 8 runs: freeze_through_stem")
+
+
+def test_where_nothing_was_learned_nothing_is_called_alike() -> None:
+    assert titles(arms_with({"a": (0.0, 0.0), "b": (0.0, 0.0)})) == []
+
+
+def test_where_nobody_knows_what_is_trained_nothing_is_said_of_it() -> None:
+    """As of runs of other trainers."""
+    arms = arms_with({"a": (0.8, 0.81), "b": (0.81, 0.8)})
+    results = tuple(
+        replace(one, runs={seed: replace(run, parameters={}) for seed, run in one.runs.items()}) for one in arms.results
+    )
+    (symptom,) = symptoms_of_arms(replace(arms, results=results))
+    assert "parameters" not in symptom.advice

@@ -38,6 +38,8 @@ def _alike(arms: Arms) -> Iterator[Symptom]:
         return
     high, low = (choose(some, key=lambda one: one.scores.mean) for choose in (max, min))
     range_ = high.scores.mean - low.scores.mean
+    if not range_ and not high.scores.mean:
+        return  # nothing was learned in any, which is another thing
     said = f"{low.arm.name} {arms.say(low.scores.mean)} to {high.arm.name} {arms.say(high.scores.mean)}"
     many = any(len(one.scores.values) > 1 for one in some)
     noise = _noise_of_seeds(some, high, low) if many else _noise_of_samples(high, low)
@@ -99,7 +101,9 @@ def _further(some: list[ArmResult]) -> str:
     metric, split = some[0].metric, some[0].split
     if metric != "loss" and mean(one.scores.mean for one in some) >= TOO_EASY:
         return "a harder task, since all arms are nearly perfect (fewer training samples: `data.per_class`)"
-    shares = [one.trained_share or 0.0 for one in some]
+    shares = [one.trained_share for one in some if one.trained_share is not None]
+    if not shares:
+        return f"more {split} samples"
     if len(set(shares)) == 1:
         return f"more {split} samples, or values that lie farther apart (all arms train the same parameters)"
     apart = max(shares) - min(shares) > WIDE
