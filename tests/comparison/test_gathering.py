@@ -68,6 +68,32 @@ def test_an_ablation_brings_its_arms(tmp_path: Path) -> None:
     assert arms_of(gathered) == {"deep": [("a", 0)], "none": [("b", 0)], "c": [("c", 1)]}
 
 
+def test_what_an_ablation_compares_stays_as_it_is(tmp_path: Path) -> None:
+    """Two baselines, each for what is like it in all else."""
+    arms = tuple(
+        ArmRecord(name=f"{freeze}_{lr}", changes=(), over=(f"phases.0.lr={lr}",), is_baseline=freeze == "none")
+        for freeze in ("none", "all")
+        for lr in ("0.1", "0.2")
+    )
+    planned = tuple(PlannedRun(name=arm.name, arm=arm.name, seed=0, status="finished") for arm in arms)
+    for arm in arms:
+        run(tmp_path / "abl" / RUNS / arm.name, freeze=arm.name)
+    record = AblationRecord(name="abl", recipe={}, arms=arms, runs=planned, started="")
+    write_json(tmp_path / "abl" / ABLATION_FILE, record.to_json())
+    assert gather([str(tmp_path / "abl")]).record.arms == arms
+
+
+def test_a_run_counts_once(tmp_path: Path) -> None:
+    one, other = run(tmp_path / "a"), run(tmp_path / "b", freeze="none")
+    with pytest.raises(RunError, match="is named twice"):
+        gather([f"x={one},{one}", other])
+
+
+def test_a_name_longer_than_names_can_be(tmp_path: Path) -> None:
+    one, other = run(tmp_path / "a"), run(tmp_path / "b", freeze="none")
+    assert "n" * 300 in arms_of(gather([f"{'n' * 300}={one}", other]))
+
+
 def test_two_runs_with_one_seed_are_told_of(tmp_path: Path) -> None:
     named = [run(tmp_path / "x" / "held"), run(tmp_path / "y" / "held"), run(tmp_path / "z", freeze="none")]
     gathered = gather(named)

@@ -117,6 +117,20 @@ def test_scores_alone_are_compared_as_scipy_does() -> None:
     assert (paired.low, paired.high) == pytest.approx((low, high))
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(1, 5), (2, 5), (3, 3)])
+def test_arms_with_other_seeds_are_covered_as_well(ours: int, theirs: int) -> None:
+    """The seeds of an arm with one run are taken to scatter as the other's."""
+    draw, times, covers = np.random.default_rng(18), 300, 0
+    for _ in range(times):
+        one, other = drawn(draw, seeds=5, samples=100, seed_sd=0.3)
+        one = Answers(labels_N=one.labels_N, predicted_SN=one.predicted_SN[:ours])
+        other = Answers(labels_N=other.labels_N, predicted_SN=other.predicted_SN[:theirs])
+        apart = compared((one, other), paired=False)
+        covers += apart.low <= truth(0.3) <= apart.high
+        assert (apart.basis, apart.seeds) == ("samples and seeds", min(ours, theirs))
+    assert 0.9 <= covers / times <= 0.99
+
+
 def test_of_one_run_of_an_arm_nothing_is_said() -> None:
     assert of_seeds([0.8], [0.7], paired=True) is None
     assert of_seeds([0.8, 0.9], [0.7], paired=False) is None

@@ -1,5 +1,6 @@
 """Advice for tiny recipes: from one pass, written as a recipe that trains, and checked by trying all techniques."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from frostline.errors import UserError
-from frostline.recipe import Recipe, assemble, dump_recipe, load_recipe
+from frostline.errors import NetworkError, UserError
+from frostline.recipe import Recipe, assemble, dump_recipe, load_recipe, varied
 from frostline.recommendation import (
     advise,
     check,
@@ -16,6 +17,7 @@ from frostline.recommendation import (
     recommend,
     record_features,
     relative_gradients,
+    sizes,
     some_of,
 )
 from frostline.recommendation.cost import PhasePlan, predicted_seconds
@@ -102,6 +104,42 @@ def test_the_recipe_that_is_written_says_the_same_when_it_is_read(recipe: Recipe
     for one in techniques.values():
         assert one.loss.label_smoothing == 0.1
         assert assemble(one).plans
+
+
+def test_no_phase_trains_what_is_never_trained(recipe: Recipe) -> None:
+    """Of four stages the first three are calm: a technique's phases that would train some of them do not."""
+    from frostline.recommendation.answer import _changes
+
+    assembly = assemble(varied(load_recipe("digits"), ["technique=gradual"]))
+    changes = _changes(assembly.recipe, assembly, sizes().settings("gradual"), through="stage2", on_gpu=False)
+    (phases,) = (change for change in changes if change.startswith("phases="))
+    assert [phase["freeze"] for phase in json.loads(phases.partition("=")[2])] == [
+        "all",
+        {"through": "stage2"},
+        {"through": "stage2"},
+    ]
+
+
+LEARNED_TOKEN = """
+def begin(self):
+    self.token = nn.Parameter(torch.zeros(1))
+
+def between(self, x):
+    return x + self.token
+"""
+
+
+def test_a_parameter_beside_the_stages_is_no_stage(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, network=LEARNED_TOKEN, data=DATA, replay="off")
+    assert [one.stage for one in recommend(recipe).evidence.stages][-1] == "stage1"
+
+
+def test_features_that_are_no_numbers_are_told(recipe: Recipe) -> None:
+    assembly = assemble(recipe)
+    with torch.no_grad():
+        next(assembly.model.parameters()).fill_(torch.nan)
+    with pytest.raises(NetworkError, match="stem gives what is no number"):
+        record_features(assembly, assembly.data.train, device=CPU)
 
 
 def test_what_the_recipe_says_itself_stands(tmp_path: Path) -> None:

@@ -52,6 +52,20 @@ def test_what_does_not_fit_together_is_told(tmp_path: Path) -> None:
         read_predictions(tmp_path, "test")
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"labels_N": np.array([0, 1, 2])}, "labels of classes that are none"),
+        ({"labels_N": np.array([0, -1, 1])}, "labels of classes that are none"),
+        ({"shares_NK": np.full((3, 2), np.nan, dtype=np.float32)}, "shares that are no numbers"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told(tmp_path: Path, changes: dict[str, object], says: str) -> None:
+    write_predictions(tmp_path, said(**changes))
+    with pytest.raises(RunError, match=says):
+        read_predictions(tmp_path, "test")
+
+
 def test_another_run_in_the_folder_takes_them_away(tmp_path: Path) -> None:
     from frostline.recipe.folder import forget_life_before
 

@@ -147,16 +147,17 @@ def _read(path: Path) -> tuple[list[Row], list[str]]:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        number = float(cell)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _by_epoch(rows: Sequence[Row], epoch: str) -> list[tuple[int, Row]]:
     """Put the rows of each epoch together, and count epochs from 1."""
     together: dict[int, dict[str, float]] = {}
     for row in rows:
-        if math.isfinite(row.get(epoch, math.nan)):
+        if epoch in row:
             together.setdefault(int(row[epoch]), {}).update(row)
     shift = 1 if together and min(together) == 0 else 0
     return [(number + shift, together[number]) for number in sorted(together)]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class _Run:
     record: RunRecord
     arm: str
     kind: str
+    planned: ArmRecord | None = None
 
 
 def gather(
@@ -73,6 +74,10 @@ def gather(
         RunError: something named is no run, a run failed, there is no arm of that name, or nothing to compare.
     """
     runs = [run for text in named for run in _named(text, columns)]
+    places = [run.path.resolve() for run in runs]
+    twice = next((place for at, place in enumerate(places) if place in places[:at]), None)
+    if twice is not None:
+        raise RunError(f"compare {' '.join(named)}", found=f"{twice} is named twice", do="name each run once")
     groups: dict[str, list[_Run]] = {}
     for run in runs:
         groups.setdefault(run.arm or run.kind, []).append(run)
@@ -85,6 +90,10 @@ def gather(
     names = _unique([group[0].arm or _common_name(group) for group in groups.values()])
     by_name = dict(zip(names, groups.values(), strict=True))
     first = _baseline(by_name, baseline)
+    # Of one ablation alone: what it compares is known, and is not to be guessed.
+    known = {arm: group[0].planned for arm, group in by_name.items() if group[0].planned is not None}
+    if baseline is not None or len(known) < len(by_name):
+        known = {}
     settings = {arm: dict(_flat(group[0].record.recipe)) for arm, group in by_name.items()}
     common = set.intersection(*(set(one.items()) for one in settings.values()))
     planned: list[PlannedRun] = []
@@ -111,7 +120,8 @@ def gather(
             name=name,
             recipe=_nested(common) | {"metric": metric or _metric(records.values())},
             arms=tuple(
-                ArmRecord(
+                known.get(arm)
+                or ArmRecord(
                     name=arm,
                     changes=tuple(
                         f"{key}={value}" for key, value in settings[arm].items() if (key, value) not in common
@@ -132,18 +142,28 @@ def gather(
 def _named(text: str, columns: Mapping[str, str] | None) -> Iterator[_Run]:
     """Read what one argument names."""
     arm, equals, paths = text.partition("=")
-    if not equals or Path(text).exists():
+    if not equals or _is_there(text):
         yield from _read(Path(text), "", columns)
         return
     for path in paths.split(","):
         yield from _read(Path(path.strip()), arm.strip(), columns)
 
 
+def _is_there(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # longer than a name can be
+        return False
+
+
 def _read(path: Path, arm: str, columns: Mapping[str, str] | None) -> Iterator[_Run]:
     if (path / ABLATION_FILE).is_file():
-        for planned in read_ablation(path).runs:
+        ablation = read_ablation(path)
+        of_ablation = {one.name: one for one in ablation.arms}
+        for planned in ablation.runs:
             if planned.status == "finished":
-                yield from _read(path / RUNS / planned.name, arm or planned.arm, columns)
+                for one in _read(path / RUNS / planned.name, arm or planned.arm, columns):
+                    yield one if arm else replace(one, planned=of_ablation[planned.arm])
         return
     if path.is_file():
         table = read_csv(path, columns=columns)

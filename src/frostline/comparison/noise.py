@@ -87,19 +87,20 @@ def of_samples(
     unbiased = count / max(count - 1, 1)
     by_samples = max(unbiased * float(np.var(drawn[0].mean(1) - drawn[1].mean(1))), least)
     groups = [(found[0] - found[1], drawn[0] - drawn[1])] if paired else list(zip(found, drawn, strict=True))
+    # Of one run: its variance by the seed, and what of that the samples make. An arm that has one run has none of its
+    # own; its seeds scatter as the other's do.
+    parts = [_of_one_run(*group, unbiased=unbiased) for group in groups if len(group[0]) > 1]
     by_seeds, both, weight = 0.0, 0.0, 0.0
-    for scores_S, drawn_RS in groups:
-        seeds = len(scores_S)
-        if seeds > 1:
-            own = float(np.var(scores_S, ddof=1)) / seeds
-            apart = unbiased * float(np.var(drawn_RS, axis=0).mean() - np.var(drawn_RS.mean(1)))
-            by_seeds += own
-            both += max(0.0, apart) / (seeds - 1)
-            weight += own**2 / (seeds - 1)
+    for place, (own, apart, free) in enumerate(parts):
+        alone = sum(1.0 for scores_S, _ in groups if len(scores_S) == 1)
+        share = 1 / (free + 1) + (alone if place == 0 else 0.0)
+        by_seeds += own * share
+        both += apart * share
+        weight += (own * share) ** 2 / free
     variance = by_samples + max(0.0, by_seeds - both)
     freedom = variance**2 / (by_samples**2 / max(count - 1, 1) + weight)
     seeds = min(len(found[0]), len(found[1]))
-    basis: Basis = "samples and seeds" if seeds > 1 else "samples"
+    basis: Basis = "samples and seeds" if parts else "samples"
     return _difference(value, variance, freedom, basis=basis, samples=count, seeds=seeds)
 
 
@@ -135,6 +136,13 @@ def holm(chances: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(chances) - done) * chances[place]))
         adjusted[place] = highest
     return adjusted
+
+
+def _of_one_run(scores_S: np.ndarray, drawn_RS: np.ndarray, *, unbiased: float) -> tuple[float, float, int]:
+    """Give the variance of a run by its seed, how much of it the samples make, and its degrees of freedom."""
+    seeds = len(scores_S)
+    apart = unbiased * float(np.var(drawn_RS, axis=0).mean() - np.var(drawn_RS.mean(1)))
+    return float(np.var(scores_S, ddof=1)), max(0.0, apart) * seeds / (seeds - 1), seeds - 1
 
 
 def _scores(measure: Measure, weights_RN: np.ndarray, arm: Answers, classes: int) -> np.ndarray:

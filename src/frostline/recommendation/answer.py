@@ -131,8 +131,10 @@ def _changes(recipe: Recipe, assembly: Assembly, usual: Usual, *, through: str |
         return changes
     # Written out, and where the technique would train everything, the first stages are held.
     plain = _plain(varied(recipe, changes), assembly).model_dump(mode="json", exclude_unset=True)
+    order = list(assembly.outline.stage_names)
+    shallower = ["none", *({"through": name} for name in order[: order.index(through)])]
     for phase in plain["phases"]:
-        if phase["freeze"] == "none":
+        if phase["freeze"] in shallower:
             phase["freeze"] = {"through": through}
     rates = [f"rates={json.dumps(plain['rates'])}"] if "rates" in plain else []
     return ["technique=null", f"phases={json.dumps(plain['phases'])}", *rates, *changes[1:]]

@@ -56,7 +56,7 @@ class Recorded:
 
 
 def some_of(samples: Samples, *, seed: int, most: int = MOST_SAMPLES) -> Samples:
-    """Take at most so many samples, of every class the same share and one at least."""
+    """Take about so many samples at most, of every class the same share, and two where it has them."""
     if len(samples) <= most:
         return samples
     draw = np.random.default_rng(seed)
@@ -64,7 +64,7 @@ def some_of(samples: Samples, *, seed: int, most: int = MOST_SAMPLES) -> Samples
     chosen = []
     for label in np.unique(labels_N):
         own = draw.permutation(np.flatnonzero(labels_N == label))
-        chosen.append(own[: max(1, round(most * len(own) / len(samples)))])
+        chosen.append(own[: max(2, round(most * len(own) / len(samples)))])
     return samples.take(np.sort(np.concatenate(chosen)))
 
 
@@ -101,6 +101,13 @@ def record_features(assembly: Assembly, samples: Samples, *, device: torch.devic
             found="no stage gives a tensor",
             do="choose the depth yourself, or try all: frostline ablate --depths all",
         )
+    for stage, parts in watch.features.items():
+        if not all(bool(part.isfinite().all()) for part in parts):
+            raise NetworkError(
+                f"network {assembly.recipe.model.name}",
+                found=f"{stage} gives what is no number",
+                do="see to its weights, or to what it is given",
+            )
     count = len(samples)
     return Recorded(
         stages=tuple(
@@ -118,7 +125,10 @@ def _in_order(task: Task, samples: Samples) -> Any:
 
 def _last_layers(assembly: Assembly) -> Mapping[str, str]:
     """Name for each stage in front of the head the layer whose output is the stage's."""
-    return {stage.name: stage.layers[-1].name for stage in assembly.outline if stage.name != HEAD and stage.layers}
+    modules = dict(assembly.model.named_modules())
+    # A stage of parameters alone, such as a token that is learned, gives nothing.
+    layers = {stage.name: [one.name for one in stage.layers if one.name in modules] for stage in assembly.outline}
+    return {stage: own[-1] for stage, own in layers.items() if own and stage != HEAD}
 
 
 class _Watch:

@@ -67,11 +67,17 @@ def read_predictions(run: Path, split: str) -> Predictions | None:
                 labels_N=file.get_tensor("labels"),
                 shares_NK=file.get_tensor("shares"),
             )
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(path, f"{type(error).__name__}: {error}") from None
     fits = (len(predictions.samples), len(predictions.classes))
     if predictions.shares_NK.shape != fits or predictions.labels_N.shape != fits[:1]:
         raise _unreadable(path, f"it has {predictions.shares_NK.shape} shares for {fits} samples and classes")
+    labels_N, shares_NK = predictions.labels_N, predictions.shares_NK
+    if labels_N.size and not 0 <= labels_N.min() <= labels_N.max() < len(predictions.classes):
+        raise _unreadable(path, "labels of classes that are none")
+    # What is no number sums to none, and needs no module of numbers to be seen.
+    if shares_NK.sum() != shares_NK.sum():
+        raise _unreadable(path, "shares that are no numbers")
     return predictions
 
 

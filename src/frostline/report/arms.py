@@ -141,10 +141,10 @@ class ArmResult:
     def apart(self, other: "ArmResult") -> Difference | None:
         """Give the difference of the metric from another arm's, and how sure it is; None: nothing tells noise from it.
 
-        Seeds that both have are compared pair by pair; where there are none, all with all.
+        Where both have the same seeds, they are compared pair by pair; else all with all.
         """
-        shared = [seed for seed in self.runs if seed in other.runs]
-        ours, theirs = (shared, shared) if shared else (list(self.runs), list(other.runs))
+        paired = set(self.runs) == set(other.runs)
+        ours, theirs = (sorted(self.runs), sorted(other.runs))
         if not ours or not theirs:
             return None
         if self.metric in MEASURES:
@@ -154,12 +154,12 @@ class ArmResult:
                 answers = side_by_side(*known)
                 if not isinstance(answers, str):
                     classes = len(known[0][0].classes)
-                    return of_samples(*answers, metric=self.metric, classes=classes, paired=bool(shared))
+                    return of_samples(*answers, metric=self.metric, classes=classes, paired=paired)
         scores = [
             [score for seed in seeds if (score := arm.score_of(arm.runs[seed])) is not None]
             for arm, seeds in ((self, ours), (other, theirs))
         ]
-        return of_seeds(*scores, paired=bool(shared) and len(scores[0]) == len(scores[1]))
+        return of_seeds(*scores, paired=paired and len(scores[0]) == len(scores[1]))
 
 
 @dataclass(frozen=True)
