@@ -198,10 +198,9 @@ def _tuned(seed: int, arm: str, size: int | None, rate: float) -> Words:
         return _outcome(record, seconds=_processor_seconds() - before)
 
 
-def _recipe(seed: int, arm: str, size: int | None, rate: float, **keys: Any) -> Recipe:
-    folder, changes = split(seed), dict(ARMS.get(arm, ARMS["frozen"]))
-    weights = changes.pop("model.weights", str(folder / "pretraining/checkpoints/best.safetensors"))
-    words: Words = {
+def labelled(folder: Path, size: int | None, *, weights: str) -> Words:
+    """Say which labelled texts of a split are learned, so many of each class, and by what network."""
+    return {
         "task": "text",
         "data": {
             "train": str(folder / "train.csv"),
@@ -211,6 +210,14 @@ def _recipe(seed: int, arm: str, size: int | None, rate: float, **keys: Any) -> 
             "per_class": size,
         },
         "model": {"name": f"hf/{folder / 'bert'}", "weights": weights},
+    }
+
+
+def _recipe(seed: int, arm: str, size: int | None, rate: float, **keys: Any) -> Recipe:
+    folder, changes = split(seed), dict(ARMS.get(arm, ARMS["frozen"]))
+    weights = changes.pop("model.weights", str(folder / "pretraining/checkpoints/best.safetensors"))
+    words: Words = {
+        **labelled(folder, size, weights=weights),
         "technique": {"name": changes["technique"], "epochs": EPOCHS[size], "lr": rate},
         # The first phases of `gradual` are of one epoch where there are six.
         "warmup": 0 if (arm, size) == ("gradual", None) else 1,

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from banking77 import pretrained, split
+from banking77 import labelled, pretrained, split
 from frostline.ablation import Arm, Question, ablate
 from frostline.recipe import Recipe
 from frostline.recommendation import judge, recommend
@@ -45,20 +45,7 @@ def photographs(folder: Path, *, epochs: int, **data: Any) -> dict[str, Any]:
 
 def questions(per_class: int, *, epochs: int) -> dict[str, Any]:
     """BANKING77 for a small BERT that knows the words of its texts."""
-    folder = split(0)
-    return {
-        "task": "text",
-        "data": {
-            "train": str(folder / "train.csv"),
-            "columns": {"text": "text", "label": "category"},
-            "val": None,
-            "test": str(folder / "test.csv"),
-            "per_class": per_class,
-        },
-        "model": {"name": f"hf/{folder / 'bert'}", "weights": str(pretrained(0))},
-        "warmup": 1,
-        "epochs": epochs,
-    }
+    return {**labelled(split(0), per_class, weights=str(pretrained(0))), "warmup": 1, "epochs": epochs}
 
 
 def cases() -> dict[str, dict[str, Any]]:

@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from frostline.ablation import Question, ablate, book
 from frostline.errors import RunError, RunFailure, UserError
@@ -22,21 +20,11 @@ from frostline.report import arms_of
 from frostline.training import Silent
 from training.tiny import tiny_recipe, write_recipe
 
+from .learned import DATA, LEARNED, STAGES, same_weights
+
 pytestmark = pytest.mark.recipe
 
-STAGES = ("stem", "stage1", "head")
 DEPTHS = ["freeze_none", "freeze_through_stem", "freeze_all"]
-DATA = {"train": "photos", "val": 0.25, "test": 0.25, "size": 16}
-
-
-# As with a pretrained network: whatever the seed is, the weights are the same.
-LEARNED = """
-def begin(self):
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        for parameter in self.parameters():
-            nn.init.normal_(parameter, std=0.3)
-"""
 
 
 def recipe_of(folder: Path, *changes: str) -> Recipe:
@@ -45,15 +33,6 @@ def recipe_of(folder: Path, *changes: str) -> Recipe:
 
 def depths_of(recipe: Recipe, *, seeds: int = 1) -> Question:
     return Question.asked(recipe, stage_names=lambda: STAGES, depths=["all"], seeds=seeds)
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "checkpoints/last.safetensors")
-
-
-def same(one: Path, other: Path) -> bool:
-    ours, theirs = weights(one), weights(other)
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 class Told(Silent):
@@ -130,7 +109,7 @@ def test_several_at_once_learn_what_one_after_the_other_does(tmp_path: Path) -> 
     record = ablate(depths_of(recipe), out=tmp_path / "b", jobs=2)
     assert [run.status for run in record.runs] == ["finished"] * 3
     for run in record.runs:
-        assert same(tmp_path / "a/runs" / run.name, tmp_path / "b/runs" / run.name)
+        assert same_weights(tmp_path / "a/runs" / run.name, tmp_path / "b/runs" / run.name)
 
 
 def test_a_process_that_is_killed_is_one_run_that_failed(tmp_path: Path) -> None:
@@ -179,7 +158,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path: Path) -> Non
     noted = [path for path in there if json.loads(path.read_text())["status"] == "finished"]
     assert {path: path.stat().st_mtime_ns for path in noted} == {path: there[path] for path in noted}
     for name in finished:
-        assert same(killed / "a/runs" / name, whole / "a/runs" / name)
+        assert same_weights(killed / "a/runs" / name, whole / "a/runs" / name)
 
 
 def test_what_the_arms_came_to(tmp_path: Path) -> None:

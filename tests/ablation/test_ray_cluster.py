@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from frostline.ablation import Question, ablate, ray_cluster
 from frostline.ablation.ray_cluster import RayCluster, reached
@@ -22,18 +20,10 @@ from frostline.recipe import Recipe, finetune, load_recipe
 from frostline.record import PlannedRun, read_ablation, read_record
 from training.tiny import tiny_recipe
 
+from .learned import DATA, LEARNED, STAGES, same_weights
+
 pytestmark = pytest.mark.recipe
 
-STAGES = ("stem", "stage1", "head")
-DATA = {"train": "photos", "val": 0.25, "test": 0.25, "size": 16}
-# As with a pretrained network: whatever the seed is, the weights are the same.
-LEARNED = """
-def begin(self):
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        for parameter in self.parameters():
-            nn.init.normal_(parameter, std=0.3)
-"""
 KILLED = """
 def before(self):
     if self.training and not self.conv1.weight.requires_grad:
@@ -82,11 +72,6 @@ def what_was_learned(run: Path) -> dict[str, Any]:
     assert record.recipe["seed"] == 3
     epochs = [(one.phase, one.train_loss, one.val_loss, dict(one.metrics)) for one in record.epochs]
     return {**found, "epochs": epochs}
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    ours, theirs = (load_file(run / "checkpoints/last.safetensors") for run in (one, other))
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_cluster_learns_what_one_process_learns_and_some_of_it_fails(tmp_path: Path, address: str) -> None:

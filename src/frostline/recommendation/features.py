@@ -17,7 +17,7 @@ from frostline.data import Samples
 from frostline.errors import NetworkError
 from frostline.recipe import Assembly
 from frostline.selection import HEAD, call, first_tensor
-from frostline.tasks import Inputs, Task, moved
+from frostline.tasks import Inputs, moved
 from frostline.training import evaluating
 
 # Features are compared on so many samples at most, the same share of each class: a probe of more would tell little else
@@ -87,7 +87,7 @@ def record_features(assembly: Assembly, samples: Samples, *, device: torch.devic
         for stage, layer in _last_layers(assembly).items():
             hooks.callback(model.get_submodule(layer).register_forward_hook(watch.after(stage)).remove)
         before = time.perf_counter()
-        for inputs, batch_labels, _ in _in_order(assembly.task, samples):
+        for inputs, batch_labels, _ in assembly.task.loader(samples):
             given = moved(inputs, device)
             reading += time.perf_counter() - before
             watch.begin(given)
@@ -117,10 +117,6 @@ def record_features(assembly: Assembly, samples: Samples, *, device: torch.devic
         labels_N=torch.cat(labels).numpy(),
         reading_seconds=reading / count,
     )
-
-
-def _in_order(task: Task, samples: Samples) -> Any:
-    return task.loader(samples)
 
 
 def _last_layers(assembly: Assembly) -> Mapping[str, str]:
